@@ -1,0 +1,121 @@
+"""Files that are either whole or absent, and the lock that keeps two writers apart."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from dynamic_sparsity.errors import StoreLockedError
+
+PARTIAL_SUFFIX: Final = ".partial"
+
+
+def publish(path: Path, pieces: Iterable[bytes]) -> tuple[str, int]:
+    """Write a file so that it appears under its name only when all of it is on disk.
+
+    The directory is not synced: the caller does that once for many files, with `sync_directories`.
+
+    Args:
+        path: The file; its directory is made if missing. An older file of that name is replaced.
+        pieces: Its content, in order.
+
+    Returns:
+        sha256 of the bytes written, as hexadecimal digits, and their number.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + PARTIAL_SUFFIX)
+    digest, size = hashlib.sha256(), 0
+    with partial.open("wb") as stream:
+        for piece in pieces:
+            stream.write(piece)
+            digest.update(piece)
+            size += len(piece)
+        stream.flush()
+        os.fsync(stream.fileno())
+    partial.replace(path)
+    return digest.hexdigest(), size
+
+
+def sync_directories(files: Iterable[Path], root: Path) -> None:
+    """Make the names of files last through a power cut: sync every directory from each file's up to `root`.
+
+    Args:
+        files: Files under `root`.
+        root: The topmost directory to sync.
+    """
+    directories = {root}
+    for file in files:
+        directories.update(parent for parent in file.parents if parent.is_relative_to(root))
+    # The deepest first, so that no directory is on disk before what it names.
+    for directory in sorted(directories, key=lambda path: len(path.parts), reverse=True):
+        descriptor = os.open(directory, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def sweep(path: Path) -> list[Path]:
+    """Delete what interrupted writes have left under a directory.
+
+    Args:
+        path: The store; one that does not exist has nothing to sweep.
+
+    Returns:
+        The files deleted.
+    """
+    leftovers = sorted(file for file in path.rglob(f"*{PARTIAL_SUFFIX}") if file.is_file())
+    for file in leftovers:
+        file.unlink()
+    return leftovers
+
+
+@contextmanager
+def lock(path: Path) -> Iterator[None]:
+    """Keep other processes from writing to a store while the context lasts.
+
+    The lock is `<store>.lock` beside the store. It goes with the process that holds it, even if that is killed, so a
+    lock file left behind locks nothing.
+
+    Args:
+        path: The store; it need not exist yet.
+
+    Raises:
+        StoreLockedError: Another process holds the lock.
+    """
+    lock_path = path.with_name(path.name + ".lock")
+    lock_path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = _acquire(lock_path, path)
+    try:
+        os.truncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        lock_path.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def _acquire(lock_path: Path, store: Path) -> int:
+    while True:
+        descriptor = os.open(lock_path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # The last holder may have deleted the file between our open and our lock: then it is no longer the lock.
+            if lock_path.exists() and os.path.samestat(os.fstat(descriptor), lock_path.stat()):
+                return descriptor
+        except OSError as error:
+            holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
+            os.close(descriptor)
+            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                raise
+            raise StoreLockedError(
+                f"{store} is being written by another process (id {holder}), which holds {lock_path.name}; wait until "
+                f"it has ended, or write to another --out"
+            ) from error
+        os.close(descriptor)

@@ -1,0 +1,281 @@
+r"""The two dynamics: what the next state is.
+
+`converged` (the default): MuJoCo's constraint problem solved to its minimum (`solver`). The step is a function of (state, action), the
+same map as MuJoCo C's with enough solver iterations and no warm start. `stock`: the task's own options, so MJX's Newton
+solver stopped after 1 to 4 iterations, starting from `qacc_warmstart`; the step depends on that third input too, and derivatives are partial, at a
+fixed warm start.
+
+One physics step, h its duration:
+
+    x  = qacc(q, v, a)                              constrained acceleration, from `solver`
+    v' = v + h S⁻¹ M x,    S = M - h Q               Q = ∂(smooth forces)/∂v as far as the integrator takes it implicitly
+    q' = q ⊕ h v'                                    `tangent.integrate`
+
+With Euler and implicit damping Q = -diag(damping); with implicitfast Q is MJX's `deriv_smooth_vel`; with damping explicit (all
+DM Control tasks but the fingers) S = M, and v' = v + h x. A control step is `substeps` of these with one action.
+
+Source: MJX `forward.py`; MuJoCo's documentation, "Numerical integration".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal, NamedTuple, get_args
+
+import jax
+import jax.numpy as jnp
+import mujoco
+from mujoco import mjx
+from mujoco.mjx._src import derivative, sensor, support
+from mujoco.mjx._src import forward as mjx_forward
+from mujoco.mjx._src import solver as mjx_solver
+
+from dynamic_sparsity.errors import InvalidSettingError, UnsupportedModelError
+from dynamic_sparsity.generation import contacts, solver, tangent
+from dynamic_sparsity.generation.tasks import Task, get_task
+
+Dynamics = Literal["converged", "stock"]
+DYNAMICS: tuple[str, ...] = get_args(Dynamics)
+
+# Options of the converged map for MuJoCo C, far beyond what it needs.
+_C_ITERATIONS, _C_LS_ITERATIONS, _C_TOLERANCE = 200, 100, 1e-15
+
+
+@dataclass(frozen=True, eq=False)
+class Physics:
+    """A task's physics, ready to be stepped and differentiated.
+
+    Attributes:
+        task: The task.
+        dynamics: "converged" or "stock".
+        mj_model: MuJoCo's model with the options of these dynamics.
+        mjx_model: The same for MJX, float64.
+        blocks: Where each joint's numbers are.
+        constraints: Names and kinds of constraints.
+    """
+
+    task: Task
+    dynamics: Dynamics
+    mj_model: mujoco.MjModel
+    mjx_model: mjx.Model
+    blocks: tuple[tangent.JointBlock, ...]
+    constraints: contacts.Constraints
+
+    @property
+    def timestep(self) -> float:
+        """Duration of a physics step, s."""
+        return float(self.mj_model.opt.timestep)
+
+
+class Substep(NamedTuple):
+    """What is known after one physics step beside the new data.
+
+    Attributes:
+        features: What the constraints did.
+        residual: Relative gradient of the constraint problem at the acceleration used, shape ().
+        iterations: Newton iterations, int32, shape (); 0 for `stock`, where MJX does not tell.
+        tangents_lost: bool, shape (): MJX's solver returned its starting point, from which automatic differentiation
+            gets no derivative of the constraint forces (`stock` only).
+    """
+
+    features: contacts.Features
+    residual: jax.Array
+    iterations: jax.Array
+    tangents_lost: jax.Array
+
+
+class Forward(NamedTuple):
+    """The state of a physics step before integration: MJX data with forces and acceleration, and the solution if there are constraints."""
+
+    data: mjx.Data
+    problem: solver.Problem | None
+    zones: solver.Zones
+    info: Substep
+
+
+def require_float64() -> None:
+    """Raises InvalidSettingError unless JAX computes in float64, in which all of this must be done."""
+    if not jax.config.jax_enable_x64:
+        raise InvalidSettingError(
+            "Jacobians are computed in float64, but JAX is set to float32. "
+            "Call `jax.config.update('jax_enable_x64', True)` before anything else uses JAX."
+        )
+
+
+def check_supported(model: mujoco.MjModel) -> None:
+    """Raises UnsupportedModelError if the model has a feature whose derivative is not implemented here."""
+    opt = model.opt
+    integrators = (mujoco.mjtIntegrator.mjINT_EULER, mujoco.mjtIntegrator.mjINT_IMPLICITFAST)
+    problems = [
+        (model.na > 0, f"{model.na} activation states (only actuators without state)"),
+        (opt.solver != mujoco.mjtSolver.mjSOL_NEWTON, "a solver other than Newton"),
+        (opt.cone != mujoco.mjtCone.mjCONE_PYRAMIDAL, "elliptic friction cones (only pyramidal ones)"),
+        (opt.integrator not in integrators, "an integrator other than Euler or implicitfast"),
+        (model.ntendon > 0 and bool((model.tendon_armature > 0).any()), "tendons with armature"),
+    ]
+    found = [text for is_so, text in problems if is_so]
+    if found:
+        raise UnsupportedModelError(f"The model has {', and '.join(found)}: no exact Jacobian is implemented for that.")
+
+
+def load_environment(name: str) -> Any:
+    """Returns Playground's environment of a task, on MJX's JAX implementation (the default one, Warp, has no derivatives)."""
+    require_float64()
+    from mujoco_playground import dm_control_suite
+
+    return dm_control_suite.load(name, config_overrides={"impl": "jax"})
+
+
+@cache
+def load_physics(name: str, dynamics: Dynamics = "converged") -> Physics:
+    """Loads a task's physics.
+
+    Raises:
+        UnknownNameError: No such task.
+        InvalidSettingError: No such dynamics, or JAX is in float32.
+    """
+    task = get_task(name)
+    return physics_from_model(load_environment(name).mj_model, task, dynamics)
+
+
+def physics_from_model(model: mujoco.MjModel, task: Task, dynamics: Dynamics = "converged") -> Physics:
+    """Makes physics from any supported MuJoCo model; `task` gives the number of substeps."""
+    require_float64()
+    if dynamics not in DYNAMICS:
+        raise InvalidSettingError(f"dynamics is {dynamics!r}; it must be one of {', '.join(DYNAMICS)}.")
+    check_supported(model)
+    model = mujoco.MjModel.from_xml_string(model) if isinstance(model, str) else _copy(model)
+    if dynamics == "converged":
+        model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_WARMSTART
+        model.opt.iterations, model.opt.ls_iterations = _C_ITERATIONS, _C_LS_ITERATIONS
+        model.opt.tolerance = _C_TOLERANCE
+    mjx_model = mjx.put_model(model, impl="jax")
+    return Physics(task, dynamics, model, mjx_model, tangent.joint_blocks(model), contacts.describe(model))
+
+
+def _copy(model: mujoco.MjModel) -> mujoco.MjModel:
+    import copy
+
+    return copy.copy(model)
+
+
+def constraint_problem(m: mjx.Model, d: mjx.Data) -> solver.Problem:
+    """The constraint problem of MJX data after its smooth stages."""
+    impl = d._impl
+    return solver.Problem(
+        inertia=support.full_m(m, d),
+        smooth_force=d.qfrc_smooth,
+        jacobian=impl.efc_J,
+        reference=impl.efc_aref,
+        stiffness=impl.efc_D,
+        friction_loss=impl.efc_frictionloss,
+        n_equality=int(impl.ne),
+        n_friction=int(impl.nf),
+    )
+
+
+def forward(physics: Physics, data: mjx.Data, max_iterations: jax.Array | int = solver.MAX_ITERATIONS) -> Forward:
+    """Computes forces and acceleration at data's qpos, qvel, ctrl (and qacc_warmstart, for `stock`)."""
+    m = physics.mjx_model
+    d = sensor.sensor_pos(m, mjx_forward.fwd_position(m, data))
+    d = sensor.sensor_vel(m, mjx_forward.fwd_velocity(m, d))
+    d = mjx_forward.fwd_acceleration(m, mjx_forward.fwd_actuation(m, d))
+    no, zero = jnp.array(False), jnp.array(0.0)
+    if d._impl.efc_J.size == 0:
+        zones = solver.Zones(*(jnp.zeros(0, bool) for _ in range(3)))
+        features = contacts.observe(physics.constraints, d, zones, jnp.zeros(0))
+        info = Substep(features, zero, jnp.array(0, jnp.int32), no)
+        return Forward(d.replace(qacc=d.qacc_smooth), None, zones, info)
+    problem = constraint_problem(m, d)
+    if physics.dynamics == "converged":
+        solution = solver.solve(problem, jax.lax.stop_gradient(d.qacc_smooth), max_iterations)
+        d = d.tree_replace(
+            {
+                "qacc": solution.acceleration,
+                "_impl.efc_force": solution.force,
+                "qfrc_constraint": d._impl.efc_J.T @ solution.force,
+            }
+        )
+        lost = no
+    else:
+        start = _stock_start(m, d)
+        d = mjx_solver.solve(m, d)
+        solution = solver.evaluate(problem, jax.lax.stop_gradient(d.qacc))
+        # Rows that act, or a constant start: what the start does not know, the derivative does not either.
+        unmoved = jnp.all(d.qacc == start)
+        lost = unmoved & (jnp.any(solution.zones.quadratic) | jnp.any(start != d.qacc_smooth))
+    d = sensor.sensor_acc(m, d)
+    features = contacts.observe(physics.constraints, d, solution.zones, d._impl.efc_force)
+    return Forward(d, problem, solution.zones, Substep(features, solution.residual, solution.iterations, lost))
+
+
+def _stock_start(m: mjx.Model, d: mjx.Data) -> jax.Array:
+    """Where MJX's solver begins: at the warm start if that costs less than the unconstrained acceleration."""
+    warm = mjx_solver.Context.create(m, d.replace(qacc=d.qacc_warmstart), grad=False)
+    smooth = mjx_solver.Context.create(m, d.replace(qacc=d.qacc_smooth), grad=False)
+    return jnp.where(warm.cost < smooth.cost, d.qacc_warmstart, d.qacc_smooth)
+
+
+def implicit_derivative(physics: Physics, d: mjx.Data) -> jax.Array | None:
+    """Q of the module's docstring, shape (nv, nv); None where the integrator takes no force implicitly."""
+    m = physics.mjx_model
+    if physics.mj_model.opt.integrator == mujoco.mjtIntegrator.mjINT_IMPLICITFAST:
+        result: jax.Array | None = derivative.deriv_smooth_vel(m, d)
+        return result
+    if physics.mj_model.opt.disableflags & mujoco.mjtDisableBit.mjDSBL_EULERDAMP:
+        return None
+    return -jnp.diag(m.dof_damping)
+
+
+def integrated_acceleration(physics: Physics, d: mjx.Data) -> jax.Array:
+    """(v' - v) / h, shape (nv,)."""
+    q_matrix = implicit_derivative(physics, d)
+    if q_matrix is None:
+        acceleration: jax.Array = d.qacc
+        return acceleration
+    s_matrix = support.full_m(physics.mjx_model, d) - physics.mjx_model.opt.timestep * q_matrix
+    return solver.solve_positive_definite(s_matrix, d.qfrc_smooth + d.qfrc_constraint)
+
+
+def advance(physics: Physics, d: mjx.Data, acceleration: jax.Array) -> mjx.Data:
+    """Integrates over one physics step; every other field keeps its value from before it, as in MuJoCo."""
+    h = physics.mjx_model.opt.timestep
+    qvel = d.qvel + h * acceleration
+    qpos = tangent.integrate(physics.blocks, d.qpos, h * qvel)
+    return d.replace(qpos=qpos, qvel=qvel, time=d.time + h, qacc_warmstart=d.qacc)
+
+
+def keep_types(new: mjx.Data, old: mjx.Data) -> mjx.Data:
+    """Casts integer fields back to the types they had: MJX widens some of them in float64 mode, which a loop's carry forbids."""
+    cast: mjx.Data = jax.tree_util.tree_map(lambda a, b: jnp.asarray(a, jnp.result_type(b)), new, old)
+    return cast
+
+
+def control_step(
+    physics: Physics, data: mjx.Data, action: jax.Array, max_iterations: jax.Array | int = solver.MAX_ITERATIONS
+) -> tuple[mjx.Data, Substep]:
+    """One control step: all substeps with one action.
+
+    Args:
+        physics: The physics.
+        data: MJX data with the state, unbatched.
+        action: Control, shape (da,), float64.
+        max_iterations: Limit of the converged solver.
+
+    Returns:
+        Data after the step, and the substeps' information, stacked along a first axis of size `substeps`.
+    """
+
+    def substep(d: mjx.Data, _: None) -> tuple[mjx.Data, Substep]:
+        result = forward(physics, d.replace(ctrl=action), max_iterations)
+        new = advance(physics, result.data, integrated_acceleration(physics, result.data))
+        return keep_types(new, d), result.info
+
+    final, info = jax.lax.scan(substep, data, None, length=physics.task.substeps)
+    return final, info
+
+
+def normalised(physics: Physics, qpos: jax.Array) -> jax.Array:
+    """Positions with their quaternions normalised, shape (nq,): what the dynamics see of stored, rounded ones."""
+    return tangent.integrate(physics.blocks, qpos, jnp.zeros(physics.task.nv, qpos.dtype))

@@ -1,0 +1,185 @@
+"""Which files a store has and what their bytes are: shard manifests, and the digests they promise."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from dynamic_sparsity.errors import CorruptStoreError, StoreNotFoundError
+from dynamic_sparsity.schemas import validate
+
+RESUME: Final = "run the same `dynamic-sparsity generate` command again; it makes only what is missing"
+HASH_BLOCK_BYTES: Final = 2**20
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """What a manifest says of one file.
+
+    Attributes:
+        sha256: Digest of its bytes, hexadecimal.
+        bytes: Its size.
+    """
+
+    sha256: str
+    bytes: int
+
+    def as_json(self) -> dict[str, str | int]:
+        """The record as a manifest spells it."""
+        return {"sha256": self.sha256, "bytes": self.bytes}
+
+
+def record_of(path: Path) -> FileRecord:
+    """Digest and size of a file as it is on disk now.
+
+    Args:
+        path: The file.
+    """
+    digest, size = hashlib.sha256(), 0
+    with path.open("rb") as stream:
+        while block := stream.read(HASH_BLOCK_BYTES):
+            digest.update(block)
+            size += len(block)
+    return FileRecord(digest.hexdigest(), size)
+
+
+def read_document(path: Path) -> Any:
+    """Parse a JSON file of a store.
+
+    Args:
+        path: The file.
+
+    Raises:
+        CorruptStoreError: It is not JSON.
+    """
+    try:
+        return json.loads(path.read_bytes())
+    except ValueError as error:
+        raise CorruptStoreError(
+            f"{path} is not JSON ({error}); restore it from another copy of the store, or make the store anew"
+        ) from error
+
+
+def read_attributes(path: Path) -> dict[str, Any]:
+    """The attributes of a store's root group, checked against their schema.
+
+    Args:
+        path: The store.
+
+    Raises:
+        StoreNotFoundError: There is no store at `path`.
+        CorruptStoreError: The attributes are not what their schema says.
+    """
+    root = path / "zarr.json"
+    if not root.is_file():
+        raise StoreNotFoundError(f"there is no store at {path}; make one with `dynamic-sparsity generate`")
+    document = read_document(root)
+    attributes = document.get("attributes") if isinstance(document, dict) else None
+    validate(attributes, "store", str(root))
+    return dict(attributes or {})
+
+
+def shard_count(attributes: Mapping[str, Any]) -> int:
+    """How many shards a store's rows make.
+
+    Args:
+        attributes: The root group's attributes.
+    """
+    return -(-int(attributes["rows"]) // int(attributes["shard_rows"]))
+
+
+def shard_range(attributes: Mapping[str, Any], shard: int) -> tuple[int, int]:
+    """First row of a shard, and the row after its last.
+
+    Args:
+        attributes: The root group's attributes.
+        shard: Index of the shard.
+    """
+    rows, shard_rows = int(attributes["rows"]), int(attributes["shard_rows"])
+    return shard * shard_rows, min((shard + 1) * shard_rows, rows)
+
+
+def shard_manifest_path(path: Path, shard: int) -> Path:
+    """Where a shard's manifest is.
+
+    Args:
+        path: The store.
+        shard: Index of the shard.
+    """
+    return path / "shards" / f"{shard:05d}.json"
+
+
+def finished_shards(path: Path) -> set[int]:
+    """The shards whose manifest is published, so that all their files were on disk.
+
+    Args:
+        path: The store.
+    """
+    stems = (file.stem for file in (path / "shards").glob("*.json"))
+    return {int(stem) for stem in stems if stem.isdigit()}
+
+
+def missing_shards(path: Path) -> set[int]:
+    """The shards that are still to be made.
+
+    Args:
+        path: The store.
+
+    Raises:
+        StoreNotFoundError: There is no store at `path`.
+    """
+    return set(range(shard_count(read_attributes(path)))) - finished_shards(path)
+
+
+def read_shard_manifest(path: Path, shard: int) -> dict[str, Any]:
+    """One shard's manifest, checked against its schema.
+
+    Args:
+        path: The store.
+        shard: Index of the shard.
+
+    Raises:
+        CorruptStoreError: It is not what its schema says.
+    """
+    file = shard_manifest_path(path, shard)
+    manifest = read_document(file)
+    validate(manifest, "shard_manifest", str(file))
+    return dict(manifest)
+
+
+def wrong_files(path: Path, files: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """Say which files are not on disk as a manifest promises; all of them are read.
+
+    Args:
+        path: The store.
+        files: A manifest's `files`.
+
+    Yields:
+        One sentence per wrong file.
+    """
+    for name, expected in files.items():
+        file = path / name
+        if not file.is_file():
+            yield f"{name} is missing"
+            continue
+        size = file.stat().st_size
+        if size != expected["bytes"]:
+            yield f"{name} has {size} bytes, expected {expected['bytes']}"
+        elif record_of(file).sha256 != expected["sha256"]:
+            yield f"{name} has other bytes than were written"
+
+
+def encode_return(value: float) -> float | str:
+    """A return as JSON can hold it.
+
+    Args:
+        value: Sum of rewards.
+    """
+    if math.isfinite(value):
+        return float(value)
+    return "NaN" if math.isnan(value) else ("Infinity" if value > 0 else "-Infinity")

@@ -1,0 +1,39 @@
+"""JAX as this package needs it: float64, and compiled programs kept on disk."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from dynamic_sparsity.errors import MissingDependencyError
+
+CACHE_VARIABLE = "DYNAMIC_SPARSITY_CACHE"
+"""Environment variable that moves the compilation cache; JAX's own JAX_COMPILATION_CACHE_DIR wins over it."""
+
+
+def cache_directory() -> Path:
+    """Where compiled programs are kept: $DYNAMIC_SPARSITY_CACHE, else $XDG_CACHE_HOME or ~/.cache."""
+    if CACHE_VARIABLE in os.environ:
+        return Path(os.environ[CACHE_VARIABLE])
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "dynamic-sparsity" / "xla"
+
+
+def configure() -> None:
+    """Sets JAX to float64 with a persistent compilation cache. Call it before anything else uses JAX.
+
+    Raises:
+        MissingDependencyError: JAX or a simulator is not installed.
+    """
+    try:
+        import jax
+        import mujoco.mjx  # noqa: F401
+        import mujoco_playground  # noqa: F401
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"Simulating needs {error.name}, which is not installed: pip install 'dynamic-sparsity[generate]'"
+        ) from error
+    jax.config.update("jax_enable_x64", True)
+    if jax.config.jax_compilation_cache_dir is None:
+        jax.config.update("jax_compilation_cache_dir", str(cache_directory()))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)

@@ -1,0 +1,198 @@
+"""Seal a store: check every byte, add the episode table and the statistics, and write the manifest of the whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dynamic_sparsity.errors import CorruptStoreError, IncompleteStoreError
+from dynamic_sparsity.generation.atomic import publish, sweep, sync_directories
+from dynamic_sparsity.generation.encoding import encode_chunk
+from dynamic_sparsity.generation.manifests import (
+    RESUME,
+    FileRecord,
+    finished_shards,
+    read_attributes,
+    read_document,
+    read_shard_manifest,
+    record_of,
+    shard_count,
+    shard_manifest_path,
+    shard_range,
+    wrong_files,
+)
+from dynamic_sparsity.generation.reading import Reader
+from dynamic_sparsity.generation.statistics import COLUMNS, Block, summarize
+from dynamic_sparsity.schemas import SCHEMA_VERSION, episode_columns, row_arrays, validate
+from dynamic_sparsity.schemas.documents import (
+    encode_document,
+    group_document,
+    member_documents,
+    plain_file,
+    store_arrays,
+)
+
+
+def finalize(path: Path) -> None:
+    """Seal a store whose shards are all there. A sealed store is checked and left as it is.
+
+    Args:
+        path: The store.
+
+    Raises:
+        StoreNotFoundError: There is no store at `path`.
+        IncompleteStoreError: Shards are missing.
+        CorruptStoreError: A file's bytes are not the ones that were written.
+    """
+    sweep(path)
+    attributes = read_attributes(path)
+    if (path / "manifest.json").exists():
+        _check_sealed(path)
+        return
+    total = shard_count(attributes)
+    missing = sorted(set(range(total)) - finished_shards(path))
+    if missing:
+        named = ", ".join(map(str, missing[:8])) + (", …" if len(missing) > 8 else "")
+        raise IncompleteStoreError(f"{path} lacks {len(missing)} of its {total} shards ({named}); {RESUME}")
+    manifests = [read_shard_manifest(path, shard) for shard in range(total)]
+    documents = {name: encode_document(document) for name, document in member_documents(attributes).items()}
+    files = _check_shards(path, attributes, manifests, documents)
+    table = episode_table(manifests)
+    statistics = summarize(
+        column_blocks(path, attributes, table["split"] == 0),
+        attributes["sizes"],
+        [constraint["kind"] for constraint in attributes["constraints"]],
+    )
+    files |= _write_tables(path, attributes, documents, {"episodes": table, "statistics": statistics})
+    sealed = {**attributes, "complete": True}
+    root = encode_document(group_document(sealed, member_documents(sealed)))
+    files["zarr.json"] = FileRecord(*publish(path / "zarr.json", [root]))
+    sync_directories([path / name for name in files], path)
+    _write_manifest(path, sealed, files)
+
+
+def episode_table(manifests: Sequence[Mapping[str, Any]]) -> dict[str, npt.NDArray[Any]]:
+    """The columns of the episode table.
+
+    Args:
+        manifests: Every shard's manifest, in order.
+
+    Returns:
+        Column name to (E,) values.
+    """
+    episodes = [episode for manifest in manifests for episode in manifest["episodes"]]
+    # `float` also reads the spelt-out NaN and infinities of a return.
+    return {
+        spec.name: np.array(
+            [float(episode[spec.name]) if spec.dtype == "float64" else episode[spec.name] for episode in episodes],
+            dtype=spec.dtype,
+        )
+        for spec in episode_columns()
+    }
+
+
+def column_blocks(path: Path, attributes: Mapping[str, Any], train: npt.NDArray[np.bool_]) -> Iterator[Block]:
+    """The columns the statistics read, shard by shard.
+
+    Args:
+        path: The store; all its shards are there.
+        attributes: The root group's attributes.
+        train: (E,) bool, the episode belongs to the train split.
+
+    Yields:
+        Column name to (shard rows, ...) values, and `train`, (shard rows,) bool.
+    """
+    reader = Reader(path)
+    present = {spec.name for spec in row_arrays(attributes["sizes"], attributes["dynamics"])}
+    for shard in range(shard_count(attributes)):
+        start, stop = shard_range(attributes, shard)
+        block: dict[str, npt.NDArray[Any]] = {
+            name: reader.values(name, start, stop) for name in COLUMNS if name in present
+        }
+        block["train"] = train[np.arange(start, stop) // attributes["episode_length"]]
+        yield block
+
+
+def _check_sealed(path: Path) -> None:
+    """Refuse a sealed store whose files are not the ones its manifest promises."""
+    manifest = read_document(path / "manifest.json")
+    validate(manifest, "manifest", str(path / "manifest.json"))
+    _refuse(path, list(wrong_files(path, manifest["files"])))
+
+
+def _check_shards(
+    path: Path,
+    attributes: Mapping[str, Any],
+    manifests: Sequence[Mapping[str, Any]],
+    documents: Mapping[str, bytes],
+) -> dict[str, FileRecord]:
+    """Check all that was written so far against what it must be; return the files' records."""
+    problems: list[str] = []
+    files: dict[str, FileRecord] = {}
+    for shard, manifest in enumerate(manifests):
+        rows = (manifest["row_start"], manifest["row_stop"])
+        if manifest["shard"] != shard or rows != shard_range(attributes, shard):
+            problems.append(f"shards/{shard:05d}.json is the manifest of other rows")
+        problems += [
+            f"{problem} (delete shards/{shard:05d}.json to make that shard anew)"
+            for problem in wrong_files(path, manifest["files"])
+        ]
+        files |= {name: FileRecord(**entry) for name, entry in manifest["files"].items()}
+        manifest_path = shard_manifest_path(path, shard)
+        files[manifest_path.relative_to(path).as_posix()] = record_of(manifest_path)
+    found = [(episode["index"], episode["start"]) for manifest in manifests for episode in manifest["episodes"]]
+    length = attributes["episode_length"]
+    if found != [(index, index * length) for index in range(attributes["episodes"])]:
+        problems.append(f"the shard manifests' episodes are not 0 to {attributes['episodes'] - 1} in order")
+    for spec in row_arrays(attributes["sizes"], attributes["dynamics"]):
+        name = f"{spec.name}/zarr.json"
+        if not (path / name).is_file() or (path / name).read_bytes() != documents[spec.name]:
+            problems.append(f"{name} is not what the template said")
+        else:
+            files[name] = record_of(path / name)
+    _refuse(path, problems)
+    return files
+
+
+def _refuse(path: Path, problems: Sequence[str]) -> None:
+    if problems:
+        more = f"\n  and {len(problems) - 10} more" if len(problems) > 10 else ""
+        listed = "\n".join(f"  {problem}" for problem in problems[:10])
+        raise CorruptStoreError(
+            f"{path} is damaged:\n{listed}{more}\nRun `dynamic-sparsity verify {path}` for the whole list; to mend a "
+            f"shard, delete manifest.json and the shard's manifest, and {RESUME}."
+        )
+
+
+def _write_tables(
+    path: Path,
+    attributes: Mapping[str, Any],
+    documents: Mapping[str, bytes],
+    tables: Mapping[str, Mapping[str, npt.NDArray[Any]]],
+) -> dict[str, FileRecord]:
+    """Write the groups of plain arrays; return the files' records."""
+    contents = {f"{group}/zarr.json": documents[group] for group in tables}
+    for name, (spec, _) in store_arrays(attributes).items():
+        if spec.storage == "plain":
+            group, column = name.split("/")
+            contents[f"{name}/zarr.json"] = documents[name]
+            contents[plain_file(name, spec)] = encode_chunk(spec, tables[group][column])
+    return {name: FileRecord(*publish(path / name, [content])) for name, content in contents.items()}
+
+
+def _write_manifest(path: Path, attributes: Mapping[str, Any], files: Mapping[str, FileRecord]) -> None:
+    """Write `manifest.json`, the seal."""
+    manifest = {
+        "schema_version": SCHEMA_VERSION,
+        "complete": True,
+        "rows": attributes["rows"],
+        "episodes": attributes["episodes"],
+        "files": {name: files[name].as_json() for name in sorted(files)},
+    }
+    validate(manifest, "manifest", str(path / "manifest.json"))
+    publish(path / "manifest.json", [encode_document(manifest)])
+    sync_directories([], path)

@@ -1,0 +1,125 @@
+"""Everything that decides a store's numbers, in one frozen object."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import platform
+import subprocess
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from dynamic_sparsity.errors import InvalidSettingError
+from dynamic_sparsity.generation import tasks
+from dynamic_sparsity.generation.noise import MAX_BETA
+
+MASK_THRESHOLD = 1e-12
+"""An entry of a Jacobian is zero if its absolute value is below this, in float64 (the paper's own threshold)."""
+
+POLICIES = ("noise",)
+"""Policies that can generate data."""
+
+DYNAMICS = ("converged", "stock")
+
+_NUMERICAL_PACKAGES = ("jax", "jaxlib", "mujoco", "mujoco-mjx", "playground")
+_OTHER_PACKAGES = ("dynamic-sparsity", "brax", "numpy", "zarr", "numcodecs")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What to generate. Two runs with equal settings and platform give the same bits.
+
+    Attributes:
+        task: Name of a task.
+        episodes: Number of episodes.
+        episode_length: Control steps of an episode.
+        seed: Seed of initial states and actions; episode i's random key is folded from (seed, i).
+        policy: What chooses the actions.
+        noise_beta: Exponent of the coloured noise.
+        dynamics: "converged" or "stock".
+        batch: Least number of episodes simulated side by side; rounded up so that they fill whole shards. None
+            for a default that depends on the task alone.
+    """
+
+    task: str
+    episodes: int = 10
+    episode_length: int = tasks.EPISODE_LENGTH
+    seed: int = 0
+    policy: str = "noise"
+    noise_beta: float = 0.5
+    dynamics: str = "converged"
+    batch: int | None = None
+
+    def __post_init__(self) -> None:
+        """Checks every value; raises UnknownNameError or InvalidSettingError."""
+        tasks.get_task(self.task)
+        for name, least in (("episodes", 1), ("episode_length", 1), ("seed", 0)):
+            value = getattr(self, name)
+            if value < least:
+                raise InvalidSettingError(f"{name} is {value}; it must be at least {least}.")
+        if self.seed >= 2**63:
+            raise InvalidSettingError(f"seed is {self.seed}; it must be below 2**63.")
+        if self.episodes * self.episode_length >= 2**40:
+            raise InvalidSettingError(f"{self.episodes} episodes of {self.episode_length} steps are too many for one store.")
+        if self.batch is not None and self.batch < 1:
+            raise InvalidSettingError(f"batch is {self.batch}; it must be at least 1.")
+        if not 0.0 <= self.noise_beta <= MAX_BETA:
+            raise InvalidSettingError(f"noise_beta is {self.noise_beta}; it must be in [0, {MAX_BETA:g}] (0 white, 1 pink, 2 red).")
+        for name, legal in (("policy", POLICIES), ("dynamics", DYNAMICS)):
+            if getattr(self, name) not in legal:
+                raise InvalidSettingError(f"{name} is {getattr(self, name)!r}; it must be one of: {', '.join(legal)}.")
+
+    def store_path(self, root: Path) -> Path:
+        """Where the store lies below a root folder."""
+        from dynamic_sparsity.loaders.store import store_path
+
+        return store_path(root, self.task, self.policy, self.dynamics)
+
+    def document(self, unit_episodes: int, backend: str) -> dict[str, Any]:
+        """All that decides the numbers, as JSON data: these settings, the batch really used, and the numerical packages.
+
+        Args:
+            unit_episodes: Episodes simulated side by side.
+            backend: JAX's backend: "cpu", "gpu" or "tpu".
+        """
+        document = dataclasses.asdict(self)
+        del document["batch"]
+        return document | {
+            "unit_episodes": unit_episodes,
+            "mask_threshold": MASK_THRESHOLD,
+            "precision": "float64",
+            "backend": backend,
+            "versions": {name: metadata.version(name) for name in _NUMERICAL_PACKAGES},
+        }
+
+
+def sha256_of(document: dict[str, Any]) -> str:
+    """sha256 of JSON data in its canonical form (sorted keys, no spaces)."""
+    return hashlib.sha256(json.dumps(document, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def provenance(backend: str) -> dict[str, Any]:
+    """What made the data: versions, Python, backend, the source's git commit if it is known. Nothing that names a host."""
+    return {
+        "packages": {name: metadata.version(name) for name in (*_NUMERICAL_PACKAGES, *_OTHER_PACKAGES)},
+        "python": platform.python_version(),
+        "backend": backend,
+        "git_commit": _git_commit(),
+    }
+
+
+def _git_commit() -> str | None:
+    """The commit of the checkout this code runs from; None if there is none, or if files differ from it."""
+    source = Path(__file__).resolve().parent.parent
+    if not (source / ".git").exists():
+        return None
+    git = ["git", "-C", str(source)]
+    try:
+        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True, timeout=10)
+        status = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return commit.stdout.strip() + ("-modified" if status.stdout.strip() else "")

@@ -1,0 +1,170 @@
+"""States on their manifold: integration and tangent coordinates of joint positions, in JAX.
+
+A position q has nq numbers but nv directions to move in: a quaternion has four numbers and three directions. A tangent
+δ ∈ R^nv moves q to q ⊕ δ, as `mj_integratePos` with unit time does: hinge and slide add; a quaternion x becomes x ⊗ exp(δ/2),
+so δ is a rotation vector in the body's own frame, the frame of MuJoCo's angular velocity. The loader has the same
+definitions in NumPy (`dynamic_sparsity.loaders.coordinates`); the tests hold one against the other.
+
+Notation: ω rotation vector, s = |ω|²/4, [ω]× its cross-product matrix. Close to ω = 0 every function below is a Taylor series, so
+that values and derivatives are right at rest as well; MJX's own guard returns a zero derivative for |ω| < 1e-8.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import mujoco
+import numpy as np
+
+_SERIES_BELOW = 1e-6
+"""s below which the series are used: their next term is then under 1e-18 of the value."""
+
+
+@dataclass(frozen=True)
+class JointBlock:
+    """Where a joint's numbers lie: `width` plain coordinates, then, if `quaternion`, four numbers with three directions."""
+
+    qpos_address: int
+    dof_address: int
+    width: int
+    quaternion: bool
+
+
+def joint_blocks(model: mujoco.MjModel) -> tuple[JointBlock, ...]:
+    """Returns the blocks of all joints of a model, in order."""
+    layout = {
+        mujoco.mjtJoint.mjJNT_FREE: (3, True),
+        mujoco.mjtJoint.mjJNT_BALL: (0, True),
+        mujoco.mjtJoint.mjJNT_SLIDE: (1, False),
+        mujoco.mjtJoint.mjJNT_HINGE: (1, False),
+    }
+    return tuple(
+        JointBlock(int(model.jnt_qposadr[j]), int(model.jnt_dofadr[j]), *layout[mujoco.mjtJoint(model.jnt_type[j])])
+        for j in range(model.njnt)
+    )
+
+
+def quaternion_parts(blocks: tuple[JointBlock, ...]) -> Iterator[tuple[int, int]]:
+    """Yields, per quaternion, the address of its four numbers in qpos and of its three directions in qvel."""
+    for block in blocks:
+        if block.quaternion:
+            yield block.qpos_address + block.width, block.dof_address + block.width
+
+
+def _product(left: jax.Array, right: jax.Array) -> jax.Array:
+    """Hamilton product of two quaternions (w, x, y, z), each of shape (4,)."""
+    w, v = left[0], left[1:]
+    x, u = right[0], right[1:]
+    return jnp.concatenate([(w * x - v @ u)[None], w * u + x * v + jnp.cross(v, u)])
+
+
+def exponential(omega: jax.Array) -> jax.Array:
+    """The quaternion of shape (4,) of a rotation vector of shape (3,), in radians."""
+    s = omega @ omega / 4
+    small = s < _SERIES_BELOW
+    safe = jnp.where(small, 1.0, s)
+    root = jnp.sqrt(safe)
+    cosine = jnp.where(small, 1 - s / 2 + s * s / 24, jnp.cos(root))
+    sinc = jnp.where(small, 1 - s / 6 + s * s / 120, jnp.sin(root) / root)
+    return jnp.concatenate([cosine[None], sinc / 2 * omega])
+
+
+def integrate(blocks: tuple[JointBlock, ...], q: jax.Array, delta: jax.Array) -> jax.Array:
+    """Moves a position: q ⊕ δ, with quaternions normalised.
+
+    Args:
+        blocks: The joints.
+        q: Positions, shape (nq,).
+        delta: Tangent, shape (nv,); h·qvel for a physics step of duration h.
+
+    Returns:
+        Positions, shape (nq,).
+
+    Source: `mj_integratePos`; MJX `forward._integrate_pos`.
+    """
+    parts = []
+    for block in blocks:
+        i, k, n = block.qpos_address, block.dof_address, block.width
+        parts.append(q[i : i + n] + delta[k : k + n])
+        if block.quaternion:
+            turned = _product(q[i + n : i + n + 4], exponential(delta[k + n : k + n + 3]))
+            parts.append(turned / jnp.sqrt(turned @ turned))
+    return jnp.concatenate(parts)
+
+
+def _cross_matrix(omega: jax.Array) -> jax.Array:
+    zero = jnp.zeros_like(omega[0])
+    x, y, z = omega
+    return jnp.stack([jnp.stack([zero, -z, y]), jnp.stack([z, zero, -x]), jnp.stack([-y, x, zero])])
+
+
+def rotation_derivatives(omega: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Derivatives of x ⊗ exp(ω/2) in tangent coordinates.
+
+    Args:
+        omega: Rotation vector, shape (3,), radians.
+
+    Returns:
+        (exp(-[ω]×), right Jacobian of SO(3) at ω), both (3, 3): how the result turns when x turns, and when ω changes.
+
+    Source: Solà, Deray, Atchuthan, "A micro Lie theory", equations 143 and 183.
+    """
+    cross = _cross_matrix(omega)
+    square = cross @ cross
+    angle2 = omega @ omega
+    small = angle2 < 4 * _SERIES_BELOW
+    safe = jnp.where(small, 1.0, angle2)
+    angle = jnp.sqrt(safe)
+    a = jnp.where(small, 1 - angle2 / 6 + angle2**2 / 120, jnp.sin(angle) / angle)
+    # 1 - cos loses digits for small angles; 2 sin² of the half angle does not.
+    b = jnp.where(small, 0.5 - angle2 / 24 + angle2**2 / 720, 2 * jnp.sin(angle / 2) ** 2 / safe)
+    c = jnp.where(small, 1 / 6 - angle2 / 120 + angle2**2 / 5040, (angle - jnp.sin(angle)) / (safe * angle))
+    identity = jnp.eye(3, dtype=omega.dtype)
+    return identity - a * cross + b * square, identity - b * cross + c * square
+
+
+def integration_derivatives(blocks: tuple[JointBlock, ...], delta: jax.Array) -> tuple[jax.Array, jax.Array] | None:
+    """Derivatives of `integrate` in tangent coordinates.
+
+    Args:
+        blocks: The joints.
+        delta: Tangent, shape (nv,).
+
+    Returns:
+        (∂(q ⊕ δ)/∂q, ∂(q ⊕ δ)/∂δ), both (nv, nv) and block diagonal; None if both are the identity (no quaternions).
+    """
+    parts = list(quaternion_parts(blocks))
+    if not parts:
+        return None
+    by_position = by_delta = jnp.eye(delta.shape[0], dtype=delta.dtype)
+    for _, k in parts:
+        turn, right = rotation_derivatives(delta[k : k + 3])
+        by_position = by_position.at[k : k + 3, k : k + 3].set(turn)
+        by_delta = by_delta.at[k : k + 3, k : k + 3].set(right)
+    return by_position, by_delta
+
+
+def basis(blocks: tuple[JointBlock, ...], q: jax.Array) -> jax.Array:
+    """∂(q ⊕ δ)/∂δ at δ = 0 in ambient coordinates, shape (nq, nv): turns tangents into changes of qpos."""
+    nv = sum(block.width + 3 * block.quaternion for block in blocks)
+    matrix = jnp.zeros((q.shape[0], nv), q.dtype)
+    for block in blocks:
+        i, k, n = block.qpos_address, block.dof_address, block.width
+        matrix = matrix.at[np.arange(i, i + n), np.arange(k, k + n)].set(1.0)
+    for i, k in quaternion_parts(blocks):
+        w, v = q[i], q[i + 1 : i + 4]
+        block_matrix = jnp.concatenate([-v[None], w * jnp.eye(3, dtype=q.dtype) + _cross_matrix(v)]) / 2
+        matrix = matrix.at[i : i + 4, k : k + 3].set(block_matrix)
+    return matrix
+
+
+def dual_basis(blocks: tuple[JointBlock, ...], q: jax.Array) -> jax.Array:
+    """Left inverse of `basis`, shape (nv, nq): turns changes of qpos into tangents."""
+    matrix = basis(blocks, q).T
+    for i, k in quaternion_parts(blocks):
+        x = q[i : i + 4]
+        matrix = matrix.at[k : k + 3, i : i + 4].multiply(4 / (x @ x))
+    return matrix

@@ -1,0 +1,116 @@
+"""The 25 DM Control Suite tasks of MuJoCo Playground: what each one is, without importing a simulator.
+
+Tasks whose models agree in every field that physics reads form one *dynamics group*; they share states, actions, Jacobians'
+meaning and one compiled program. The table below is checked against Playground itself by the tests.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+
+from dynamic_sparsity.errors import UnknownNameError
+
+EPISODE_LENGTH = 1000
+"""Control steps of an episode, as in Playground's own configuration of these tasks."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task.
+
+    Attributes:
+        name: Playground's name.
+        group: Name of the group of tasks with the same dynamics.
+        nq: Size of `qpos`; larger than `nv` where the task has quaternions.
+        nv: Size of `qvel`.
+        nu: Number of actuators.
+        substeps: Physics steps in one control step.
+        control_dt: Duration of a control step in seconds.
+    """
+
+    name: str
+    group: str
+    nq: int
+    nv: int
+    nu: int
+    substeps: int
+    control_dt: float
+
+    @property
+    def ds(self) -> int:
+        """Size of the ambient state (qpos, qvel)."""
+        return self.nq + self.nv
+
+    @property
+    def dx(self) -> int:
+        """Size of the state in tangent coordinates."""
+        return 2 * self.nv
+
+    @property
+    def da(self) -> int:
+        """Size of the action."""
+        return self.nu
+
+
+# group: (nq, nv, nu, substeps, control_dt, tasks)
+_GROUPS: dict[str, tuple[int, int, int, int, float, tuple[str, ...]]] = {
+    "acrobot": (2, 2, 1, 1, 0.01, ("AcrobotSwingup", "AcrobotSwingupSparse")),
+    "ball_in_cup": (4, 4, 2, 10, 0.02, ("BallInCup",)),
+    "cartpole": (
+        2, 2, 1, 1, 0.01,
+        ("CartpoleBalance", "CartpoleBalanceSparse", "CartpoleSwingup", "CartpoleSwingupSparse"),
+    ),
+    "cheetah": (9, 9, 6, 1, 0.01, ("CheetahRun",)),
+    "finger_spin": (3, 3, 2, 4, 0.02, ("FingerSpin",)),
+    "finger_turn": (3, 3, 2, 4, 0.02, ("FingerTurnEasy", "FingerTurnHard")),
+    "fish": (14, 13, 5, 20, 0.04, ("FishSwim",)),
+    "hopper": (7, 7, 4, 4, 0.02, ("HopperHop", "HopperStand")),
+    "humanoid": (28, 27, 21, 5, 0.025, ("HumanoidRun", "HumanoidStand", "HumanoidWalk")),
+    "pendulum": (1, 1, 1, 2, 0.02, ("PendulumSwingup",)),
+    "point_mass": (2, 2, 2, 1, 0.02, ("PointMass",)),
+    "reacher_easy": (2, 2, 2, 4, 0.02, ("ReacherEasy",)),
+    "reacher_hard": (2, 2, 2, 4, 0.02, ("ReacherHard",)),
+    "swimmer6": (8, 8, 5, 10, 0.03, ("SwimmerSwimmer6",)),
+    "walker": (9, 9, 6, 10, 0.025, ("WalkerRun", "WalkerStand", "WalkerWalk")),
+}  # fmt: skip
+
+TASKS: dict[str, Task] = {
+    task.name: task
+    for task in sorted(
+        (Task(name, group, *sizes) for group, (*sizes, names) in _GROUPS.items() for name in names),
+        key=lambda task: task.name,
+    )
+}
+"""Every task by name, in alphabetical order."""
+
+PAPER_TASKS = (
+    "BallInCup",
+    "CartpoleBalance",
+    "CheetahRun",
+    "ReacherHard",
+    "FingerSpin",
+    "FingerTurnEasy",
+    "WalkerRun",
+    "SwimmerSwimmer6",
+)
+"""The eight tasks of the paper, arXiv 2511.08086."""
+
+
+def group_representatives() -> dict[str, str]:
+    """Returns one task name for each dynamics group, the one whose model the group's program is compiled from."""
+    return {group: names[0] for group, (*_, names) in _GROUPS.items()}
+
+
+def get_task(name: str) -> Task:
+    """Returns the task called `name`.
+
+    Raises:
+        UnknownNameError: There is no such task; the message names the closest ones.
+    """
+    if name in TASKS:
+        return TASKS[name]
+    lowered = {known.lower(): known for known in TASKS}
+    close = [lowered[match] for match in difflib.get_close_matches(name.lower(), lowered, n=3, cutoff=0.5)]
+    hint = f"Did you mean {' or '.join(close)}? " if close else ""
+    raise UnknownNameError(f"There is no task {name!r}. {hint}`dynamic-sparsity list` shows all {len(TASKS)}.")

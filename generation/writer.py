@@ -1,0 +1,247 @@
+"""Write a store so that what is there is right: a template first, then whole shards, then the seal.
+
+A store is made in three steps. `create_store` lays out every array at its final shape. `write_unit` writes whole shards
+and publishes each one's manifest when its files are on disk; killed at any moment, it leaves whole shards and
+`*.partial` files, which `sweep` deletes. `finalize` checks every byte, adds statistics and seals the store with
+`manifest.json`. One process at a time may write: hold `lock`.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from dynamic_sparsity.errors import InvalidSettingError, SettingsMismatchError
+from dynamic_sparsity.generation.atomic import PARTIAL_SUFFIX, lock, publish, sweep, sync_directories
+from dynamic_sparsity.generation.encoding import shard_pieces
+from dynamic_sparsity.generation.manifests import (
+    FileRecord,
+    encode_return,
+    finished_shards,
+    missing_shards,
+    read_attributes,
+    shard_manifest_path,
+    shard_range,
+)
+from dynamic_sparsity.generation.seal import finalize
+from dynamic_sparsity.schemas import SCHEMA_VERSION, ArraySpec, row_arrays, validate
+from dynamic_sparsity.schemas.consistency import settings_digest
+from dynamic_sparsity.schemas.documents import array_document, encode_document, group_document, shard_file
+
+__all__ = ["create_store", "finalize", "finished_shards", "lock", "missing_shards", "sweep", "write_unit"]
+
+# Attributes that may differ between the run that made a store and the one that goes on with it.
+MAY_DIFFER: Final = frozenset({"complete", "provenance", "settings", "settings_sha256"})
+# Encoding, hashing and writing let go of the interpreter, so a few threads overlap them.
+WRITER_THREADS: Final = 4
+
+
+def create_store(path: Path, attributes: Mapping[str, Any]) -> None:
+    """Lay out a store: its group and every row array at its final shape, no data. It appears whole or not at all.
+
+    If the store exists and was made with the same settings, it is left as it is.
+
+    Args:
+        path: The store, `ROOT/<Task>/<policy>[-stock].zarr`.
+        attributes: The root group's attributes; `settings_sha256` is filled in if missing, `complete` is set to False.
+
+    Raises:
+        CorruptStoreError: The attributes are not what their schema says.
+        SettingsMismatchError: The store exists and was made with other settings.
+    """
+    wanted = {**attributes, "complete": False}
+    if "settings" in wanted:
+        wanted.setdefault("settings_sha256", settings_digest(wanted["settings"]))
+    validate(wanted, "store", f"attributes for {path}")
+    if (path / "zarr.json").exists():
+        _refuse_other_settings(path, read_attributes(path), wanted)
+        return
+    template = path.with_name(path.name + PARTIAL_SUFFIX)
+    if template.exists():
+        shutil.rmtree(template)
+    documents = {
+        spec.name: array_document(
+            spec, spec.shape(wanted["sizes"], wanted["rows"]), wanted["chunk_rows"], wanted["shard_rows"]
+        )
+        for spec in row_arrays(wanted["sizes"], wanted["dynamics"])
+    }
+    files = {template / "zarr.json": group_document(wanted)}
+    files |= {template / name / "zarr.json": document for name, document in documents.items()}
+    for file, document in files.items():
+        publish(file, [encode_document(document)])
+    (template / "shards").mkdir()
+    sync_directories(files, template)
+    template.rename(path)
+    sync_directories([], path.parent)
+
+
+def write_unit(
+    path: Path, first_row: int, columns: Mapping[str, npt.NDArray[Any]], episodes: Sequence[Mapping[str, Any]]
+) -> list[int]:
+    """Write consecutive whole shards, and publish each one's manifest when all its files are on disk.
+
+    Shards that have a manifest are left as they are, so that an interrupted run can be repeated. Rows beyond the
+    store's last row, and episodes that start there, are dropped.
+
+    Args:
+        path: The store.
+        first_row: Row of the columns' first entry, a multiple of `shard_rows`.
+        columns: Every row array the store has: name to (rows, ...) of its exact dtype; `rows` is a multiple of
+            `shard_rows` or reaches the store's last row. Arrays with a zero-sized dimension may be given or not.
+        episodes: The episodes that start in these rows, as the objects of a shard manifest's `episodes`; `return` may
+            be NaN.
+
+    Returns:
+        The shards written by this call.
+
+    Raises:
+        InvalidSettingError: The columns or episodes are not those of whole shards of this store.
+    """
+    attributes = read_attributes(path)
+    specs = row_arrays(attributes["sizes"], attributes["dynamics"])
+    rows = _check_columns(attributes, specs, first_row, columns)
+    table = _check_episodes(attributes, first_row, rows, episodes)
+    shard_rows = attributes["shard_rows"]
+    unit = range(first_row // shard_rows, -(-(first_row + rows) // shard_rows))
+    shards = sorted(set(unit) - finished_shards(path))
+    with ThreadPoolExecutor(WRITER_THREADS, thread_name_prefix="writer") as pool:
+        for shard in shards:
+            start, stop = shard_range(attributes, shard)
+            block = {spec.name: columns[spec.name][start - first_row : stop - first_row] for spec in specs}
+            own = [episode for episode in table if start <= episode["start"] < stop]
+            _write_shard(path, attributes, shard, block, own, pool)
+    return shards
+
+
+def _write_shard(
+    path: Path,
+    attributes: Mapping[str, Any],
+    shard: int,
+    block: Mapping[str, npt.NDArray[Any]],
+    episodes: Sequence[Mapping[str, Any]],
+    pool: ThreadPoolExecutor,
+) -> None:
+    """Write one shard of every array, then its manifest."""
+    specs = row_arrays(attributes["sizes"], attributes["dynamics"])
+    chunk_rows, shard_rows = attributes["chunk_rows"], attributes["shard_rows"]
+
+    def write(spec: ArraySpec) -> FileRecord:
+        pieces = shard_pieces(spec, block[spec.name], chunk_rows, shard_rows)
+        return FileRecord(*publish(path / shard_file(spec, shard), pieces))
+
+    files = {shard_file(spec, shard): record for spec, record in zip(specs, pool.map(write, specs), strict=True)}
+    # The manifest says "these files are on disk", so their names must be there before its own.
+    sync_directories([path / name for name in files], path)
+    start, stop = shard_range(attributes, shard)
+    manifest = {
+        "schema_version": SCHEMA_VERSION,
+        "shard": shard,
+        "row_start": start,
+        "row_stop": stop,
+        "files": {name: record.as_json() for name, record in files.items()},
+        "episodes": list(episodes),
+    }
+    manifest_path = shard_manifest_path(path, shard)
+    validate(manifest, "shard_manifest", str(manifest_path))
+    publish(manifest_path, [encode_document(manifest)])
+    sync_directories([manifest_path], path)
+
+
+def _check_columns(
+    attributes: Mapping[str, Any],
+    specs: Iterable[ArraySpec],
+    first_row: int,
+    columns: Mapping[str, npt.NDArray[Any]],
+) -> int:
+    """Refuse columns that are not whole shards of this store; return how many of their rows the store has."""
+    shard_rows, total = int(attributes["shard_rows"]), int(attributes["rows"])
+    by_name = {spec.name: spec for spec in specs}
+    missing = sorted(by_name.keys() - columns.keys())
+    unknown = sorted(name for name in columns.keys() - by_name.keys() if columns[name].size)
+    if missing or unknown:
+        raise InvalidSettingError(
+            f"a unit of this store has the columns {', '.join(by_name)}; missing: {missing}, unknown: {unknown}"
+        )
+    given = len(next(iter(columns.values())))
+    if first_row < 0 or first_row >= total or first_row % shard_rows:
+        raise InvalidSettingError(
+            f"a unit can't start at row {first_row}: it starts at a multiple of shard_rows ({shard_rows}) below {total}"
+        )
+    if first_row + given < total and given % shard_rows:
+        raise InvalidSettingError(
+            f"a unit of {given} rows from row {first_row} does not fill whole shards: give a multiple of shard_rows "
+            f"({shard_rows}), or all rows up to the last ({total})"
+        )
+    for name, spec in by_name.items():
+        expected = spec.shape(attributes["sizes"], given)
+        if columns[name].shape != expected or columns[name].dtype != np.dtype(spec.dtype):
+            raise InvalidSettingError(
+                f"column {name} has shape {columns[name].shape} and dtype {columns[name].dtype}; "
+                f"expected {expected} and {spec.dtype}"
+            )
+    return min(given, total - first_row)
+
+
+def _check_episodes(
+    attributes: Mapping[str, Any], first_row: int, rows: int, episodes: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """Refuse episodes other than those that start in the rows; return them as a manifest spells them."""
+    length = attributes["episode_length"]
+    spelt = [_spell_episode(episode) for episode in episodes]
+    validate(spelt, "episodes", f"episodes of the unit from row {first_row}")
+    inside = [episode for episode in spelt if episode["start"] < attributes["rows"]]
+    expected = list(range(-(-first_row // length), -(-(first_row + rows) // length)))
+    found = [episode["index"] for episode in inside]
+    if found != expected or any(episode["start"] != episode["index"] * length for episode in inside):
+        raise InvalidSettingError(
+            f"the unit from row {first_row} with {rows} rows has the episodes {_span(found)}; "
+            f"expected {_span(expected)}, each starting at its index times {length}"
+        )
+    too_long = [episode["index"] for episode in inside if episode["length"] > length]
+    if too_long:
+        raise InvalidSettingError(f"episodes {too_long} are longer than episode_length ({length})")
+    return inside
+
+
+def _spell_episode(episode: Mapping[str, Any]) -> dict[str, Any]:
+    """An episode as JSON can hold it: no NumPy scalars, no bools, no NaN."""
+    spelt = {key: value.item() if isinstance(value, np.generic) else value for key, value in episode.items()}
+    if isinstance(spelt.get("return"), float):
+        spelt["return"] = encode_return(spelt["return"])
+    if isinstance(spelt.get("terminated"), bool):
+        spelt["terminated"] = int(spelt["terminated"])
+    return spelt
+
+
+def _span(indices: Sequence[int]) -> str:
+    return f"{indices[0]} to {indices[-1]} ({len(indices)})" if indices else "none"
+
+
+def _refuse_other_settings(path: Path, existing: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """Refuse to go on with a store that was made with other settings."""
+    old = {**_flat("settings", existing["settings"]), **{key: existing[key] for key in existing.keys() - MAY_DIFFER}}
+    new = {**_flat("settings", wanted["settings"]), **{key: wanted[key] for key in wanted.keys() - MAY_DIFFER}}
+    absent = "absent"
+    lines = [
+        f"  {key}: the store has {old.get(key, absent)!r}, now asked for {new.get(key, absent)!r}"
+        for key in sorted(old.keys() | new.keys())
+        if old.get(key, absent) != new.get(key, absent)
+    ]
+    if lines:
+        raise SettingsMismatchError(
+            f"{path} was made with other settings:\n" + "\n".join(lines) + "\nUse another --out, or delete the store "
+            "to make it anew, or give the settings it was made with to go on with it."
+        )
+
+
+def _flat(prefix: str, value: object) -> dict[str, Any]:
+    """Nested settings as dotted keys, so that a difference is named by its place."""
+    if not isinstance(value, Mapping) or not value:
+        return {prefix: value}
+    return {key: leaf for name, inner in value.items() for key, leaf in _flat(f"{prefix}.{name}", inner).items()}

@@ -1,0 +1,174 @@
+"""What the manifest says about a store's files, and what has been checked of it in this process."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dynamic_sparsity.errors import CorruptStoreError, InvalidSettingError
+
+__all__ = ["VERIFY_MODES", "Ledger", "VerifyMode"]
+
+VerifyMode = Literal["sha256", "size"]
+VERIFY_MODES: tuple[VerifyMode, ...] = ("sha256", "size")
+
+
+class Ledger:
+    """The files of one store and their expected sizes and hashes.
+
+    With `verify="sha256"` a shard's hash is compared at its first use; with `"size"` only its size is.
+
+    Attributes:
+        root: Folder of the store.
+        verify: Which of the two.
+        verified: Size (bytes) and modification time (ns) of each file whose hash was right, by its path inside the
+            store. Worker processes get it with the pickled data set and needn't hash the same bytes again.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        files: Mapping[str, tuple[str, int]],
+        verify: VerifyMode = "sha256",
+        verified: Mapping[str, tuple[int, int]] | None = None,
+    ):
+        """Take the manifest's word.
+
+        Args:
+            root: Folder of the store.
+            files: SHA-256 (hexadecimal) and size (bytes) by path inside the store.
+            verify: How to check shards.
+            verified: What another process has checked already.
+
+        Raises:
+            InvalidSettingError: `verify` is neither "sha256" nor "size".
+        """
+        if verify not in VERIFY_MODES:
+            raise InvalidSettingError(f"verify is {verify!r}; it can be 'sha256' or 'size'")
+        self.root = root
+        self.verify = verify
+        self.verified: dict[str, tuple[int, int]] = dict(verified or {})
+        self._files = files
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._files
+
+    def names(self) -> list[str]:
+        """Paths of all files inside the store."""
+        return list(self._files)
+
+    def size(self, name: str) -> int:
+        """Expected size of a file, bytes.
+
+        Args:
+            name: Its path inside the store.
+
+        Raises:
+            CorruptStoreError: The manifest doesn't list it.
+        """
+        if name not in self._files:
+            raise self.corrupt(name, "the manifest does not list this file")
+        return self._files[name][1]
+
+    def check_sizes(self) -> None:
+        """Check that every file exists and has the right size.
+
+        Raises:
+            CorruptStoreError: One doesn't.
+        """
+        for name in self._files:
+            try:
+                found = (self.root / name).stat().st_size
+            except OSError as error:
+                raise self.corrupt(name, f"can't be read ({error.strerror})") from error
+            self._check_size(name, found)
+
+    def read(self, name: str) -> bytes:
+        """The contents of a small file; its hash is checked in either mode.
+
+        Args:
+            name: Its path inside the store.
+
+        Raises:
+            CorruptStoreError: It is missing or not what was written.
+        """
+        expected = self.size(name)
+        try:
+            contents = (self.root / name).read_bytes()
+        except OSError as error:
+            raise self.corrupt(name, f"can't be read ({error.strerror})") from error
+        if len(contents) != expected:
+            self._check_size(name, len(contents))
+        self._check_hash(name, contents)
+        return contents
+
+    def open(self, name: str) -> tuple[int, os.stat_result]:
+        """Open a shard for reading and check its size.
+
+        Args:
+            name: Its path inside the store.
+
+        Returns:
+            The file descriptor, for the caller to close, and the file's status.
+
+        Raises:
+            CorruptStoreError: It is missing or has the wrong size.
+        """
+        self.size(name)
+        try:
+            descriptor = os.open(self.root / name, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        except OSError as error:
+            raise self.corrupt(name, f"can't be opened ({error.strerror})") from error
+        status = os.fstat(descriptor)
+        try:
+            self._check_size(name, status.st_size)
+        except CorruptStoreError:
+            os.close(descriptor)
+            raise
+        return descriptor, status
+
+    def admit(self, name: str, contents: bytes | NDArray[np.uint8], status: os.stat_result) -> None:
+        """Check the contents of an opened shard, unless that has been done or is not wanted.
+
+        Args:
+            name: Its path inside the store.
+            contents: All of its bytes.
+            status: Its status when it was opened.
+
+        Raises:
+            CorruptStoreError: The bytes are not the ones that were written.
+        """
+        if self.verify == "size":
+            return
+        stamp = (status.st_size, status.st_mtime_ns)
+        if self.verified.get(name) != stamp:
+            self._check_hash(name, contents)
+            self.verified[name] = stamp
+
+    def corrupt(self, name: str, problem: str) -> CorruptStoreError:
+        """The error for a damaged file.
+
+        Args:
+            name: Its path inside the store.
+            problem: What is wrong with it.
+        """
+        return CorruptStoreError(
+            f"{self.root / name}: {problem}. To list all damaged files, run `dynamic-sparsity verify {self.root}`; "
+            "then copy or download them again, or delete their shards' manifests and run the "
+            "`dynamic-sparsity generate …` command that made the store."
+        )
+
+    def _check_size(self, name: str, found: int) -> None:
+        if found != self.size(name):
+            raise self.corrupt(name, f"has {found} bytes, but {self.size(name)} were written")
+
+    def _check_hash(self, name: str, contents: bytes | NDArray[np.uint8]) -> None:
+        found = hashlib.sha256(contents).hexdigest()
+        if found != self._files[name][0]:
+            raise self.corrupt(name, f"its SHA-256 is {found}, but that of the bytes written is {self._files[name][0]}")

@@ -1,0 +1,70 @@
+"""Normalising batches with the statistics of the train split."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Normaliser"]
+
+COLUMNS = ("state", "action", "next_state", "delta", "reward")
+MEASURES = ("mean", "std", "min", "max", "count")
+
+Array = NDArray[Any]
+
+
+class Normaliser:
+    """Means and standard deviations by column.
+
+    Attributes:
+        statistics: `mean`, `std`, `min`, `max` and `count` by column.
+    """
+
+    def __init__(self, arrays: Mapping[str, Array]):
+        """Sort the store's statistics by column.
+
+        Args:
+            arrays: The arrays of the store's group `statistics`: `state_mean` and so on.
+        """
+        self.statistics: dict[str, dict[str, Array]] = {
+            column: {measure: arrays[f"{column}_{measure}"] for measure in MEASURES}
+            for column in COLUMNS
+            if f"{column}_mean" in arrays
+        }
+
+    def normalize(self, batch: Mapping[str, Array]) -> dict[str, Array]:
+        """Subtract the means and divide by the standard deviations, by 1 where these are 0.
+
+        Args:
+            batch: Arrays by column, the column's dimension last.
+
+        Returns:
+            A new dictionary; arrays without statistics are the ones given, the others keep their dtypes.
+        """
+        return {
+            name: self._scaled(name, values, forward=True) if name in self.statistics else values
+            for name, values in batch.items()
+        }
+
+    def denormalize(self, batch: Mapping[str, Array]) -> dict[str, Array]:
+        """Undo `normalize`.
+
+        Args:
+            batch: Arrays by column, the column's dimension last.
+
+        Returns:
+            A new dictionary; arrays without statistics are the ones given, the others keep their dtypes.
+        """
+        return {
+            name: self._scaled(name, values, forward=False) if name in self.statistics else values
+            for name, values in batch.items()
+        }
+
+    def _scaled(self, name: str, values: Array, *, forward: bool) -> Array:
+        mean, std = self.statistics[name]["mean"], self.statistics[name]["std"]
+        std = np.where(std == 0, 1.0, std)
+        scaled = (values - mean) / std if forward else values * std + mean
+        return np.asarray(scaled, np.asarray(values).dtype)

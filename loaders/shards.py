@@ -1,0 +1,162 @@
+"""Reading rows of a store fast: one reader for all its arrays.
+
+Uncompressed arrays are mapped into memory and gathered with one indexing call, compressed ones are decoded into
+memory, and whatever else there may be is left to zarr-python.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dynamic_sparsity.errors import CorruptStoreError
+from dynamic_sparsity.loaders.columns import Column, PackedColumn, Places, RawColumn, ZarrColumn
+from dynamic_sparsity.loaders.integrity import Ledger
+from dynamic_sparsity.loaders.layout import ArrayLayout, UnexpectedLayoutError, parse_layout
+
+__all__ = ["DECODED_BYTES", "ShardReader"]
+
+DECODED_BYTES = 2 * 1024**3
+CACHE_BYTES = 256 * 1024**2  # of decoded chunks, per array that is too big to be kept
+
+Array = NDArray[Any]
+
+
+class ShardReader:
+    """The arrays of a store, opened as they are asked for."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        rows: int,
+        *,
+        expected: Mapping[str, tuple[tuple[int, ...], str]] | None = None,
+        decoded_bytes: int = DECODED_BYTES,
+    ):
+        """Open nothing yet.
+
+        Args:
+            ledger: What the store's files must be.
+            rows: Rows of every array.
+            expected: Shape and dtype that arrays must have, by name.
+            decoded_bytes: How much memory decoded arrays may take in total, bytes; an array that doesn't fit any
+                more is decoded chunk by chunk instead.
+        """
+        self.ledger = ledger
+        self.rows = rows
+        self._expected = dict(expected or {})
+        self._decoded_bytes_left = decoded_bytes
+        self._columns: dict[str, Column] = {}
+
+    def layout(self, name: str) -> ArrayLayout:
+        """How an array is stored.
+
+        Args:
+            name: Its path inside the store.
+
+        Raises:
+            CorruptStoreError: It is missing or damaged.
+        """
+        return self._column(name).layout
+
+    def gather(self, names: Iterable[str], rows: NDArray[np.int64]) -> dict[str, Array]:
+        """Copy rows out of several arrays.
+
+        Args:
+            names: Paths of the arrays inside the store.
+            rows: Rows in any order, int64, shape (n,).
+
+        Returns:
+            A new array of shape (n, *row_shape) for each name.
+
+        Raises:
+            IndexError: A row is negative or past the end.
+            CorruptStoreError: A shard that is touched is not what was written.
+        """
+        if rows.size and not (rows.min() >= 0 and rows.max() < self.rows):
+            raise IndexError(f"rows {rows.min()} to {rows.max()} asked for; the store has rows 0 to {self.rows - 1}")
+        places: dict[tuple[int, int], Places] = {}
+        result = {}
+        for name in names:
+            layout = self._column(name).layout
+            grid = layout.chunk_rows, layout.shard_rows
+            if grid not in places:
+                places[grid] = Places.of(rows, *grid)
+            try:
+                result[name] = self._columns[name].gather(places[grid])
+            except UnexpectedLayoutError:
+                result[name] = self._fall_back(name).gather(places[grid])
+        return result
+
+    def read(self, names: Iterable[str], start: int, stop: int) -> dict[str, Array]:
+        """Copy consecutive rows out of several arrays.
+
+        Args:
+            names: Paths of the arrays inside the store.
+            start: First row.
+            stop: The row behind the last.
+
+        Returns:
+            A new array of shape (stop − start, *row_shape) for each name.
+
+        Raises:
+            IndexError: The rows are not all there.
+            CorruptStoreError: A shard that is touched is not what was written.
+        """
+        if not 0 <= start <= stop <= self.rows:
+            raise IndexError(f"rows {start} to {stop} asked for; the store has rows 0 to {self.rows - 1}")
+        result = {}
+        for name in names:
+            column = self._column(name)
+            try:
+                result[name] = column.read(start, stop)
+            except UnexpectedLayoutError:
+                result[name] = self._fall_back(name).read(start, stop)
+        return result
+
+    def will_need(self, names: Iterable[str], start: int, stop: int) -> None:
+        """Hint that rows of one chunk will be read soon, so that the disk can be read in order.
+
+        Args:
+            names: Paths of the arrays inside the store.
+            start: First row.
+            stop: The row behind the last.
+        """
+        for name in names:
+            self._column(name).will_need(start, stop)
+
+    def _column(self, name: str) -> Column:
+        column = self._columns.get(name)
+        if column is None:
+            column = self._columns[name] = self._open(name)
+        return column
+
+    def _open(self, name: str) -> Column:
+        document = f"{name}/zarr.json"
+        try:
+            layout = parse_layout(name, json.loads(self.ledger.read(document)))
+        except (KeyError, TypeError, ValueError) as error:
+            if isinstance(error, CorruptStoreError):
+                raise
+            raise self.ledger.corrupt(document, f"is not the metadata of a zarr v3 array ({error!r})") from error
+        if layout.shape[:1] != (self.rows,):
+            raise self.ledger.corrupt(document, f"says shape {layout.shape}, but the store has {self.rows} rows")
+        found = layout.shape, layout.dtype.name
+        if self._expected.get(name, found) != found:
+            raise self.ledger.corrupt(document, f"says shape and dtype {found}, the schema {self._expected[name]}")
+        if layout.storage == "raw":
+            return RawColumn(layout, self.ledger)
+        if layout.storage == "other":
+            return ZarrColumn(layout, self.ledger)
+        keep = layout.decoded_bytes <= self._decoded_bytes_left
+        if keep:
+            self._decoded_bytes_left -= layout.decoded_bytes
+        return PackedColumn(layout, self.ledger, keep_decoded=keep, cache_bytes=CACHE_BYTES)
+
+    def _fall_back(self, name: str) -> Column:
+        column = self._columns[name] = ZarrColumn(self._columns[name].layout, self.ledger)
+        return column

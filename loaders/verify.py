@@ -1,0 +1,171 @@
+"""Verify a store without a simulator: are its bytes those that were written, and do its values obey the format?
+
+Everything is read through zarr-python, not through this package's own fast reader, so that neither hides the other's
+mistakes. Memory is bounded by one shard of every array.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from dynamic_sparsity.errors import CorruptStoreError, StoreNotFoundError
+from dynamic_sparsity.generation.manifests import read_attributes, read_document, shard_count, shard_range
+from dynamic_sparsity.generation.reading import Reader
+from dynamic_sparsity.generation.statistics import Accumulator
+from dynamic_sparsity.loaders.problems import MEND_FILE, MEND_VALUES, Problem
+from dynamic_sparsity.loaders.verify_files import (
+    check_digests,
+    check_documents,
+    check_listing,
+    check_shard_manifests,
+    shard_files,
+    unfinished,
+)
+from dynamic_sparsity.loaders.verify_rows import Rows, check_rows
+from dynamic_sparsity.schemas import episode_columns, row_arrays, statistics_arrays, validate
+from dynamic_sparsity.schemas.splits import splits_of
+
+__all__ = ["Problem", "verify_store"]
+
+# A return may have been summed in float32 or float64, in any order.
+RETURN_TOLERANCE: Final = 1e-5
+# Another machine may sum the statistics in another order.
+STATISTICS_TOLERANCE: Final = 1e-9
+
+Table = Mapping[str, npt.NDArray[Any]]
+
+
+def verify_store(path: Path) -> list[Problem]:
+    """Check a finished store: every file's bytes, every document, every rule about values.
+
+    Values in damaged files are not looked at.
+
+    Args:
+        path: The store.
+
+    Returns:
+        What is wrong; empty if nothing is.
+
+    Raises:
+        StoreNotFoundError: There is no store at `path`.
+    """
+    if not path.is_dir() or not any((path / name).exists() for name in ("zarr.json", "manifest.json", "shards")):
+        raise StoreNotFoundError(f"there is no store at {path}; make one with `dynamic-sparsity generate`")
+    try:
+        attributes = read_attributes(path)
+        if not (path / "manifest.json").exists():
+            return [unfinished(path, attributes)]
+        manifest = read_document(path / "manifest.json")
+        validate(manifest, "manifest", "manifest.json")
+    except (CorruptStoreError, StoreNotFoundError) as error:
+        return [Problem("zarr.json or manifest.json", str(error), MEND_FILE)]
+    structure = [*check_listing(path, attributes, manifest), *check_documents(path, attributes)]
+    if not attributes["complete"]:
+        structure.append(Problem("zarr.json", "says the store is not complete, but manifest.json is there", MEND_FILE))
+    damaged = list(check_digests(path, attributes, manifest["files"]))
+    problems = [*structure, *damaged, *check_shard_manifests(path, attributes, manifest["files"])]
+    if any(problem.mend != "delete it" for problem in structure):
+        return problems  # What the arrays are is in doubt, so their values say nothing.
+    return [*problems, *_check_values(path, attributes, {problem.where for problem in damaged})]
+
+
+def _check_values(path: Path, attributes: Mapping[str, Any], damaged: set[str]) -> Iterator[Problem]:
+    """Decode what is not damaged and check it against the rules."""
+    if any(name.startswith("episodes/") for name in damaged):
+        return
+    reader = Reader(path)
+    table = {spec.name: reader.values(f"episodes/{spec.name}") for spec in episode_columns()}
+    table_problems = list(_check_table(path, attributes, table, damaged))
+    yield from table_problems
+    if any(problem.where in ("episodes/start", "episodes/length") for problem in table_problems):
+        return
+    constraint_kinds = [constraint["kind"] for constraint in attributes["constraints"]]
+    statistics = Accumulator(attributes["sizes"], constraint_kinds)
+    sums = np.zeros((2, attributes["episodes"]))
+    shards_damaged = {shard for name, (_, shard) in shard_files(attributes).items() if name in damaged}
+    previous: dict[str, npt.NDArray[Any]] | None = None
+    for shard in range(shard_count(attributes)):
+        if shard in shards_damaged:
+            previous = None
+            continue
+        start, stop = shard_range(attributes, shard)
+        specs = row_arrays(attributes["sizes"], attributes["dynamics"])
+        columns = {spec.name: reader.values(spec.name, start, stop) for spec in specs}
+        rows = Rows(start, columns, attributes, table["length"], previous)
+        yield from check_rows(rows)
+        previous = {"next_state": columns["next_state"][-1:].copy()}
+        episode = rows.indices // attributes["episode_length"]
+        reward = np.where(rows.data, columns["reward"], 0).astype(np.float64)
+        sums += [np.bincount(episode, part, attributes["episodes"]) for part in (reward, np.abs(reward))]
+        statistics.add({**columns, "train": (table["split"] == 0)[episode]})
+    if not shards_damaged:
+        yield from _check_returns(table, sums)
+        if not any(name.startswith("statistics/") for name in damaged):
+            yield from _check_statistics(reader, attributes, statistics)
+
+
+def _check_table(path: Path, attributes: Mapping[str, Any], table: Table, damaged: set[str]) -> Iterator[Problem]:
+    """Check the episode table against the metadata, the split rule and the shard manifests."""
+    episodes, length = attributes["episodes"], attributes["episode_length"]
+    broken = {
+        "start": (table["start"] != np.arange(episodes) * length, "is not the episode's index times episode_length"),
+        "length": ((table["length"] < 1) | (table["length"] > length), f"is not in 1 to {length}"),
+        "split": (table["split"] != splits_of(episodes), "is not what the split rule says"),
+        "policy": (table["policy"] >= len(attributes["policies"]), "names no policy of the metadata"),
+        "seed": (table["seed"] < 0, "is negative"),
+        "terminated": (
+            (table["terminated"] > 1) | ((table["length"] < length) & (table["terminated"] == 0)),
+            "is not 1 though the episode ended early, or is neither 0 nor 1",
+        ),
+    }
+    for column, (wrong, what) in broken.items():
+        if wrong.any():
+            first, count = int(np.argmax(wrong)), int(np.count_nonzero(wrong))
+            what = f"{what} in episode {first}, found {table[column][first]} ({count} episodes)"
+            yield Problem(f"episodes/{column}", what, MEND_VALUES)
+    for shard in range(shard_count(attributes)):
+        name = f"shards/{shard:05d}.json"
+        if name in damaged:
+            continue
+        for entry in read_document(path / name)["episodes"]:
+            yield from _check_entry(name, entry, table)
+
+
+def _check_entry(name: str, entry: Mapping[str, Any], table: Table) -> Iterator[Problem]:
+    """Check one episode of a shard manifest against the episode table."""
+    index = entry["index"]
+    if index >= len(table["start"]):
+        yield Problem(name, f"has an episode {index}; the store has {len(table['start'])}", MEND_FILE)
+        return
+    for spec in episode_columns():
+        found, expected = float(entry[spec.name]), float(table[spec.name][index])
+        if found != expected and not (np.isnan(found) and np.isnan(expected)):
+            what = f"says {spec.name} of episode {index} is {found:g}, the episode table {expected:g}"
+            yield Problem(name, what, MEND_FILE)
+
+
+def _check_returns(table: Table, sums: npt.NDArray[np.float64]) -> Iterator[Problem]:
+    """A return is the sum of its episode's rewards."""
+    total, magnitude = sums
+    with np.errstate(invalid="ignore"):
+        agrees = np.abs(table["return"] - total) <= RETURN_TOLERANCE * (1 + magnitude)
+    agrees |= ~np.isfinite(total) & ~np.isfinite(table["return"])
+    for index in np.flatnonzero(~agrees)[:1]:
+        what = f"of episode {index} is {table['return'][index]:g}, but its rewards sum to {total[index]:g}"
+        yield Problem("episodes/return", f"{what} ({np.count_nonzero(~agrees)} episodes)", MEND_VALUES)
+
+
+def _check_statistics(reader: Reader, attributes: Mapping[str, Any], statistics: Accumulator) -> Iterator[Problem]:
+    """The stored statistics are those of the stored rows."""
+    recomputed = statistics.result()
+    for spec in statistics_arrays(attributes["sizes"]):
+        found, expected = reader.values(f"statistics/{spec.name}"), recomputed[spec.name]
+        finite = np.abs(expected[np.isfinite(expected)])
+        scale = float(finite.max(initial=0))
+        if not np.allclose(found, expected, STATISTICS_TOLERANCE, STATISTICS_TOLERANCE * scale, equal_nan=True):
+            yield Problem(f"statistics/{spec.name}", "is not what the rows give", MEND_VALUES)

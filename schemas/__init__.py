@@ -1,0 +1,190 @@
+"""The store's schema as data: what every array and every document must look like. Nothing here reads a store.
+
+`arrays.json` is the one source of truth for the arrays, `*.schema.json` for the documents; this module gives both
+to Python. It imports no zarr and no simulator.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from types import MappingProxyType
+from typing import Any, Final, Literal
+
+import jsonschema
+import referencing
+
+from dynamic_sparsity.errors import CorruptStoreError, UnknownNameError
+from dynamic_sparsity.schemas.consistency import attribute_contradictions
+
+__all__ = [
+    "FLAG_BITS",
+    "SCHEMA_VERSION",
+    "ArraySpec",
+    "episode_columns",
+    "fill_values",
+    "load_schema",
+    "row_arrays",
+    "statistics_arrays",
+    "validate",
+]
+
+SCHEMA_VERSION: Final = "1.0.0"
+SCHEMA_NAMES: Final = ("store", "shard_manifest", "manifest", "episodes")
+
+Storage = Literal["raw", "packed", "plain"]
+
+
+@dataclass(frozen=True)
+class ArraySpec:
+    """What one array of the store must be.
+
+    Attributes:
+        name: Name of the array inside its group.
+        dims: Symbols of its dimensions: `N` rows, `E` episodes, else a key of the metadata's `sizes`.
+        dimension_names: Names of its dimensions, as in its `zarr.json`.
+        dtype: NumPy name of its dtype.
+        storage: `raw` (sharded, uncompressed), `packed` (sharded, blosc) or `plain` (one chunk).
+        fill_value: What a missing or padding entry holds.
+        unit: Unit of its values.
+        description: What it holds.
+        dynamics: The only dynamics whose stores have it, or None where all have.
+    """
+
+    name: str
+    dims: tuple[str, ...]
+    dimension_names: tuple[str, ...]
+    dtype: str
+    storage: Storage
+    fill_value: float | int
+    unit: str
+    description: str
+    dynamics: str | None = None
+
+    def shape(self, sizes: Mapping[str, int], rows: int) -> tuple[int, ...]:
+        """Shape of the array.
+
+        Args:
+            sizes: The metadata's `sizes`.
+            rows: Number of rows (of episodes, for an episode column).
+
+        Returns:
+            One length per dimension.
+        """
+        return tuple(rows if symbol in ("N", "E") else sizes[symbol] for symbol in self.dims)
+
+
+def fill_values() -> dict[str, float | int]:
+    """What a missing or padding entry of each row array holds: name of every array any store may have to its fill."""
+    return {spec.name: spec.fill_value for spec in _specs("rows")}
+
+
+@cache
+def load_schema(name: str) -> Mapping[str, Any]:
+    """The JSON Schema of one kind of document; not to be changed by the caller.
+
+    Args:
+        name: `store`, `shard_manifest`, `manifest` or `episodes`.
+
+    Raises:
+        UnknownNameError: There is no such schema.
+    """
+    if name not in SCHEMA_NAMES:
+        raise UnknownNameError(f"no schema is called {name!r}; the schemas are {', '.join(SCHEMA_NAMES)}")
+    schema: dict[str, Any] = json.loads(_resource(f"{name}.schema.json"))
+    return schema
+
+
+def row_arrays(sizes: Mapping[str, int], dynamics: str) -> tuple[ArraySpec, ...]:
+    """The arrays with one entry per row that a store has, in the contract's order.
+
+    Args:
+        sizes: The metadata's `sizes`; an array with a zero-sized dimension is left out.
+        dynamics: `converged` or `stock`.
+    """
+    return tuple(
+        spec for spec in _specs("rows") if 0 not in spec.shape(sizes, rows=1) and spec.dynamics in (None, dynamics)
+    )
+
+
+def episode_columns() -> tuple[ArraySpec, ...]:
+    """The columns of the episode table, group `episodes`."""
+    return _specs("episodes")
+
+
+def statistics_arrays(sizes: Mapping[str, int]) -> tuple[ArraySpec, ...]:
+    """The arrays of group `statistics`; one with a zero-sized dimension is left out.
+
+    Args:
+        sizes: The metadata's `sizes`.
+    """
+    return tuple(spec for spec in _specs("statistics") if 0 not in spec.shape(sizes, rows=1))
+
+
+def validate(instance: object, schema_name: str, where: str) -> None:
+    """Check a parsed JSON document against its schema, and a store's attributes for contradictions too.
+
+    Args:
+        instance: The parsed document.
+        schema_name: `store`, `shard_manifest`, `manifest` or `episodes`.
+        where: What to call the document in the message, usually its path.
+
+    Raises:
+        CorruptStoreError: The document is not what its schema says.
+    """
+    errors = sorted(_validator(schema_name).iter_errors(instance), key=lambda error: error.json_path)
+    problems = [_describe(error) for error in errors]
+    if not problems and schema_name == "store" and isinstance(instance, dict):
+        problems = attribute_contradictions(instance)
+    if problems:
+        more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
+        raise CorruptStoreError(f"{where}: {'; '.join(problems[:3])}{more}; see schemas/{schema_name}.schema.json")
+
+
+def _resource(name: str) -> str:
+    return resources.files(__name__).joinpath(name).read_text(encoding="utf-8")
+
+
+@cache
+def _specs(table: str) -> tuple[ArraySpec, ...]:
+    entries = json.loads(_resource("arrays.json"))[table]
+    return tuple(
+        ArraySpec(
+            **{
+                **entry,
+                "dims": tuple(entry["dims"]),
+                "dimension_names": tuple(entry["dimension_names"]),
+                # JSON has no NaN, so the table spells it, as zarr's own metadata does.
+                "fill_value": math.nan if entry["fill_value"] == "NaN" else entry["fill_value"],
+            }
+        )
+        for entry in entries
+    )
+
+
+@cache
+def _validator(schema_name: str) -> jsonschema.Draft202012Validator:
+    registry: referencing.Registry[Any] = referencing.Registry().with_resources(
+        (f"{name}.schema.json", referencing.Resource.from_contents(load_schema(name))) for name in SCHEMA_NAMES
+    )
+    return jsonschema.Draft202012Validator(load_schema(schema_name), registry=registry)
+
+
+def _describe(error: jsonschema.ValidationError) -> str:
+    """One JSON Schema error as "where: what was found, what was expected"."""
+    place = error.json_path.removeprefix("$").removeprefix(".") or "the document"
+    if error.validator in ("required", "additionalProperties"):
+        return f"{place}: {_short(error.message)}"
+    return f"{place}: found {_short(error.instance)}, expected {error.validator} {_short(error.validator_value)}"
+
+
+def _short(value: object) -> str:
+    text = value if isinstance(value, str) and " " in value else json.dumps(value, default=repr)
+    return text if len(text) <= 200 else f"{text[:200]}…"
+
+
+FLAG_BITS: Final[Mapping[str, int]] = MappingProxyType(load_schema("store")["properties"]["flag_bits"]["const"])

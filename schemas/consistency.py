@@ -1,0 +1,59 @@
+"""What a JSON Schema cannot say: that a store's attributes do not contradict each other."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+
+def settings_digest(settings: Mapping[str, Any]) -> str:
+    """The sha256 of settings, independent of the order of their keys.
+
+    Args:
+        settings: The metadata's `settings`, made of what JSON can hold.
+
+    Returns:
+        64 hexadecimal digits.
+    """
+    canonical = json.dumps(settings, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def attribute_contradictions(attributes: Mapping[str, Any]) -> list[str]:
+    """Say where a store's attributes contradict each other.
+
+    Args:
+        attributes: The root group's attributes, already valid by `store.schema.json`.
+
+    Returns:
+        One sentence per contradiction; empty if there is none.
+    """
+    sizes = attributes["sizes"]
+    episodes, length = attributes["episodes"], attributes["episode_length"]
+    chunk_rows, shard_rows = attributes["chunk_rows"], attributes["shard_rows"]
+    contacts = [constraint["kind"] == "contact" for constraint in attributes["constraints"]]
+    first_contact = sizes["nc"] - sizes["np"]
+    settings_sha256 = settings_digest(attributes["settings"])
+    equalities = [
+        ("sizes.ds", sizes["ds"], "nq + nv + na", sizes["nq"] + sizes["nv"] + sizes["na"]),
+        ("sizes.dx", sizes["dx"], "2 nv + na", 2 * sizes["nv"] + sizes["na"]),
+        ("sizes.da", sizes["da"], "nu", sizes["nu"]),
+        ("rows", attributes["rows"], "episodes times episode_length", episodes * length),
+        ("state_names", len(attributes["state_names"]), "ds names", sizes["ds"]),
+        ("tangent_names", len(attributes["tangent_names"]), "dx names", sizes["dx"]),
+        ("action_names", len(attributes["action_names"]), "da names", sizes["da"]),
+        ("constraints", len(attributes["constraints"]), "nc entries", sizes["nc"]),
+        ("contact_pairs", len(attributes["contact_pairs"]), "np entries", sizes["np"]),
+        ("shard_rows modulo chunk_rows", shard_rows % chunk_rows, "zero", 0),
+        ("settings_sha256", attributes["settings_sha256"], "the digest of settings", settings_sha256),
+    ]
+    problems = [
+        f"{name}: found {found}, expected {rule} = {value}" for name, found, rule, value in equalities if found != value
+    ]
+    if chunk_rows & (chunk_rows - 1):
+        problems.append(f"chunk_rows: found {chunk_rows}, expected a power of two")
+    if any(contacts[:first_contact]) or not all(contacts[max(first_contact, 0) :]):
+        problems.append("constraints: expected the contacts, and only them, to be the last np entries")
+    return problems

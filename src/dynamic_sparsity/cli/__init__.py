@@ -1,0 +1,75 @@
+"""The command line, `dynamic-sparsity`. Each part is imported when its command runs: `info` and `list` need no simulator."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from dynamic_sparsity.errors import DynamicSparsityError
+
+DEBUG_OPTION = "--debug"
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs a command; errors become one paragraph on stderr.
+
+    Args:
+        arguments: Words after the program's name; those of this process by default.
+
+    Returns:
+        0 on success, 1 on failure, 2 for a command that can't be understood, 130 when interrupted.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = DEBUG_OPTION in words
+    words = [word for word in words if word != DEBUG_OPTION]
+
+    import click
+    from rich.console import Console
+
+    from dynamic_sparsity.cli.application import application
+
+    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    try:
+        result = application(words, standalone_mode=False, prog_name="dynamic-sparsity")
+    except KeyboardInterrupt:
+        message = "Interrupted. What was finished is on disk: the same command goes on from there."
+        console.print(message, style="yellow")
+        return INTERRUPTED
+    except click.exceptions.Abort:
+        return INTERRUPTED
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except Exception as error:
+        if debug:
+            raise
+        console.print("Error:", style="bold red", end=" ")
+        console.print(describe(error), markup=False)
+        return 1
+    return result if isinstance(result, int) else 0
+
+
+def describe(error: Exception) -> str:
+    """An error as a readable paragraph."""
+    if isinstance(error, DynamicSparsityError):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        where = f" ({error.filename})" if error.filename else ""
+        return f"{error.strerror}{where}. What was finished before is on disk; the same command goes on from there."
+    return f"{type(error).__name__}: {error}. This was not expected: `{DEBUG_OPTION}` shows where it came from; please report it."
+
+
+def entry() -> None:
+    """What the installed program calls."""
+    # A closed pipe (`… | head`) is no error.
+    try:
+        code = main()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    sys.exit(code)

@@ -1,0 +1,62 @@
+"""`verify`: a list of what is wrong, or word that nothing is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import Progress
+
+from dynamic_sparsity.loaders.verify import Problem, verify_store
+
+SHOWN = 20
+
+
+def verify(path: Path, *, deep: bool, sample: int, seed: int) -> int:
+    """Verifies a store and prints the result.
+
+    Returns:
+        0 if nothing is wrong, else 1.
+    """
+    console = Console(soft_wrap=True, highlight=False)
+    with console.status("Checking files and values"):
+        problems: Sequence[Problem] = verify_store(path)
+    if problems:
+        return _failed(problems)
+    console.print(f"{path}: structure, checksums and values are right.", style="green")
+    if not deep:
+        return 0
+    problems = _deep(console, path, sample, seed)
+    return _failed(problems) if problems else 0
+
+
+def _deep(console: Console, path: Path, sample: int, seed: int) -> Sequence[Problem]:
+    from dynamic_sparsity.generation import runtime
+
+    runtime.configure()
+    from dynamic_sparsity.generation.deep import verify_deep
+
+    with Progress(console=console, transient=True) as bars:
+        bar = bars.add_task("Computing rows again", total=sample)
+        report = verify_deep(path, sample, seed, lambda n: bars.advance(bar, n))
+    console.print(
+        f"{report.sampled} rows against {report.oracle}: {len(report.errors)} compared; left out: {report.other_step} where it finds other "
+        f"contacts, {report.near_switch} next to a switch, {report.flagged} flagged."
+    )
+    if len(report.errors):
+        shown = ", ".join(f"{'max' if q == 1 else f'{100 * q:g} %'} {value:.1e}" for q, value in report.quantiles().items())
+        console.print(f"relative error of [J_s | J_a]: {shown}", markup=False)
+    if not report.problems:
+        console.print("The Jacobians are right.", style="green")
+    return report.problems
+
+
+def _failed(problems: Sequence[Problem]) -> int:
+    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    console.print(f"{len(problems)} problem{'s' if len(problems) > 1 else ''} found:", style="bold red")
+    for problem in problems[:SHOWN]:
+        console.print(f"- {problem}", markup=False)
+    if len(problems) > SHOWN:
+        console.print(f"… and {len(problems) - SHOWN} more.")
+    return 1

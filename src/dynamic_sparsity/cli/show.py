@@ -1,0 +1,164 @@
+"""`list` and `info`: tables of tasks, stores and what is in one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from dynamic_sparsity.errors import DynamicSparsityError, IncompleteStoreError
+from dynamic_sparsity.generation.tasks import TASKS
+from dynamic_sparsity.loaders.store import Store, find_stores, open_store
+from dynamic_sparsity.schemas import row_arrays
+
+_UNITS = ("B", "kB", "MB", "GB", "TB")
+
+
+def size(number: float) -> str:
+    """A number of bytes for people to read, in powers of 1000."""
+    for unit in _UNITS[:-1]:
+        if number < 1000:
+            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
+        number /= 1000
+    return f"{number:.1f} {_UNITS[-1]}"
+
+
+def tasks() -> None:
+    """Prints all tasks."""
+    table = Table(title="Tasks", caption="dx: state in tangent coordinates, where it differs from ds (quaternions)", caption_justify="left")
+    for name, right in (("task", False), ("group", False), ("ds", True), ("dx", True), ("da", True), ("substeps", True), ("dt, s", True)):
+        table.add_column(name, justify="right" if right else "left", no_wrap=True)
+    for task in TASKS.values():
+        dx = "" if task.dx == task.ds else str(task.dx)
+        table.add_row(task.name, task.group, str(task.ds), dx, str(task.da), str(task.substeps), f"{task.control_dt:g}")
+    Console().print(table)
+
+
+def stores(root: Path) -> None:
+    """Prints the stores below a folder."""
+    console = Console()
+    found = find_stores(root)
+    if not found:
+        console.print(f"There are no stores below {root}. Make one: dynamic-sparsity generate CartpoleBalance --out {root}", soft_wrap=True)
+        return
+    table = Table(title=f"Stores in {root}")
+    for name, right in (("task", False), ("policy", False), ("dynamics", False), ("rows", True), ("episodes", True), ("size", True), ("state", False)):
+        table.add_column(name, justify="right" if right else "left")
+    for location in found:
+        rows, episodes, state = _state(location.path)
+        bytes_ = sum(file.stat().st_size for file in location.path.rglob("*") if file.is_file())
+        table.add_row(location.task, location.policy, location.dynamics, rows, episodes, size(bytes_), state)
+    console.print(table)
+
+
+def _state(path: Path) -> tuple[str, str, str]:
+    try:
+        opened = open_store(path, verify="size")
+    except IncompleteStoreError:
+        attributes = _attributes(path)
+        done = sum(1 for _ in (path / "shards").glob("*.json"))
+        total = -(-attributes["rows"] // attributes["shard_rows"])
+        return f"{attributes['rows']:,}", f"{attributes['episodes']:,}", f"incomplete ({done} of {total} shards)"
+    except DynamicSparsityError:
+        return "?", "?", "damaged (see `dynamic-sparsity verify`)"
+    return f"{opened.rows:,}", f"{opened.metadata['episodes']:,}", "complete"
+
+
+def _attributes(path: Path) -> dict[str, Any]:
+    attributes: dict[str, Any] = json.loads((path / "zarr.json").read_text())["attributes"]
+    return attributes
+
+
+def made(console: Console, paths: Sequence[Path]) -> None:
+    """Prints what `generate` made."""
+    table = Table(title="Made", caption="share of zeros per row: |J| < 1e-12 in float64; contact: a contact or limit acts", caption_justify="left")
+    for name in ("store", "rows", "size", "zeros in J_s", "… free", "… contact", "always zero", "zeros in J_a", "return"):
+        table.add_column(name, justify="left" if name == "store" else "right")
+    for path in paths:
+        store = open_store(path, verify="size")
+        bytes_ = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+        shares = zero_shares(store)
+        always = f"{shares['always_s']} of {store.metadata['sizes']['dx'] ** 2}"
+        returns = store.episodes["return"]
+        table.add_row(
+            f"{store.task}/{path.name}", f"{store.rows:,}", size(bytes_), _percent(shares["s"]), _percent(shares["s_free"]),
+            _percent(shares["s_contact"]), always, _percent(shares["a"]), f"{np.mean(returns):.1f} ± {np.std(returns):.1f}",
+        )  # fmt: skip
+    console.print(table)
+
+
+def zero_shares(store: Store) -> dict[str, float]:
+    """Mean shares of zero entries, and the number of entries that are zero in every row."""
+    statistics = store.statistics
+    names = {"s": "zero_share_s", "s_free": "zero_share_s_free", "s_contact": "zero_share_s_contact", "a": "zero_share_a"}
+    shares = {key: float(np.mean(statistics[name])) for key, name in names.items()}
+    return shares | {f"always_{key}": int(np.sum(statistics[f"zero_share_{key}"] == 1)) for key in ("s", "a")}
+
+
+def _percent(share: float) -> str:
+    return "–" if np.isnan(share) else f"{100 * share:.1f} %"
+
+
+def store(path: Path) -> None:
+    """Prints what a store holds."""
+    console = Console(soft_wrap=True)
+    opened = open_store(path, verify="size")
+    metadata = opened.metadata
+    sizes = metadata["sizes"]
+    console.print(f"[bold]{opened.task}[/bold], policy {opened.policy}, dynamics {opened.dynamics}")
+    console.print(
+        f"{opened.rows:,} rows in {metadata['episodes']:,} episodes of {metadata['episode_length']:,} steps; control step {metadata['control_dt']:g} s "
+        f"= {metadata['substeps']} × {metadata['timestep']:g} s"
+    )
+    if opened.dynamics == "stock":
+        console.print("[yellow]Partial derivatives, at a fixed qacc_warmstart; leave out rows flagged tangents_lost.[/yellow]")
+    console.print(f"state: {', '.join(metadata['state_names'])}")
+    if sizes["ds"] != sizes["dx"]:
+        console.print(f"tangent: {', '.join(metadata['tangent_names'])}")
+    console.print(f"action: {', '.join(metadata['action_names'])}")
+    console.print(_arrays(opened))
+    _settings(console, metadata)
+    _sparsity(console, opened)
+
+
+def _arrays(opened: Store) -> Table:
+    table = Table(title="Arrays", caption="docs/format.md says what each one holds", caption_justify="left")
+    for name in ("array", "shape", "dtype", "bytes/row", "on disk"):
+        table.add_column(name, justify="left" if name in ("array", "dtype") else "right", no_wrap=True)
+    for spec in row_arrays(opened.metadata["sizes"], opened.dynamics):
+        shape = spec.shape(opened.metadata["sizes"], opened.rows)
+        raw = int(np.prod(shape[1:], dtype=int)) * np.dtype(spec.dtype).itemsize
+        stored = sum(file.stat().st_size for file in (opened.path / spec.name).rglob("*") if file.is_file())
+        table.add_row(spec.name, " × ".join(f"{n:,}" for n in shape), spec.dtype, str(raw), size(stored))
+    return table
+
+
+def _settings(console: Console, metadata: dict[str, Any]) -> None:
+    for title in ("settings", "provenance"):
+        console.print(f"[bold]{title}[/bold]")
+        for key, value in sorted(metadata[title].items()):
+            shown = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
+            console.print(f"  {key}: {shown}", highlight=False)
+    splits = metadata["splits"]
+    console.print(f"[bold]splits[/bold] {', '.join(splits)}, by episode")
+
+
+def _sparsity(console: Console, opened: Store) -> None:
+    shares = zero_shares(opened)
+    statistics = opened.statistics
+    rows = {kind: int(statistics[f"rows_{kind}"]) for kind in ("all", "free", "contact")}
+    console.print("[bold]sparsity[/bold] (share of entries with |J| < 1e-12, mean over rows)")
+    console.print(f"  J_s: all {_percent(shares['s'])} ({rows['all']:,} rows), free {_percent(shares['s_free'])} ({rows['free']:,}), contact or limit {_percent(shares['s_contact'])} ({rows['contact']:,})")
+    console.print(f"  J_a: all {_percent(shares['a'])}")
+    console.print(f"  zero in every row: {shares['always_s']} of {opened.metadata['sizes']['dx'] ** 2} in J_s, {shares['always_a']} of {opened.metadata['sizes']['dx'] * opened.metadata['sizes']['da']} in J_a")
+    names = opened.metadata["tangent_names"]
+    always = np.argwhere(statistics["zero_share_s"] == 1)
+    for effect, cause in always[:8]:
+        console.print(f"    {names[cause]} never acts on {names[effect]}", highlight=False)
+    if len(always) > 8:
+        console.print(f"    … and {len(always) - 8} more")

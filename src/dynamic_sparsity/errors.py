@@ -1,0 +1,45 @@
+"""What can go wrong, as exceptions: one family, each also a subclass of the built-in error it is a case of."""
+
+
+class DynamicSparsityError(Exception):
+    """Base of every error this package raises on purpose."""
+
+
+class UnknownNameError(DynamicSparsityError, ValueError):
+    """A task, column, split, policy or coordinate system that does not exist."""
+
+
+class InvalidSettingError(DynamicSparsityError, ValueError):
+    """A setting whose value is out of range or does not fit the others."""
+
+
+class SettingsMismatchError(DynamicSparsityError, ValueError):
+    """A store was made with other settings than the ones now asked for."""
+
+
+class StoreNotFoundError(DynamicSparsityError, FileNotFoundError):
+    """There is no store at that path."""
+
+
+class IncompleteStoreError(DynamicSparsityError, RuntimeError):
+    """The store exists but was not finished."""
+
+
+class CorruptStoreError(DynamicSparsityError, ValueError):
+    """The store's bytes are not the ones that were written, or not what its schema says."""
+
+
+class StoreLockedError(DynamicSparsityError, RuntimeError):
+    """Another process is writing to the store."""
+
+
+class UnsupportedModelError(DynamicSparsityError, NotImplementedError):
+    """A model with features whose derivative this package can't give exactly."""
+
+
+class NotConvergedError(DynamicSparsityError, ArithmeticError):
+    """The constraint solver did not reach its tolerance, so no Jacobian can be trusted."""
+
+
+class MissingDependencyError(DynamicSparsityError, ImportError):
+    """An optional dependency is not installed; the message names the extra that has it."""
