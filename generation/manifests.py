@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +16,7 @@ from dynamic_sparsity.schemas import validate
 
 RESUME: Final = "run the same `dynamic-sparsity generate` command again; it makes only what is missing"
 HASH_BLOCK_BYTES: Final = 2**20
+HASH_THREADS: Final = 4
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,22 @@ def record_of(path: Path) -> FileRecord:
             digest.update(block)
             size += len(block)
     return FileRecord(digest.hexdigest(), size)
+
+
+def records_of(path: Path, names: Iterable[str]) -> dict[str, FileRecord]:
+    """Digests and sizes of files as they are on disk now.
+
+    Args:
+        path: The store.
+        names: Paths inside the store.
+
+    Returns:
+        Name to record, of those that exist.
+    """
+    present = [name for name in names if (path / name).is_file()]
+    # Hashing lets go of the interpreter, so threads share the work.
+    with ThreadPoolExecutor(HASH_THREADS, thread_name_prefix="hash") as pool:
+        return dict(zip(present, pool.map(lambda name: record_of(path / name), present), strict=True))
 
 
 def read_document(path: Path) -> Any:
@@ -162,15 +180,14 @@ def wrong_files(path: Path, files: Mapping[str, Mapping[str, Any]]) -> Iterator[
     Yields:
         One sentence per wrong file.
     """
+    on_disk = records_of(path, files)
     for name, expected in files.items():
-        file = path / name
-        if not file.is_file():
+        found = on_disk.get(name)
+        if found is None:
             yield f"{name} is missing"
-            continue
-        size = file.stat().st_size
-        if size != expected["bytes"]:
-            yield f"{name} has {size} bytes, expected {expected['bytes']}"
-        elif record_of(file).sha256 != expected["sha256"]:
+        elif found.bytes != expected["bytes"]:
+            yield f"{name} has {found.bytes} bytes, expected {expected['bytes']}"
+        elif found.sha256 != expected["sha256"]:
             yield f"{name} has other bytes than were written"
 
 

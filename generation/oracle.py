@@ -42,11 +42,16 @@ class Reference(NamedTuple):
     contacts: int
 
 
+def _ignore_warning(message: str) -> None:
+    """Drops MuJoCo's warnings, which it would append to a file in the working directory; a diverged step shows in its result."""
+
+
 class Oracle:
     """Steps and differentiates one task with MuJoCo C."""
 
     def __init__(self, physics: Physics) -> None:
-        """Prepares for the model of `physics`, with its options."""
+        """Prepares for the model of `physics`, with its options. Silences MuJoCo's warnings in this process."""
+        mujoco.set_mju_user_warning(_ignore_warning)
         self.model = physics.mj_model
         self.substeps = physics.task.substeps
         self._data = mujoco.MjData(self.model)

@@ -39,9 +39,14 @@ class Reader:
             The values, of the array's dtype.
 
         Raises:
-            CorruptStoreError: `name` is a group.
+            CorruptStoreError: The array can't be decoded.
         """
-        array = self._group[name]
-        if not isinstance(array, zarr.Array):
-            raise CorruptStoreError(f"{self._path}: {name} is a group; expected an array")
-        return np.asarray(array[start:stop] if array.ndim else array[()])
+        rows = "" if start is None or stop is None else f", rows {start} to {stop - 1},"
+        # What a codec raises on bytes that are not its own is anybody's guess: ValueError, RuntimeError, and others.
+        try:
+            array = self._group[name]
+            if not isinstance(array, zarr.Array):
+                raise TypeError("it is a group; expected an array")
+            return np.asarray(array[start:stop] if array.ndim else array[()])
+        except Exception as error:
+            raise CorruptStoreError(f"{self._path}: {name}{rows} can't be decoded: {error}") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 
 from dynamic_sparsity.errors import MissingDependencyError
@@ -26,9 +27,12 @@ def configure() -> None:
         MissingDependencyError: JAX or a simulator is not installed.
     """
     try:
-        import jax
-        import mujoco.mjx  # noqa: F401
-        import mujoco_playground  # noqa: F401
+        # Playground's own dependencies warn, when imported, of things that neither its users nor ours can change.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import jax
+            import mujoco.mjx  # noqa: F401
+            import mujoco_playground  # noqa: F401
     except ImportError as error:
         raise MissingDependencyError(
             f"Simulating needs {error.name}, which is not installed: pip install 'dynamic-sparsity[generate]'"

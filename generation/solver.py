@@ -213,6 +213,8 @@ def _minimise(problem: Problem, start: jax.Array, max_iterations: jax.Array | in
         zone = zones(problem, y + alpha * dy)
         # A row that hovers on its boundary within rounding may change zones for ever, with steps that change nothing.
         still = jnp.max(jnp.abs(p)) <= 1e-14 * jnp.max(jnp.abs(state.x))
+        # No number comes back from NaN or infinity: such a row must not keep its whole batch iterating.
+        still |= ~jnp.all(jnp.isfinite(p))
         return _State(state.x + alpha * p, zone, same | still, state.iterations + 1)
 
     def unfinished(state: _State) -> jax.Array:

@@ -19,11 +19,12 @@ Integers = NDArray[np.int64]
 BUFFER_BLOCKS = 32  # chunks that shuffle="blocks" mixes at a time
 
 
-def check_batch_settings(batch_size: int, shuffle: Shuffle, epochs: int | None) -> None:
+def check_batch_settings(batch_size: int, seed: int, shuffle: Shuffle, epochs: int | None) -> None:
     """Refuse what `positions_of_batches` can't do.
 
     Args:
         batch_size: Rows per batch.
+        seed: Of the order.
         shuffle: "rows", "blocks" or False.
         epochs: Passes over the rows; None for no end.
 
@@ -32,6 +33,8 @@ def check_batch_settings(batch_size: int, shuffle: Shuffle, epochs: int | None) 
     """
     if batch_size < 1:
         raise InvalidSettingError(f"batch_size is {batch_size}; it must be at least 1")
+    if seed < 0:
+        raise InvalidSettingError(f"seed is {seed}; it must be at least 0")
     if not (shuffle is False or shuffle in ("rows", "blocks")):
         raise InvalidSettingError(f"shuffle is {shuffle!r}; it can be 'rows', 'blocks' or False")
     if epochs is not None and epochs < 0:

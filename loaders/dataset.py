@@ -10,9 +10,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from dynamic_sparsity.errors import InvalidSettingError, UnknownNameError
-from dynamic_sparsity.loaders import coordinates as conversion
+from dynamic_sparsity.errors import UnknownNameError
 from dynamic_sparsity.loaders.batches import Shuffle, check_batch_settings, in_background, positions_of_batches
+from dynamic_sparsity.loaders.fetching import Batch, Fetcher
 from dynamic_sparsity.loaders.integrity import VerifyMode
 from dynamic_sparsity.loaders.normalisation import Normaliser
 from dynamic_sparsity.loaders.store import Store, open_store, store_path
@@ -21,11 +21,9 @@ from dynamic_sparsity.loaders.windows import Windows, window_starts
 __all__ = ["JacobianDataset", "load_dataset", "open_dataset"]
 
 COORDINATES = ("tangent", "ambient")
-JACOBIANS, MASKS = ("J_s", "J_a"), ("mask_s", "mask_a")
 BLOCK_ROWS = 1024  # rows read at a time where all rows are gone through
 
 Array = NDArray[Any]
-Batch = dict[str, Array]
 Coordinates = Literal["tangent", "ambient"]
 
 
@@ -117,11 +115,7 @@ class JacobianDataset:
 
         Args:
             path: Folder of the store.
-            split: See `load_dataset`.
-            columns: See `load_dataset`.
-            coordinates: See `load_dataset`.
-            verify: See `load_dataset`.
-            exclude_flags: See `load_dataset`.
+            split, columns, coordinates, verify, exclude_flags: See `load_dataset`.
 
         Raises:
             DynamicSparsityError: See `load_dataset`.
@@ -133,7 +127,7 @@ class JacobianDataset:
         metadata = self.store.metadata
         self.split = split if split is None else _known("split", split, metadata["splits"])
         self.coordinates = _known("coordinates", coordinates, COORDINATES)
-        flags = (exclude_flags,) if isinstance(exclude_flags, str) else tuple(exclude_flags)
+        flags = (exclude_flags,) if isinstance(exclude_flags, str) else exclude_flags
         self.exclude_flags = tuple(_known("flag", flag, metadata["flag_bits"]) for flag in flags)
         names = (columns,) if isinstance(columns, str) else self.store.arrays if columns is None else columns
         self.columns = tuple(dict.fromkeys(_known("column", name, self.store.arrays) for name in names))
@@ -175,19 +169,14 @@ class JacobianDataset:
         if self.exclude_flags:
             bits = sum(1 << self.metadata["flag_bits"][flag] for flag in self.exclude_flags)
             rows = rows[self.store.reader.gather(["flags"], rows)["flags"] & bits == 0]
-        selected: NDArray[np.int64] = rows if self._selection is None else rows[self._selection]
-        return selected
+        return rows if self._selection is None else np.asarray(rows[self._selection])
 
     def __len__(self) -> int:
         return self.rows.size
 
     def __getitem__(self, key: Any) -> Batch:
-        # NumPy decides what the key means and which error it deserves.
-        rows = np.asarray(self.rows[key])
-        batch = self._fetch(rows.reshape(-1), self.columns)
-        if rows.ndim == 1:
-            return batch
-        return {name: values.reshape((*rows.shape, *values.shape[1:])) for name, values in batch.items()}
+        rows = np.asarray(self.rows[key])  # NumPy decides what the key means, or which error it deserves.
+        return _shaped(self._fetch(rows.reshape(-1)), rows.shape)
 
     def __getitems__(self, keys: list[int]) -> list[Batch]:
         """Several rows as a list, for torch's DataLoader."""
@@ -210,7 +199,7 @@ class JacobianDataset:
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        opened = ("store", "rows", "episodes", "statistics", "_normaliser")
+        opened = ("store", "rows", "episodes", "statistics", "_fetcher", "_normaliser")
         state = {name: value for name, value in self.__dict__.items() if name not in opened}
         if "store" in self.__dict__:
             state["_verified"] = dict(self.store.ledger.verified)
@@ -239,7 +228,7 @@ class JacobianDataset:
         """
         start, length = self.episodes["start"][number], self.episodes["length"][number]
         inside = (self.rows >= start) & (self.rows < start + length)
-        return self._fetch(np.sort(self.rows[inside]), self.columns)
+        return self._fetch(np.sort(self.rows[inside]))
 
     def select(self, key: Any) -> JacobianDataset:
         """A data set of some of the rows, in the order given; nothing is copied.
@@ -288,12 +277,11 @@ class JacobianDataset:
         Raises:
             InvalidSettingError: A setting is out of range.
         """
-        check_batch_settings(batch_size, shuffle, epochs)
-        reader, names = self.store.reader, self._stored_names(self.columns)
+        check_batch_settings(batch_size, seed, shuffle, epochs)
 
         def read_ahead(blocks: list[NDArray[np.int64]]) -> None:
             for block in blocks:
-                reader.will_need(names, int(self.rows[block].min()), int(self.rows[block].max()) + 1)
+                self._fetcher.will_need(self.rows[block], self.columns)
 
         order = positions_of_batches(
             self.rows,
@@ -305,7 +293,7 @@ class JacobianDataset:
             epochs=epochs,
             before_blocks=read_ahead,
         )
-        batches = (self._fetch(self.rows[positions], self.columns) for positions in order)
+        batches = (self._fetch(self.rows[positions]) for positions in order)
         return in_background(batches) if prefetch else batches
 
     def windows(self, length: int, stride: int = 1) -> Windows:
@@ -337,20 +325,8 @@ class JacobianDataset:
         Raises:
             InvalidSettingError: The threshold is not positive.
         """
-        if not threshold > 0:
-            raise InvalidSettingError(f"threshold is {threshold}; it must be greater than 0")
         rows = np.asarray(self.rows[slice(None) if indices is None else indices])
-        flat = rows.reshape(-1)
-        pairs = [(mask, J) for mask, J in zip(MASKS, JACOBIANS, strict=True) if J in self.store.arrays]
-        parts: dict[str, list[Array]] = {mask: [] for mask, _ in pairs}
-        for start in range(0, max(1, flat.size), BLOCK_ROWS):
-            block = self._fetch(flat[start : start + BLOCK_ROWS], [J for _, J in pairs])
-            for mask, J in pairs:
-                size = np.abs(block[J])
-                scale = size.max(axis=(-2, -1), keepdims=True) if relative else np.float32(1)
-                parts[mask].append((~(size < np.float64(threshold) * scale)).astype(np.uint8))
-        joined = {mask: np.concatenate(blocks) for mask, blocks in parts.items()}
-        return {mask: values.reshape((*rows.shape, *values.shape[1:])) for mask, values in joined.items()}
+        return _shaped(self._fetcher.masks(rows.reshape(-1), threshold, relative=relative), rows.shape)
 
     @cached_property
     def statistics(self) -> dict[str, dict[str, Array]]:
@@ -373,9 +349,6 @@ class JacobianDataset:
 
         Args:
             batch: Arrays by column.
-
-        Returns:
-            A new dictionary; the arrays keep their dtypes.
         """
         return self._normaliser.denormalize(batch)
 
@@ -396,12 +369,15 @@ class JacobianDataset:
         return summary
 
     @cached_property
+    def _fetcher(self) -> Fetcher:
+        return Fetcher(self.store, self.coordinates)
+
+    def _fetch(self, rows: NDArray[np.int64]) -> Batch:
+        return self._fetcher.fetch(rows, self.columns)
+
+    @cached_property
     def _normaliser(self) -> Normaliser:
         return Normaliser(self.store.statistics)
-
-    @property
-    def _converts(self) -> bool:
-        return self.coordinates == "ambient" and conversion.has_quaternions(self.metadata["joints"])
 
     def _episode_numbers(self) -> NDArray[np.int64]:
         """The episode of each row, int64, shape (len(self),)."""
@@ -409,43 +385,16 @@ class JacobianDataset:
         order = np.argsort(starts, kind="stable")
         return order[np.searchsorted(starts[order], self.rows, side="right") - 1]
 
-    def _stored_names(self, columns: Sequence[str]) -> list[str]:
-        """The arrays to read for some columns: conversion needs the states, and J_s with J_a."""
-        names = list(columns)
-        if self._converts:
-            if set(JACOBIANS) & set(columns):
-                names += [*JACOBIANS, "state", "next_state"]
-            if set(MASKS) & set(columns):
-                names += MASKS
-        return list(dict.fromkeys(name for name in names if name in self.store.arrays))
-
-    def _fetch(self, rows: NDArray[np.int64], columns: Sequence[str]) -> Batch:
-        """Read rows of the store, int64, shape (n,), and convert them."""
-        reader, names = self.store.reader, self._stored_names(columns)
-        if rows.size and rows[-1] - rows[0] == rows.size - 1 and (np.diff(rows) == 1).all():
-            batch = reader.read(names, int(rows[0]), int(rows[-1]) + 1)
-        else:
-            batch = reader.gather(names, rows)
-        if self._converts:
-            self._to_ambient(batch)
-        return {name: batch[name] for name in columns}
-
-    def _to_ambient(self, batch: Batch) -> None:
-        """Convert Jacobians and masks in place; an array the store lacks (no actions) is an empty one here."""
-        joints = self.metadata["joints"]
-        if "J_s" in batch:
-            no_actions = np.empty((*batch["J_s"].shape[:-1], 0), np.float32)
-            matrices = batch["J_s"], batch.get("J_a", no_actions)
-            converted = conversion.to_ambient(*matrices, batch["state"], batch["next_state"], joints)
-            batch.update(zip(JACOBIANS, converted, strict=True))
-        if "mask_s" in batch:
-            no_actions = np.empty((*batch["mask_s"].shape[:-1], 0), np.uint8)
-            masks = conversion.masks_to_ambient(batch["mask_s"], batch.get("mask_a", no_actions), joints)
-            batch.update(zip(MASKS, masks, strict=True))
-
 
 def _known(what: str, name: Any, legal: Any) -> Any:
     """Return a name if it is one of those that exist."""
     if name not in legal:
         raise UnknownNameError(f"there is no {what} {name!r}; there is {', '.join(map(repr, legal))}")
     return name
+
+
+def _shaped(batch: Batch, shape: tuple[int, ...]) -> Batch:
+    """Give the rows of a batch the dimensions of the key that asked for them."""
+    if len(shape) == 1:
+        return batch
+    return {name: values.reshape((*shape, *values.shape[1:])) for name, values in batch.items()}

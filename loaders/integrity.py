@@ -8,9 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
 from dynamic_sparsity.errors import CorruptStoreError, InvalidSettingError
 
 __all__ = ["VERIFY_MODES", "Ledger", "VerifyMode"]
@@ -133,7 +130,7 @@ class Ledger:
             raise
         return descriptor, status
 
-    def admit(self, name: str, contents: bytes | NDArray[np.uint8], status: os.stat_result) -> None:
+    def admit(self, name: str, contents: bytes | memoryview, status: os.stat_result) -> None:
         """Check the contents of an opened shard, unless that has been done or is not wanted.
 
         Args:
@@ -168,7 +165,7 @@ class Ledger:
         if found != self.size(name):
             raise self.corrupt(name, f"has {found} bytes, but {self.size(name)} were written")
 
-    def _check_hash(self, name: str, contents: bytes | NDArray[np.uint8]) -> None:
+    def _check_hash(self, name: str, contents: bytes | memoryview) -> None:
         found = hashlib.sha256(contents).hexdigest()
         if found != self._files[name][0]:
             raise self.corrupt(name, f"its SHA-256 is {found}, but that of the bytes written is {self._files[name][0]}")

@@ -30,6 +30,7 @@ MEND_VALUES: Final = (
     "the values were written wrong, so another copy won't help: delete the store, make it anew with "
     "`dynamic-sparsity generate`, and report it as a bug if it happens again"
 )
+MEND_EXTRA: Final = "delete it"
 MEND_INCOMPLETE: Final = "run the same `dynamic-sparsity generate` command again; it makes only what is missing"
 
 

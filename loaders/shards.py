@@ -14,9 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dynamic_sparsity.errors import CorruptStoreError
-from dynamic_sparsity.loaders.columns import Column, PackedColumn, Places, RawColumn, ZarrColumn
+from dynamic_sparsity.loaders.columns import Column, Places
 from dynamic_sparsity.loaders.integrity import Ledger
 from dynamic_sparsity.loaders.layout import ArrayLayout, UnexpectedLayoutError, parse_layout
+from dynamic_sparsity.loaders.packed_column import PackedColumn
+from dynamic_sparsity.loaders.raw_column import RawColumn
+from dynamic_sparsity.loaders.zarr_column import ZarrColumn
 
 __all__ = ["DECODED_BYTES", "ShardReader"]
 

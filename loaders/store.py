@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -112,17 +113,24 @@ def find_stores(root: str | Path = "data") -> list[StoreLocation]:
     return sorted(locations())
 
 
-def generate_command(task: str, policy: str, dynamics: str, root: Path) -> str:
+def generate_command(location: StoreLocation, metadata: Mapping[str, Any] | None = None) -> str:
     """The command that makes a store, and resumes where it stopped.
 
     Args:
-        task: Name of the task.
-        policy: Name of the policy.
-        dynamics: "converged" or "stock".
-        root: Folder of all stores.
+        location: Which store.
+        metadata: Its metadata, as far as they are known, for the settings to repeat.
     """
-    stock = " --dynamics stock" if dynamics == "stock" else ""
-    return f"dynamic-sparsity generate {task} --policy {policy}{stock} --root {root}"
+    words = ["dynamic-sparsity", "generate", location.task, "--policy", location.policy]
+    if location.dynamics == "stock":
+        words += ["--dynamics", "stock"]
+    metadata = metadata or {}
+    options = {"--episodes": metadata.get("episodes"), "--episode-length": metadata.get("episode_length")}
+    settings = metadata.get("settings")
+    options["--seed"] = settings.get("seed") if isinstance(settings, dict) else None
+    for option, value in options.items():
+        if isinstance(value, int):
+            words += [option, str(value)]
+    return shlex.join([*words, "--out", str(location.path.parent.parent)])
 
 
 class Store:
@@ -331,8 +339,7 @@ def _raise_not_found(path: Path) -> NoReturn:
     there = [f"{store.task}/{store.path.name}" for store in find_stores(root)]
     listed = ", ".join(there[:20]) + (f" and {len(there) - 20} more" if len(there) > 20 else "")
     raise StoreNotFoundError(
-        f"{path}: there is no store here; {root} has {listed or 'none'}. To make it, run "
-        f"`{generate_command(location.task, location.policy, location.dynamics, root)}`"
+        f"{path}: there is no store here; {root} has {listed or 'none'}. To make it, run `{generate_command(location)}`"
     )
 
 
@@ -354,11 +361,10 @@ def _raise_incomplete(path: Path) -> NoReturn:
     of_rows = f" of {total}" if isinstance(total, int) else ""
     of_shards = f" of {-(-total // shard_rows)}" if isinstance(total, int) and isinstance(shard_rows, int) else ""
     try:
-        location = parse_store_path(path)
-        command = generate_command(location.task, location.policy, location.dynamics, path.parent.parent)
+        command = generate_command(parse_store_path(path), attributes)
     except UnknownNameError:
         command = "dynamic-sparsity generate …"
     raise IncompleteStoreError(
         f"{path}: the store was not finished: {rows}{of_rows} rows in {shards}{of_shards} shards are done. To resume, "
-        f"run `{command}` with the settings it was started with"
+        f"repeat the command that began it: `{command}` and what other options it had"
     )

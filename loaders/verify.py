@@ -6,7 +6,7 @@ mistakes. Memory is bounded by one shard of every array.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,7 +17,7 @@ from dynamic_sparsity.errors import CorruptStoreError, StoreNotFoundError
 from dynamic_sparsity.generation.manifests import read_attributes, read_document, shard_count, shard_range
 from dynamic_sparsity.generation.reading import Reader
 from dynamic_sparsity.generation.statistics import Accumulator
-from dynamic_sparsity.loaders.problems import MEND_FILE, MEND_VALUES, Problem
+from dynamic_sparsity.loaders.problems import MEND_EXTRA, MEND_FILE, MEND_VALUES, Problem, mend_shard
 from dynamic_sparsity.loaders.verify_files import (
     check_digests,
     check_documents,
@@ -67,9 +67,12 @@ def verify_store(path: Path) -> list[Problem]:
     structure = [*check_listing(path, attributes, manifest), *check_documents(path, attributes)]
     if not attributes["complete"]:
         structure.append(Problem("zarr.json", "says the store is not complete, but manifest.json is there", MEND_FILE))
-    damaged = list(check_digests(path, attributes, manifest["files"]))
-    problems = [*structure, *damaged, *check_shard_manifests(path, attributes, manifest["files"])]
-    if any(problem.mend != "delete it" for problem in structure):
+    damaged = [
+        *check_digests(path, attributes, manifest["files"]),
+        *check_shard_manifests(path, attributes, manifest["files"]),
+    ]
+    problems = [*structure, *damaged]
+    if any(problem.mend != MEND_EXTRA for problem in structure):
         return problems  # What the arrays are is in doubt, so their values say nothing.
     return [*problems, *_check_values(path, attributes, {problem.where for problem in damaged})]
 
@@ -79,34 +82,59 @@ def _check_values(path: Path, attributes: Mapping[str, Any], damaged: set[str]) 
     if any(name.startswith("episodes/") for name in damaged):
         return
     reader = Reader(path)
-    table = {spec.name: reader.values(f"episodes/{spec.name}") for spec in episode_columns()}
+    try:
+        table = {spec.name: reader.values(f"episodes/{spec.name}") for spec in episode_columns()}
+    except CorruptStoreError as error:
+        yield Problem("episodes", str(error), MEND_FILE)
+        return
     table_problems = list(_check_table(path, attributes, table, damaged))
     yield from table_problems
     if any(problem.where in ("episodes/start", "episodes/length") for problem in table_problems):
-        return
-    constraint_kinds = [constraint["kind"] for constraint in attributes["constraints"]]
-    statistics = Accumulator(attributes["sizes"], constraint_kinds)
+        return  # Where the episodes are is in doubt, so their rows say nothing.
+    statistics = Accumulator(attributes["sizes"], [constraint["kind"] for constraint in attributes["constraints"]])
     sums = np.zeros((2, attributes["episodes"]))
-    shards_damaged = {shard for name, (_, shard) in shard_files(attributes).items() if name in damaged}
+    complete = yield from _check_shards(reader, attributes, table, damaged, statistics, sums)
+    if complete:
+        yield from _check_returns(table, sums)
+        if not any(name.startswith("statistics/") for name in damaged):
+            yield from _check_statistics(reader, attributes, statistics)
+
+
+def _check_shards(
+    reader: Reader,
+    attributes: Mapping[str, Any],
+    table: Table,
+    damaged: set[str],
+    statistics: Accumulator,
+    sums: npt.NDArray[np.float64],
+) -> Generator[Problem, None, bool]:
+    """Check the rows of every undamaged shard, and take them into the statistics and the returns.
+
+    Returns:
+        Whether every shard was read.
+    """
+    specs = row_arrays(attributes["sizes"], attributes["dynamics"])
+    unreadable = {shard for name, (_, shard) in shard_files(attributes).items() if name in damaged}
     previous: dict[str, npt.NDArray[Any]] | None = None
     for shard in range(shard_count(attributes)):
-        if shard in shards_damaged:
-            previous = None
-            continue
         start, stop = shard_range(attributes, shard)
-        specs = row_arrays(attributes["sizes"], attributes["dynamics"])
-        columns = {spec.name: reader.values(spec.name, start, stop) for spec in specs}
-        rows = Rows(start, columns, attributes, table["length"], previous)
+        before, previous = previous, None
+        if shard in unreadable:
+            continue
+        try:
+            columns = {spec.name: reader.values(spec.name, start, stop) for spec in specs}
+        except CorruptStoreError as error:
+            unreadable.add(shard)
+            yield Problem(f"shard {shard}", str(error), mend_shard(shard))
+            continue
+        rows = Rows(start, columns, attributes, table["length"], before)
         yield from check_rows(rows)
         previous = {"next_state": columns["next_state"][-1:].copy()}
         episode = rows.indices // attributes["episode_length"]
         reward = np.where(rows.data, columns["reward"], 0).astype(np.float64)
         sums += [np.bincount(episode, part, attributes["episodes"]) for part in (reward, np.abs(reward))]
         statistics.add({**columns, "train": (table["split"] == 0)[episode]})
-    if not shards_damaged:
-        yield from _check_returns(table, sums)
-        if not any(name.startswith("statistics/") for name in damaged):
-            yield from _check_statistics(reader, attributes, statistics)
+    return not unreadable
 
 
 def _check_table(path: Path, attributes: Mapping[str, Any], table: Table, damaged: set[str]) -> Iterator[Problem]:
@@ -164,7 +192,12 @@ def _check_statistics(reader: Reader, attributes: Mapping[str, Any], statistics:
     """The stored statistics are those of the stored rows."""
     recomputed = statistics.result()
     for spec in statistics_arrays(attributes["sizes"]):
-        found, expected = reader.values(f"statistics/{spec.name}"), recomputed[spec.name]
+        try:
+            found = reader.values(f"statistics/{spec.name}")
+        except CorruptStoreError as error:
+            yield Problem(f"statistics/{spec.name}", str(error), MEND_FILE)
+            continue
+        expected = recomputed[spec.name]
         finite = np.abs(expected[np.isfinite(expected)])
         scale = float(finite.max(initial=0))
         if not np.allclose(found, expected, STATISTICS_TOLERANCE, STATISTICS_TOLERANCE * scale, equal_nan=True):

@@ -10,8 +10,8 @@ import google_crc32c
 import numpy as np
 
 from dynamic_sparsity.errors import CorruptStoreError
-from dynamic_sparsity.generation.manifests import read_document, record_of, shard_count, shard_range
-from dynamic_sparsity.loaders.problems import MEND_FILE, MEND_INCOMPLETE, Problem, mend_shard
+from dynamic_sparsity.generation.manifests import read_document, records_of, shard_count, shard_range
+from dynamic_sparsity.loaders.problems import MEND_EXTRA, MEND_FILE, MEND_INCOMPLETE, Problem, mend_shard
 from dynamic_sparsity.schemas import row_arrays, validate
 from dynamic_sparsity.schemas.documents import group_document, member_documents, plain_file, shard_file, store_arrays
 
@@ -63,7 +63,7 @@ def check_listing(path: Path, attributes: Mapping[str, Any], manifest: Mapping[s
     on_disk = {file.relative_to(path).as_posix() for file in path.rglob("*") if not file.is_dir()}
     for name in sorted(on_disk - listed - {"manifest.json"}):
         what = "is what an interrupted write left behind" if name.endswith(".partial") else "is not part of the store"
-        yield Problem(name, what, "delete it")
+        yield Problem(name, what, MEND_EXTRA)
 
 
 def check_digests(path: Path, attributes: Mapping[str, Any], files: Mapping[str, Any]) -> Iterator[Problem]:
@@ -79,13 +79,13 @@ def check_digests(path: Path, attributes: Mapping[str, Any], files: Mapping[str,
     """
     owners = {record["sha256"]: name for name, record in files.items()}
     shards = shard_files(attributes)
+    on_disk = records_of(path, files)
     for name, record in files.items():
         mend = mend_shard(shards[name][1]) if name in shards else MEND_FILE
-        file = path / name
-        if not file.is_file():
+        found = on_disk.get(name)
+        if found is None:
             yield Problem(name, "is missing", mend)
             continue
-        found = record_of(file)
         if found.sha256 == record["sha256"]:
             continue
         if not found.bytes:
@@ -96,11 +96,11 @@ def check_digests(path: Path, attributes: Mapping[str, Any], files: Mapping[str,
             what = f"is truncated: {found.bytes} of {record['bytes']} bytes"
         elif found.bytes > record["bytes"]:
             what = f"has {found.bytes} bytes, {found.bytes - record['bytes']} more than were written"
-        elif not any(file.read_bytes()):
+        elif not any((path / name).read_bytes()):
             what = "has its right size, but every byte is zero"
         else:
             what = "has its right size, but other bytes than were written"
-            what += _damaged_rows(file, attributes, shards[name][1]) if name in shards else ""
+            what += _damaged_rows(path / name, attributes, shards[name][1]) if name in shards else ""
         yield Problem(name, what, mend)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import numpy.typing as npt
@@ -17,14 +19,16 @@ STEP_S = 0.05
 THRESHOLD = 1e-12
 Columns = dict[str, npt.NDArray[Any]]
 Floats = npt.NDArray[np.float64]
+Episodes = list[dict[str, Any]]
 
 
-def make_store(path: Path, *, finalize: bool = True, **options: Any) -> Path:
+def make_store(path: Path, *, finalize: bool = True, sync: bool = False, **options: Any) -> Path:
     """Write a whole synthetic store.
 
     Args:
         path: The store.
         finalize: Whether to seal it.
+        sync: Whether to wait for the disk, as a real run does.
         **options: Of `make_attributes`, and `early` of `make_unit`.
 
     Returns:
@@ -32,11 +36,23 @@ def make_store(path: Path, *, finalize: bool = True, **options: Any) -> Path:
     """
     early = options.pop("early", {})
     attributes = make_attributes(**options)
-    writer.create_store(path, attributes)
-    write_units(path, attributes, early=early)
-    if finalize:
-        writer.finalize(path)
+    with nullcontext() if sync else mock.patch("os.fsync"):
+        writer.create_store(path, attributes)
+        write_units(path, attributes, early=early)
+        if finalize:
+            writer.finalize(path)
     return path
+
+
+def make_all(early: dict[int, int] | None = None, **options: Any) -> tuple[dict[str, Any], Columns, Episodes]:
+    """Attributes, columns and episode table of a whole store, not written.
+
+    Args:
+        early: Of `make_unit`.
+        **options: Of `make_attributes`.
+    """
+    attributes = make_attributes(**options)
+    return attributes, *make_unit(attributes, range(attributes["episodes"]), early or {})
 
 
 def write_units(path: Path, attributes: dict[str, Any], early: dict[int, int] | None = None) -> None:
@@ -125,9 +141,7 @@ def make_attributes(
     }
 
 
-def make_unit(
-    attributes: dict[str, Any], episodes: range, early: dict[int, int]
-) -> tuple[Columns, list[dict[str, Any]]]:
+def make_unit(attributes: dict[str, Any], episodes: range, early: dict[int, int]) -> tuple[Columns, Episodes]:
     """Columns and table entries of some episodes; each depends on seed and index only.
 
     Args:

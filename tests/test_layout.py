@@ -8,7 +8,9 @@ from dynamic_sparsity.errors import InvalidSettingError
 from dynamic_sparsity.generation.layout import CHUNK_BYTES_MAX, Layout, chunk_rows, plan
 
 
-@pytest.mark.parametrize(("dx", "rows"), [(1, 1024), (6, 1024), (18, 1024), (28, 512), (55, 256), (75, 128), (120, 128)])
+@pytest.mark.parametrize(
+    ("dx", "rows"), [(1, 1024), (6, 1024), (18, 1024), (28, 512), (55, 256), (75, 128), (120, 128)]
+)
 def test_chunk_rows(dx: int, rows: int) -> None:
     assert chunk_rows(dx) == rows
 
@@ -49,7 +51,9 @@ def test_units_fill_whole_shards_and_stay_modest(episode_length: int, dx: int, b
         assert layout.chunk_rows == plan(episode_length, dx).chunk_rows
 
 
-@pytest.mark.parametrize(("arguments", "message"), [((0, 6), "episode_length is 0"), ((5, 6, 0), "batch"), ((5, 0), "dx")])
+@pytest.mark.parametrize(
+    ("arguments", "message"), [((0, 6), "episode_length is 0"), ((5, 6, 0), "batch"), ((5, 0), "dx")]
+)
 def test_impossible_plans(arguments: tuple[int, ...], message: str) -> None:
     with pytest.raises(InvalidSettingError, match=message):
         plan(*arguments)

@@ -1,0 +1,104 @@
+"""Reading a compressed array: its shards are decoded into memory."""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+
+import numpy as np
+
+from dynamic_sparsity.loaders.columns import Array, Column, Integers, Places
+from dynamic_sparsity.loaders.integrity import Ledger
+from dynamic_sparsity.loaders.layout import CHECKSUM_BYTES, ArrayLayout
+
+__all__ = ["PackedColumn"]
+
+BLOSC_HEADER_BYTES = 16
+
+
+class PackedColumn(Column):
+    """A compressed array, decoded into memory: shard by shard for good, or if it is too big, chunk by chunk."""
+
+    def __init__(self, layout: ArrayLayout, ledger: Ledger, *, keep_decoded: bool, cache_bytes: int):
+        """Decode nothing yet.
+
+        Args:
+            layout: Where the rows are.
+            ledger: What the files must be.
+            keep_decoded: Keep every shard decoded, from its first use on; takes `layout.decoded_bytes`.
+            cache_bytes: Otherwise, how much to keep of the chunks used last, bytes.
+        """
+        super().__init__(layout, ledger)
+        self._row_dtype = np.dtype((np.void, layout.row_bytes))
+        self._compressed: dict[int, tuple[bytes, Integers]] = {}
+        # The system gives out memory page by page as shards are decoded, not here.
+        self._decoded = np.empty(layout.shards * layout.shard_rows, self._row_dtype) if keep_decoded else None
+        self._chunk = lru_cache(maxsize=max(1, cache_bytes // layout.chunk_bytes))(self._decode_chunk)
+
+    def gather(self, places: Places) -> Array:
+        """See `Column.gather`."""
+        self.prepare(places.shard)
+        if self._decoded is not None:
+            taken = self._decoded.take(places.rows)
+        else:
+            taken = np.empty(places.rows.size, self._row_dtype)
+            chunks = places.rows - places.within
+            for first_row in np.unique(chunks).tolist():
+                chosen = chunks == first_row
+                taken[chosen] = self._chunk(first_row // self.layout.chunk_rows)[places.within[chosen]]
+        return taken.view(self.layout.dtype).reshape(places.rows.size, *self.layout.row_shape)
+
+    def read(self, start: int, stop: int) -> Array:
+        """See `Column.read`."""
+        layout = self.layout
+        self.prepare(np.arange(start // layout.shard_rows, -(-stop // layout.shard_rows)))
+        if self._decoded is not None:
+            taken = self._decoded[start:stop].copy()
+        else:
+            taken = np.empty(stop - start, self._row_dtype)
+            for chunk in range(start // layout.chunk_rows, -(-stop // layout.chunk_rows)):
+                first_row = chunk * layout.chunk_rows
+                first, last = max(start, first_row), min(stop, first_row + layout.chunk_rows)
+                taken[first - start : last - start] = self._chunk(chunk)[first - first_row : last - first_row]
+        return taken.view(layout.dtype).reshape(stop - start, *layout.row_shape)
+
+    def _open_shard(self, shard: int) -> None:
+        layout, name = self.layout, self.layout.shard_name(shard)
+        descriptor, status = self.ledger.open(name)
+        with os.fdopen(descriptor, "rb") as file:
+            contents = file.read()
+        self.ledger.admit(name, contents, status)
+        index = self._checked_index(np.frombuffer(contents, np.uint8), shard)
+        if self._decoded is None:
+            self._compressed[shard] = contents, index
+            return
+        for number in range(len(index)):
+            first_row = shard * layout.shard_rows + number * layout.chunk_rows
+            self._decode(shard, number, contents, index, self._decoded[first_row : first_row + layout.chunk_rows])
+
+    def _decode_chunk(self, chunk: int) -> Array:
+        """A decoded chunk, counted from the array's first."""
+        shard, number = divmod(chunk, self.layout.chunks_per_shard)
+        decoded = np.empty(self.layout.chunk_rows, self._row_dtype)
+        self._decode(shard, number, *self._compressed[shard], decoded)
+        return decoded
+
+    def _decode(self, shard: int, number: int, contents: bytes, index: Integers, out: Array) -> None:
+        """Check one chunk of a shard against its checksum and decode it into `out`."""
+        import google_crc32c
+        from numcodecs import Blosc
+
+        layout, name = self.layout, self.layout.shard_name(shard)
+        start, size = index[number].tolist()
+        payload = contents[start : start + size - layout.checksum_bytes]
+        if layout.checksum_bytes:
+            checksum = int.from_bytes(contents[start + size - CHECKSUM_BYTES : start + size], "little")
+            if google_crc32c.value(payload) != checksum:
+                raise self.ledger.corrupt(name, f"chunk {number} does not match its CRC-32C")
+        # Blosc's own header says, in bytes 4 to 7, how much it would write into `out`.
+        if len(payload) < BLOSC_HEADER_BYTES or int.from_bytes(payload[4:8], "little") != layout.chunk_bytes:
+            raise self.ledger.corrupt(name, f"chunk {number} does not decode to {layout.chunk_bytes} bytes")
+        try:
+            Blosc().decode(payload, out=out.view(np.uint8))
+        except (RuntimeError, ValueError) as error:
+            raise self.ledger.corrupt(name, f"chunk {number} can't be decoded ({error})") from error

@@ -1,0 +1,135 @@
+"""Reading an uncompressed array: its shards are mapped into memory."""
+
+from __future__ import annotations
+
+import math
+import mmap
+import os
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dynamic_sparsity.loaders.columns import Array, Column, Places
+from dynamic_sparsity.loaders.integrity import Ledger
+from dynamic_sparsity.loaders.layout import ArrayLayout, UnexpectedLayoutError
+from dynamic_sparsity.loaders.mapping import AddressRange
+
+__all__ = ["RawColumn"]
+
+
+class RawColumn(Column):
+    """An uncompressed array, mapped into memory; a row is copied once, straight from the page cache."""
+
+    def __init__(self, layout: ArrayLayout, ledger: Ledger):
+        """Reserve addresses for all shards, where the platform lets us.
+
+        Args:
+            layout: Where the rows are.
+            ledger: What the files must be.
+
+        Raises:
+            CorruptStoreError: The manifest doesn't list all shards.
+        """
+        super().__init__(layout, ledger)
+        self._row_dtype = np.dtype((np.void, layout.row_bytes))
+        self._shard_bytes: dict[int, NDArray[np.uint8]] = {}
+        self._range: AddressRange | None = None
+        self._flat: Array | None = None
+        unit = math.gcd(layout.chunk_stride, layout.row_bytes)
+        largest = max((ledger.size(layout.shard_name(shard)) for shard in range(layout.shards)), default=0)
+        with suppress(OSError):
+            self._range = AddressRange(max(1, layout.shards), largest)
+            unit = math.gcd(unit, self._range.slot_bytes)
+            self._flat = _overlapping_rows(self._range.array, self._row_dtype, unit)
+        self._unit = unit
+        self._chunk_units = layout.chunk_stride // unit
+        self._row_units = layout.row_bytes // unit
+        self._shard_units = self._range.slot_bytes // unit if self._range else 0
+
+    def gather(self, places: Places) -> Array:
+        """See `Column.gather`."""
+        self.prepare(places.shard)
+        units = places.chunk * self._chunk_units + places.within * self._row_units
+        if self._flat is not None:
+            units += places.shard * self._shard_units
+            taken: Array = self._flat[units]
+        else:
+            taken = np.empty(units.size, self._row_dtype)
+            for shard in np.unique(places.shard).tolist():
+                chosen = places.shard == shard
+                flat = _overlapping_rows(self._shard_bytes[shard], self._row_dtype, self._unit)
+                taken[chosen] = flat[units[chosen]]
+        return taken.view(self.layout.dtype).reshape(units.size, *self.layout.row_shape)
+
+    def read(self, start: int, stop: int) -> Array:
+        """See `Column.read`."""
+        layout = self.layout
+        shards = np.arange(start // layout.shard_rows, -(-stop // layout.shard_rows))
+        self.prepare(shards)
+        out = np.empty((stop - start) * layout.row_bytes, np.uint8)
+        for shard in shards.tolist():
+            first_row = shard * layout.shard_rows
+            first, last = max(start, first_row), min(stop, first_row + layout.shard_rows)
+            part = out[(first - start) * layout.row_bytes : (last - start) * layout.row_bytes]
+            self._copy(shard, first - first_row, last - first_row, part)
+        return out.view(layout.dtype).reshape(stop - start, *layout.row_shape)
+
+    def will_need(self, start: int, stop: int) -> None:
+        """See `Column.will_need`."""
+        layout = self.layout
+        if self._range is None:
+            return
+        shard, within = divmod(start, layout.shard_rows)
+        chunk, row = divmod(within, layout.chunk_rows)
+        if not self._ready[shard]:
+            return
+        offset = shard * self._range.slot_bytes + chunk * layout.chunk_stride + row * layout.row_bytes
+        self._range.will_need(offset, (stop - start) * layout.row_bytes)
+
+    def _copy(self, shard: int, first: int, last: int, out: NDArray[np.uint8]) -> None:
+        """Copy rows first…last of a shard into `out`, whole chunks at a time where that is possible."""
+        layout, data = self.layout, self._shard_bytes[shard]
+        done = 0
+        while first < last:
+            chunk, within = divmod(first, layout.chunk_rows)
+            offset = chunk * layout.chunk_stride + within * layout.row_bytes
+            chunks = (last - first) // layout.chunk_rows if within == 0 else 0
+            if chunks:
+                rows, size = chunks * layout.chunk_rows, chunks * layout.chunk_bytes
+                shape, strides = (chunks, layout.chunk_bytes), (layout.chunk_stride, 1)
+                source: Array = np.ndarray(shape, np.uint8, data, offset, strides)
+                out[done : done + size].reshape(shape)[...] = source
+            else:
+                rows = min(last - first, layout.chunk_rows - within)
+                size = rows * layout.row_bytes
+                out[done : done + size] = data[offset : offset + size]
+            first, done = first + rows, done + size
+
+    def _open_shard(self, shard: int) -> None:
+        layout, name = self.layout, self.layout.shard_name(shard)
+        descriptor, status = self.ledger.open(name)
+        try:
+            if self._range is not None:
+                self._range.map_file(shard, descriptor, status.st_size)
+                start = shard * self._range.slot_bytes
+                contents = self._range.array[start : start + status.st_size]
+            else:
+                mapped = mmap.mmap(descriptor, status.st_size, access=mmap.ACCESS_READ)
+                contents = np.frombuffer(mapped, np.uint8)
+        finally:
+            os.close(descriptor)
+        # The bytes that are hashed are the mapped ones: replacing the file later changes neither.
+        self.ledger.admit(name, contents.data, status)
+        index = self._checked_index(contents, shard)
+        offsets = np.arange(len(index)) * layout.chunk_stride
+        if not (np.array_equal(index[:, 0], offsets) and (index[:, 1] == layout.chunk_stride).all()):
+            raise UnexpectedLayoutError(f"{name}: its chunks do not follow each other")
+        self._shard_bytes[shard] = contents
+
+
+def _overlapping_rows(contents: NDArray[np.uint8], row_dtype: np.dtype[Any], unit: int) -> Array:
+    """See bytes as one row starting at every `unit` bytes, so that one index finds a row wherever it is."""
+    count = (contents.size - row_dtype.itemsize) // unit + 1
+    return np.ndarray((max(0, count),), row_dtype, contents, 0, (unit,))

@@ -1,0 +1,139 @@
+"""The command line: what it prints, how it fails."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from synthetic import make_store
+
+from dynamic_sparsity import __version__, cli
+from dynamic_sparsity.cli.show import size
+
+
+def run(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "dynamic_sparsity.cli", *words], capture_output=True, text=True)
+
+
+@pytest.fixture
+def store(tmp_path):
+    path = tmp_path / "CheetahRun" / "noise.zarr"
+    make_store(path, task="CheetahRun")
+    return path
+
+
+def test_version():
+    assert run("--version").stdout.strip() == f"dynamic-sparsity {__version__}"
+
+
+@pytest.mark.parametrize("words", [[], ["list"], ["generate"], ["info"], ["verify"]])
+def test_help_teaches(words):
+    finished = run(*words, "--help")
+    assert finished.returncode == 0
+    assert "Usage: dynamic-sparsity" in finished.stdout
+    assert finished.stderr == ""
+
+
+def test_list_tasks(capsys):
+    assert cli.main(["list"]) == 0
+    output = capsys.readouterr().out
+    for word in ("CheetahRun", "humanoid", "substeps"):
+        assert word in output
+
+
+def test_list_stores(store, capsys):
+    assert cli.main(["list", "--root", str(store.parent.parent)]) == 0
+    output = capsys.readouterr().out
+    assert "CheetahRun" in output
+    assert "complete" in output
+    (store / "manifest.json").unlink()
+    assert cli.main(["list", "--root", str(store.parent.parent)]) == 0
+    assert "incomplete" in capsys.readouterr().out
+
+
+def test_list_nothing(tmp_path, capsys):
+    assert cli.main(["list", "--root", str(tmp_path)]) == 0
+    assert "no stores" in capsys.readouterr().out
+
+
+def test_info(store, capsys):
+    assert cli.main(["info", str(store)]) == 0
+    output = capsys.readouterr().out
+    for word in ("CheetahRun", "settings", "provenance", "J_s", "bytes/row", "zero in every row"):
+        assert word in output
+
+
+def test_verify(store, capsys):
+    assert cli.main(["verify", str(store)]) == 0
+    assert "right" in capsys.readouterr().out
+
+
+def test_verify_lists_what_is_wrong(store, capsys):
+    shard = store / "J_s" / "c" / "0" / "0" / "0"
+    damaged = bytearray(shard.read_bytes())
+    damaged[100] ^= 1
+    shard.write_bytes(damaged)
+    assert cli.main(["verify", str(store)]) == 1
+    captured = capsys.readouterr()
+    assert "J_s" in captured.err
+    assert "right" not in captured.out
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["generate"], ["No task", "--all"]),
+        (["generate", "Cheetah"], ["no task 'Cheetah'", "CheetahRun"]),
+        (["generate", "CheetahRun", "--all"], ["not both"]),
+        (["generate", "CheetahRun", "--episodes", "0"], ["episodes is 0", "at least 1"]),
+        (["generate", "CheetahRun", "--episode-length", "-4"], ["episode_length is -4"]),
+        (["generate", "CheetahRun", "--seed", "-1"], ["seed is -1"]),
+        (["generate", "CheetahRun", "--noise-beta", "7"], ["noise_beta is 7", "pink"]),
+        (["generate", "CheetahRun", "--dynamics", "exact"], ["'exact'", "converged, stock"]),
+        (["generate", "CheetahRun", "--policy", "master"], ["'master'", "noise"]),
+        (["generate", "CheetahRun", "--batch", "0"], ["batch is 0"]),
+        (["info", "nowhere/CheetahRun/noise.zarr"], ["no store", "dynamic-sparsity generate CheetahRun"]),
+        (["verify", "nowhere/CheetahRun/noise.zarr"], ["no store"]),
+        (["info", "nowhere"], ["no store"]),
+    ],
+)
+def test_bad_input_is_explained(words, expected, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(words) == 1
+    error = capsys.readouterr().err
+    assert "Traceback" not in error
+    for part in expected:
+        assert part in error.replace("\n", " ")
+
+
+@pytest.mark.parametrize("words", [["conquer"], ["generate", "CheetahRun", "--episodes", "many"], ["verify"], ["list", "--rooot", "x"]])
+def test_unknown_words(words, capsys):
+    assert cli.main(words) == 2
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_debug_shows_where(tmp_path):
+    finished = run("info", str(tmp_path / "CheetahRun" / "noise.zarr"), "--debug")
+    assert finished.returncode != 0
+    assert "Traceback" in finished.stderr
+
+
+def test_incomplete_store_says_how_to_go_on(store, capsys):
+    (store / "manifest.json").unlink()
+    assert cli.main(["info", str(store)]) == 1
+    assert "dynamic-sparsity generate" in capsys.readouterr().err
+
+
+def test_looking_needs_no_simulator(store):
+    script = (
+        "import sys; from dynamic_sparsity import cli; "
+        f"assert cli.main(['info', {str(store)!r}]) == 0 and cli.main(['verify', {str(store)!r}]) == 0 and cli.main(['list']) == 0; "
+        "loaded = {'jax', 'mujoco', 'mujoco_playground', 'brax'} & set(sys.modules); assert not loaded, loaded"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
+
+
+@pytest.mark.parametrize(("number", "text"), [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (2.5e9, "2.5 GB"), (3e15, "3000.0 TB")])
+def test_size(number, text):
+    assert size(number) == text

@@ -1,0 +1,227 @@
+"""The main job end to end: what it writes, that it repeats, that it survives being killed, what it refuses."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dynamic_sparsity import load_dataset
+from dynamic_sparsity.errors import InvalidSettingError, SettingsMismatchError, StoreLockedError
+from dynamic_sparsity.generation import dynamics, oracle
+from dynamic_sparsity.generation.generate import generate, plan_layout, plan_units
+from dynamic_sparsity.generation.settings import Settings
+from dynamic_sparsity.schemas import FLAG_BITS
+from dynamic_sparsity.storage import writer
+from dynamic_sparsity.storage.verify import verify_store
+
+pytestmark = pytest.mark.slow
+
+SMALL = Settings("CartpoleBalance", episodes=40, episode_length=64, batch=1)
+"""Three units of 16 episodes, the last one not full."""
+
+
+def digest(store: Path) -> dict[str, str]:
+    """sha256 of every file of a store; provenance is the only thing that may differ, and here it does not."""
+    return {
+        str(file.relative_to(store)): hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in sorted(store.rglob("*"))
+        if file.is_file()
+    }
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return generate(SMALL, tmp_path_factory.mktemp("data"))
+
+
+def test_small_has_several_units():
+    units = plan_units(SMALL, plan_layout(SMALL, 4))
+    assert len(units) == 3
+    assert [unit.first_episode for unit in units] == [0, 16, 32]
+    assert [shard for unit in units for shard in unit.shards] == list(range(3))
+
+
+def test_verifies(store):
+    assert verify_store(store) == []
+
+
+def test_rows(store):
+    ds = load_dataset("CartpoleBalance", root=store.parent.parent)
+    assert len(ds) == 40 * 64
+    rows = ds[:]
+    assert rows["J_s"].shape == (2560, 4, 4)
+    assert rows["J_a"].shape == (2560, 4, 1)
+    assert (rows["flags"] == 0).all()
+    assert all(np.isfinite(rows[name]).all() for name in ("state", "action", "next_state", "J_s", "J_a", "reward"))
+    inside = rows["step"] > 0
+    np.testing.assert_array_equal(rows["state"][inside], rows["next_state"][np.flatnonzero(inside) - 1])
+    assert len(np.unique(rows["state"][rows["step"] == 0], axis=0)) == 40, "every episode starts elsewhere"
+    assert len(np.unique(rows["action"][rows["step"] == 3])) == 40, "every episode has its own noise"
+
+
+def test_rows_are_mujoco_c_s(store):
+    ds = load_dataset("CartpoleBalance", root=store.parent.parent)
+    reference = oracle.Oracle(dynamics.load_physics("CartpoleBalance"))
+    for row in (ds[i] for i in range(0, len(ds), 160)):
+        truth = reference.reference(row["state"], row["action"])
+        np.testing.assert_array_equal(row["next_state"], truth.next_state.astype(np.float32))
+        assert oracle.relative_error(np.hstack([row["J_s"], row["J_a"]]), truth.jacobian) < 1e-6
+
+
+def test_returns_are_sums_of_rewards(store):
+    ds = load_dataset("CartpoleBalance", root=store.parent.parent)
+    rewards = ds[:]["reward"].reshape(40, 64).astype(np.float64).sum(axis=1)
+    np.testing.assert_allclose(ds.episodes["return"], rewards, rtol=1e-12)
+    assert rewards.min() > 0
+
+
+def test_repeats_to_the_bit(store, tmp_path):
+    assert digest(generate(SMALL, tmp_path)) == digest(store)
+
+
+def test_going_on_with_a_whole_store_changes_nothing(store):
+    before = digest(store)
+    generate(SMALL, store.parent.parent)
+    assert digest(store) == before
+
+
+def test_fewer_episodes_are_a_prefix(store, tmp_path):
+    """Whole units do not depend on how many episodes follow."""
+    shorter = generate(Settings("CartpoleBalance", episodes=16, episode_length=64, batch=1), tmp_path)
+    short, long = (load_dataset("CartpoleBalance", root=path.parent.parent)[:1024] for path in (shorter, store))
+    for name in ("state", "J_s", "flags", "reward"):
+        np.testing.assert_array_equal(short[name], long[name])
+
+
+def test_other_seed_is_other_data(store, tmp_path):
+    other = generate(Settings("CartpoleBalance", episodes=1, episode_length=64, seed=1, batch=1), tmp_path)
+    first = load_dataset("CartpoleBalance", root=other.parent.parent)[0]
+    assert not np.array_equal(first["state"], load_dataset("CartpoleBalance", root=store.parent.parent)[0]["state"])
+
+
+def test_refuses_other_settings(store):
+    with pytest.raises(SettingsMismatchError, match=r"seed: the store has 0, now asked for 5") as caught:
+        generate(Settings("CartpoleBalance", episodes=40, episode_length=64, seed=5, noise_beta=1.0, batch=1), store.parent.parent)
+    assert "noise_beta" in str(caught.value)
+    assert "episode_length" not in str(caught.value)
+
+
+def test_two_runs_at_once(store):
+    script = (
+        "import sys, time; from pathlib import Path; from dynamic_sparsity.storage import writer\n"
+        "with writer.lock(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
+    )
+    holder = subprocess.Popen([sys.executable, "-c", script, str(store)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(StoreLockedError, match="another process"):
+            generate(SMALL, store.parent.parent)
+    finally:
+        holder.kill()
+        holder.wait()
+        holder.stdout.close()
+
+
+def command(root: Path) -> list[str]:
+    options = "--episodes 40 --episode-length 64 --batch 1".split()
+    return [sys.executable, "-m", "dynamic_sparsity.cli", "generate", "CartpoleBalance", "--out", str(root), *options]
+
+
+@pytest.mark.parametrize("attempt", range(2))
+def test_survives_kills(store, tmp_path, attempt):
+    """SIGKILL at random moments, three times; then the same command ends with the same bits."""
+    rng = random.Random(attempt)
+    began = time.monotonic()
+    subprocess.run(command(tmp_path / "timing"), check=True, capture_output=True)
+    whole = time.monotonic() - began
+    for _ in range(3):
+        process = subprocess.Popen(command(tmp_path / "data"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(whole * rng.uniform(0.4, 1.0))
+        process.kill()
+        process.wait()
+    finished = subprocess.run(command(tmp_path / "data"), capture_output=True, text=True)
+    assert finished.returncode == 0, finished.stderr
+    survivor = tmp_path / "data" / "CartpoleBalance" / "noise.zarr"
+    assert digest(survivor) == digest(store)
+    assert not list((tmp_path / "data").rglob("*.partial"))
+    assert not list((tmp_path / "data").rglob("*.lock"))
+
+
+def test_resumes_after_each_unit(store, tmp_path, monkeypatch):
+    """Stopped after any number of shards: the rest is made, what was there is not made again."""
+    written: list[int] = []
+    original = writer.write_unit
+
+    def stop_after_one(path, first_row, columns, episodes):
+        if written:
+            raise KeyboardInterrupt
+        written.append(first_row)
+        return original(path, first_row, columns, episodes)
+
+    for _ in range(3):
+        written.clear()
+        monkeypatch.setattr(writer, "write_unit", stop_after_one)
+        try:
+            path = generate(SMALL, tmp_path)
+        except KeyboardInterrupt:
+            continue
+    monkeypatch.setattr(writer, "write_unit", original)
+    path = generate(SMALL, tmp_path)
+    assert digest(path) == digest(store)
+
+
+def test_interrupt_is_not_an_error_message(tmp_path):
+    process = subprocess.Popen(command(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    store = tmp_path / "CartpoleBalance" / "noise.zarr"
+    deadline = time.monotonic() + 120
+    while not store.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "same command goes on" in errors
+    assert "Traceback" not in errors
+
+
+def test_stock_store(tmp_path):
+    path = generate(Settings("CartpoleBalance", episodes=16, episode_length=64, dynamics="stock", batch=1), tmp_path)
+    assert path.name == "noise-stock.zarr"
+    assert verify_store(path) == []
+    ds = load_dataset("CartpoleBalance", root=tmp_path, dynamics="stock")
+    rows = ds[:]
+    assert rows["qacc_warmstart"].shape == (1024, 2)
+    assert np.abs(rows["qacc_warmstart"]).max() > 0
+    lost = rows["flags"] & (1 << FLAG_BITS["tangents_lost"])
+    assert lost.mean() < len(rows["flags"])
+
+
+def test_settings_are_checked():
+    for wrong in (
+        {"episodes": 0},
+        {"episode_length": -1},
+        {"seed": -1},
+        {"seed": 2**63},
+        {"noise_beta": 9.0},
+        {"dynamics": "exact"},
+        {"policy": "expert2"},
+        {"batch": 0},
+    ):
+        with pytest.raises(InvalidSettingError, match=next(iter(wrong))):
+            Settings("CartpoleBalance", **wrong)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_read_only_output(tmp_path):
+    tmp_path.chmod(0o555)
+    finished = subprocess.run(command(tmp_path), capture_output=True, text=True)
+    assert finished.returncode == 1
+    assert "Traceback" not in finished.stderr

@@ -1,0 +1,234 @@
+"""The Jacobians against MuJoCo C, finite differences, closed forms and the paper's counts."""
+
+from __future__ import annotations
+
+import mujoco
+import numpy as np
+import pytest
+from linearised import linearised, run
+from states import varied_states
+
+from dynamic_sparsity.generation import dynamics, jacobians, oracle, solver, tasks
+from dynamic_sparsity.generation.settings import MASK_THRESHOLD
+
+pytestmark = pytest.mark.slow
+
+GROUPS = sorted(tasks.group_representatives())
+
+# Paper, Table 1: entries that are zero in every sample, of J_s and J_a.
+TABLE_1 = {
+    "BallInCup": (0, 0),
+    "CartpoleBalance": (0, 0),
+    "CheetahRun": (17, 0),
+    "ReacherHard": (3, 0),
+    "FingerSpin": (0, 0),
+    "FingerTurnEasy": (0, 0),
+    "WalkerRun": (17, 0),
+    "SwimmerSwimmer6": (30, 0),
+}
+
+
+def errors_against_c(physics, state, action, next_state, jacobian, rows):
+    """Relative errors on rows where both see the same step, and how many rows that are."""
+    reference = oracle.Oracle(physics)
+    errors = []
+    for row in rows:
+        truth = reference.reference(state[row], action[row])
+        if oracle.same_next_state(next_state[row], truth.next_state) and truth.disagreement < oracle.AGREEMENT:
+            errors.append(oracle.relative_error(jacobian[row], truth.jacobian))
+    return np.array(errors)
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_jacobians_are_mujoco_c_s(group):
+    data = linearised(group)
+    rows = range(32 if data.physics.task.nv > 10 else 96)
+    errors = errors_against_c(data.physics, data.state, data.action, data.next_state, data.jacobian, rows)
+    # Humanoid: MJX keeps the 8 deepest contact points only, and finds one where C finds two between parallel capsules.
+    assert len(errors) >= len(rows) * (0.3 if group == "humanoid" else 0.85)
+    assert np.median(errors) < 1e-6
+    assert np.quantile(errors, 0.99) < 1e-3
+    # An engine that loses the tangents of resting contacts is off by 100 % there; no row may be.
+    assert errors.max() < 1e-2
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_every_row_converges(group):
+    data = linearised(group)
+    assert np.max(data.info.residual) < solver.RESIDUAL_TOLERANCE
+    assert np.max(data.info.iterations) <= 20
+    assert np.isfinite(data.jacobian).all()
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_states_exercise_the_constraints(group):
+    data = linearised(group)
+    active = np.asarray(data.info.features.active)
+    if active.size:
+        share = active.any(axis=1).any(axis=1).mean()
+        assert 0.03 < share, "no state touches a contact or limit: the other tests prove little"
+
+
+@pytest.mark.parametrize("task", TABLE_1)
+def test_table_1(task):
+    data = linearised(tasks.get_task(task).group)
+    zero = (np.abs(data.jacobian) < MASK_THRESHOLD).all(axis=0)
+    dx = data.physics.task.dx
+    assert (int(zero[:, :dx].sum()), int(zero[:, dx:].sum())) == TABLE_1[task]
+
+
+@pytest.mark.parametrize("group", ["cartpole", "finger_spin", "point_mass"])
+def test_engines_agree(group):
+    data = linearised(group)
+    _, jacobian, _ = run(group, data.state, data.action, engine="differentiate")
+    scale = np.abs(data.jacobian).max(axis=(1, 2), keepdims=True)
+    # On a zone's boundary the two may take different sides; elsewhere they differ by rounding.
+    difference = (np.abs(jacobian - data.jacobian) / scale).max(axis=(1, 2))
+    assert np.quantile(difference, 0.98) < 1e-9
+
+
+def settled(task: str, steps: int = 4000, height: float | None = None):
+    """A state left alone by MuJoCo C until it rests."""
+    physics = dynamics.load_physics(task)
+    model = physics.mj_model
+    data = mujoco.MjData(model)
+    if height is not None:
+        data.qpos[1] = height
+    for _ in range(steps):
+        mujoco.mj_step(model, data)
+    state = np.concatenate([data.qpos, data.qvel]).astype(np.float32).astype(np.float64)
+    return physics, state[None], np.zeros((1, physics.task.da))
+
+
+def test_cheetah_at_rest_keeps_the_tangents_of_its_contacts():
+    physics, state, action = settled("CheetahRun")
+    next_state, jacobian, _ = run("cheetah", state, action)
+    errors = errors_against_c(physics, state, action, next_state, jacobian, [0])
+    assert len(errors) == 1
+    assert errors[0] < 1e-4
+    # Plain automatic differentiation through the solver finds 27.
+    assert (np.abs(jacobian[0]) >= MASK_THRESHOLD).sum() > 400
+
+
+def test_ball_in_cup_at_rest():
+    physics, state, action = settled("BallInCup", 20000)
+    next_state, jacobian, _ = run("ball_in_cup", state, action)
+    errors = errors_against_c(physics, state, action, next_state, jacobian, [0])
+    assert len(errors) == 1
+    assert errors[0] < 1e-4
+    assert (np.abs(jacobian[0]) >= MASK_THRESHOLD).sum() > 12
+
+
+def test_finger_hinge_sticking():
+    """The hinge's friction loss holds it: ∂v'/∂v is 0.079 over a control step; lost tangents give 165.8."""
+    physics = dynamics.load_physics("FingerSpin")
+    state = np.zeros((1, 6))
+    state[0, :3] = (0.3, -0.5, 0.0)
+    action = np.zeros((1, 2))
+    next_state, jacobian, _ = run("finger_spin", state, action)
+    assert errors_against_c(physics, state, action, next_state, jacobian, [0])[0] < 1e-6
+    assert abs(jacobian[0, 5, 5]) < 1
+
+
+def test_reacher_resting_on_its_limit():
+    physics = dynamics.load_physics("ReacherHard")
+    limit = physics.mj_model.jnt_range[1, 1]
+    state = np.array([[0.4, limit + 0.01, 0.0, 0.0]])
+    action = np.array([[0.0, 0.3]])
+    next_state, jacobian, info = run("reacher_hard", state, action)
+    assert np.asarray(info.features.active).any()
+    assert errors_against_c(physics, state, action, next_state, jacobian, [0])[0] < 1e-6
+
+
+@pytest.mark.parametrize("omega", [0.0, 1e-9, 1e-4, 2.0])
+def test_quaternion_integration_at_rest(omega):
+    """MJX's guard makes ∂quat'/∂ω zero below 1e-8; the truth has no such hole."""
+    physics = dynamics.load_physics("FishSwim")
+    state, action = varied_states(physics, 1, seed=3)
+    state[0, physics.task.nq + 3 : physics.task.nq + 6] = (omega, 0.0, 0.0)
+    next_state, jacobian, _ = run("fish", state, action * 0)
+    assert errors_against_c(physics, state, action * 0, next_state, jacobian, [0])[0] < 1e-6
+    rotation, angular = slice(3, 6), slice(physics.task.nv + 3, physics.task.nv + 6)
+    assert np.linalg.norm(jacobian[0, rotation, angular]) > 1e-3
+
+
+def test_pendulum_closed_form():
+    """One semi-implicit Euler step of θ̈ = (m g l sin θ - d θ̇ + g₀ a) / I, twice, differentiated by hand."""
+    data = linearised("pendulum")
+    model = data.physics.mj_model
+    h, damping = model.opt.timestep, model.dof_damping[0]
+    still = mujoco.MjData(model)
+    inertia = np.zeros((1, 1))
+    mujoco.mj_forward(model, still)
+    mujoco.mj_fullM(model, still, inertia)
+    gear = model.actuator_gear[0, 0] * model.actuator_gainprm[0, 0]
+
+    def gravity(angle):
+        still.qpos[0], still.qvel[0], still.ctrl[0] = angle, 0.0, 0.0
+        mujoco.mj_forward(model, still)
+        return -still.qfrc_bias[0]
+
+    amplitude = gravity(np.pi / 2)
+    for state, jacobian in zip(data.state[:16], data.jacobian[:16], strict=True):
+        angle, velocity = state
+        action = data.action[np.flatnonzero((data.state == state).all(axis=1))[0], 0]
+        chained = np.eye(2, 3)
+        for _ in range(data.physics.task.substeps):
+            slope, direct = h * amplitude * np.cos(angle) / inertia[0, 0], h * gear / inertia[0, 0]
+            decay = 1 - h * damping / inertia[0, 0]
+            step = np.array([[1 + h * slope, h * decay], [slope, decay]])
+            chained = step @ chained
+            chained[:, 2] += (h * direct, direct)
+            velocity += h * (amplitude * np.sin(angle) - damping * velocity + gear * action) / inertia[0, 0]
+            angle += h * velocity
+        np.testing.assert_allclose(jacobian, chained, rtol=1e-9, atol=1e-12)
+
+
+def test_double_integrator_is_exact():
+    """PointMass: two uncoupled masses, ẍ = (k a - d ẋ) / m; away from its walls the Jacobian is constant."""
+    data = linearised("point_mass")
+    free = ~np.asarray(data.info.features.active).any(axis=(1, 2))
+    model = data.physics.mj_model
+    h, mass = model.opt.timestep, model.body_mass.sum()
+    decay = 1 - h * model.dof_damping[0] / mass
+    expected = np.zeros((4, 4))
+    expected[:2, :2], expected[2:, 2:] = np.eye(2), decay * np.eye(2)
+    expected[:2, 2:] = h * decay * np.eye(2)
+    np.testing.assert_allclose(data.jacobian[free][:, :, :4], np.broadcast_to(expected, (free.sum(), 4, 4)), atol=1e-12)
+
+
+def test_stock_jacobian_is_the_truncated_step_s_own():
+    """stock: against central differences of the same step, where automatic differentiation lost no tangents."""
+    from dynamic_sparsity.generation.deep import StockOracle
+
+    physics = dynamics.load_physics("CartpoleBalance", "stock")
+    state, action = varied_states(physics, 64, seed=5)
+    _, jacobian, info = run("cartpole", state, action, engine="differentiate", dynamics_kind="stock")
+    reference = StockOracle(physics)
+    lost = np.asarray(info.tangents_lost).any(axis=1)
+    errors = []
+    for row in np.flatnonzero(~lost):
+        truth = reference.reference(state[row], action[row], np.zeros(2))
+        if truth.disagreement < oracle.AGREEMENT:
+            errors.append(oracle.relative_error(jacobian[row], truth.jacobian))
+    assert len(errors) > 40
+    assert np.max(errors) < 1e-5
+
+
+def test_lost_tangents_are_flagged():
+    """Cheetah at rest from its own warm start: MJX's solver stops at once, and automatic differentiation gives nonsense."""
+    import jax
+    from mujoco import mjx
+
+    physics, state, action = settled("CheetahRun")
+    stock = dynamics.load_physics("CheetahRun", "stock")
+    converged = mujoco.MjData(physics.mj_model)
+    converged.qpos[:], converged.qvel[:] = state[0, :9], state[0, 9:]
+    mujoco.mj_forward(physics.mj_model, converged)
+    data = mjx.make_data(stock.mj_model, impl="jax").replace(
+        qpos=state[0, :9], qvel=state[0, 9:], qacc_warmstart=np.array(converged.qacc)
+    )
+    result = jax.jit(lambda d, a: jacobians.differentiate(stock, d, a))(data, action[0])
+    assert bool(result.info.tangents_lost.any())
+    right = run("cheetah", state, action)[1][0][:, :18]
+    assert oracle.relative_error(np.asarray(result.J_s), right) > 0.1, "the flag marks a real failure"

@@ -1,0 +1,63 @@
+"""Coloured noise against the package `colorednoise`."""
+
+from __future__ import annotations
+
+import colorednoise
+import jax
+import numpy as np
+import pytest
+
+from dynamic_sparsity.errors import InvalidSettingError
+from dynamic_sparsity.generation.noise import coloured_noise
+from dynamic_sparsity.generation.policies import LARGEST_ACTION, NoisePolicy
+
+LENGTH, SERIES = 512, 4000
+
+
+def autocorrelation(series, lag):
+    return float(np.mean(series[lag:] * series[: len(series) - lag]) / np.mean(series**2))
+
+
+def spectral_slope(series):
+    power = np.mean(np.abs(np.fft.rfft(series, axis=0)) ** 2, axis=1)[1:-1]
+    return np.polyfit(np.log(np.arange(1, len(power) + 1)), np.log(power), 1)[0]
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.5, 1.0, 2.0])
+def test_like_colorednoise(beta):
+    ours = np.asarray(coloured_noise(jax.random.PRNGKey(0), LENGTH, SERIES, beta))
+    theirs = colorednoise.powerlaw_psd_gaussian(beta, (SERIES, LENGTH), random_state=1).T
+    assert ours.shape == (LENGTH, SERIES)
+    assert np.var(ours) == pytest.approx(1.0, abs=0.03)
+    assert spectral_slope(ours) == pytest.approx(-beta, abs=0.02)
+    assert spectral_slope(ours) == pytest.approx(spectral_slope(theirs), abs=0.02)
+    for lag in (1, 2, 10):
+        assert autocorrelation(ours, lag) == pytest.approx(autocorrelation(theirs, lag), abs=0.02)
+
+
+def test_series_are_independent():
+    series = np.asarray(coloured_noise(jax.random.PRNGKey(1), 2000, 8, 0.5))
+    correlation = np.corrcoef(series.T) - np.eye(8)
+    assert np.abs(correlation).max() < 0.15
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 7])
+def test_short_series(length):
+    assert np.isfinite(np.asarray(coloured_noise(jax.random.PRNGKey(2), length, 3, 0.5))).all()
+
+
+@pytest.mark.parametrize("beta", [-0.1, 4.1, float("nan")])
+def test_refuses_exponents(beta):
+    with pytest.raises(InvalidSettingError, match="exponent"):
+        coloured_noise(jax.random.PRNGKey(0), 8, 1, beta)
+
+
+def test_actions_are_inside_and_episodes_are_their_own():
+    policy = NoisePolicy(3, 0.5)
+    keys = jax.vmap(jax.random.PRNGKey)(np.arange(500))
+    plan = np.asarray(policy.start(keys, 100))
+    assert plan.shape == (500, 100, 3)
+    assert np.abs(plan).max() <= LARGEST_ACTION < 1
+    assert (plan == plan.astype(np.float32)).all()
+    alone = np.asarray(policy.start(keys[7:8], 100))
+    np.testing.assert_array_equal(alone[0], plan[7])
