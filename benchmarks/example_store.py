@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dynamic_sparsity.generation import writer
 from dynamic_sparsity.schemas import FLAG_BITS, SCHEMA_VERSION, row_arrays
 from dynamic_sparsity.schemas.splits import split_of
+from dynamic_sparsity.storage import writer
 
 NV, ACTIONS, LIMITS, PAIRS = 9, 6, 6, 8
 EPISODE_LENGTH = 1024  # so that few episodes fill a shard

@@ -1,6 +1,7 @@
 """Which constraints act: names, and features of a physics step.
 
-A *constraint* here is a friction-loss degree of freedom or tendon, a joint limit, a tendon limit, or a pair of geoms that may touch. MJX computes a
+A *constraint* here is a friction-loss degree of freedom or tendon, a joint limit, a tendon limit, or a pair of geoms
+that may touch. MJX computes a
 fixed number of contact points; where a model limits them (`max_contact_points`), the deepest ones are kept, so that a
 slot means another pair from step to step. Features are therefore kept per pair of geoms, whose meaning never changes.
 """
@@ -39,7 +40,8 @@ class Constraints:
     Attributes:
         items: All constraints; the contacts come last.
         pairs: Names of the two geoms of each contact.
-        single_rows: Number of constraints that have one row each in MJX's constraint arrays; these come first there as well.
+        single_rows: Number of constraints that have one row each in MJX's constraint arrays; these come first there
+        as well.
         pair_index: Position of a geom pair in `pairs`, shape (ngeom, ngeom); -1 for pairs that never touch.
     """
 
@@ -76,14 +78,16 @@ def _enabled(model: mujoco.MjModel, bit: mujoco.mjtDisableBit) -> bool:
 
 
 def describe(model: mujoco.MjModel) -> Constraints:
-    """Lists a model's constraints in the order of MJX's rows: friction loss, limits (ball, then scalar joints, then tendons), contacts.
+    """Lists a model's constraints in the order of MJX's rows: friction loss, limits (ball, then scalar joints, then
+    tendons), contacts.
 
     Raises:
         UnsupportedModelError: The model has equality constraints.
     """
     if model.neq and _enabled(model, mujoco.mjtDisableBit.mjDSBL_EQUALITY):
         raise UnsupportedModelError(
-            f"The model has {model.neq} equality constraints; features are defined for friction loss, limits and contacts only."
+            f"The model has {model.neq} equality constraints; "
+            "features are defined for friction loss, limits and contacts only."
         )
     joint, tendon = mujoco.mjtObj.mjOBJ_JOINT, mujoco.mjtObj.mjOBJ_TENDON
     items: list[Constraint] = []

@@ -1,7 +1,9 @@
 """Deep verification: rows of a store computed again by something that shares no code with what made them.
 
-`converged` rows are held against MuJoCo C (`oracle`). `stock` rows depend on MJX's truncated solver, which no other program
-reproduces; they are held against central differences of the same step in float64, so that the derivative is checked, though not the step.
+`converged` rows are held against MuJoCo C (`oracle`). `stock` rows depend on MJX's truncated solver, which no other
+program
+reproduces; they are held against central differences of the same step in float64, so that the derivative is checked,
+though not the step.
 """
 
 from __future__ import annotations
@@ -18,8 +20,8 @@ from mujoco import mjx
 
 from dynamic_sparsity.generation import dynamics, oracle, tangent
 from dynamic_sparsity.generation.oracle import Array
-from dynamic_sparsity.loaders.verify import Problem
 from dynamic_sparsity.schemas import FLAG_BITS
+from dynamic_sparsity.storage.verify import Problem
 
 QUANTILES = (0.5, 0.9, 0.99, 1.0)
 MEDIAN_LIMIT, TAIL_LIMIT = 1e-5, 1e-3

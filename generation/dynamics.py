@@ -1,17 +1,19 @@
 r"""The two dynamics: what the next state is.
 
-`converged` (the default): MuJoCo's constraint problem solved to its minimum (`solver`). The step is a function of (state, action), the
+`converged` (the default): MuJoCo's constraint problem solved to its minimum (`solver`). The step is a function of
+(state, action), the
 same map as MuJoCo C's with enough solver iterations and no warm start. `stock`: the task's own options, so MJX's Newton
-solver stopped after 1 to 4 iterations, starting from `qacc_warmstart`; the step depends on that third input too, and derivatives are partial, at a
-fixed warm start.
+solver stopped after 1 to 4 iterations, starting from `qacc_warmstart`; the step depends on that third input too, and
+derivatives are partial, at a fixed warm start.
 
 One physics step, h its duration:
 
     x  = qacc(q, v, a)                              constrained acceleration, from `solver`
-    v' = v + h S⁻¹ M x,    S = M - h Q               Q = ∂(smooth forces)/∂v as far as the integrator takes it implicitly
-    q' = q ⊕ h v'                                    `tangent.integrate`
+    v' = v + h S⁻¹ M x,    S = M - h Q               Q = ∂(smooth forces)/∂v as far as the integrator takes it
+    implicitly q' = q ⊕ h v'                                    `tangent.integrate`
 
-With Euler and implicit damping Q = -diag(damping); with implicitfast Q is MJX's `deriv_smooth_vel`; with damping explicit (all
+With Euler and implicit damping Q = -diag(damping); with implicitfast Q is MJX's `deriv_smooth_vel`; with damping
+explicit (all
 DM Control tasks but the fingers) S = M, and v' = v + h x. A control step is `substeps` of these with one action.
 
 Source: MJX `forward.py`; MuJoCo's documentation, "Numerical integration".
@@ -86,7 +88,7 @@ class Substep(NamedTuple):
 
 
 class Forward(NamedTuple):
-    """The state of a physics step before integration: MJX data with forces and acceleration, and the solution if there are constraints."""
+    """A physics step before integration: data with forces and acceleration, the problem if there are constraints."""
 
     data: mjx.Data
     problem: solver.Problem | None
@@ -96,7 +98,7 @@ class Forward(NamedTuple):
 
 def require_float64() -> None:
     """Raises InvalidSettingError unless JAX computes in float64, in which all of this must be done."""
-    if not jax.config.jax_enable_x64:
+    if jax.dtypes.canonicalize_dtype("float64") != "float64":
         raise InvalidSettingError(
             "Jacobians are computed in float64, but JAX is set to float32. "
             "Call `jax.config.update('jax_enable_x64', True)` before anything else uses JAX."
@@ -120,7 +122,7 @@ def check_supported(model: mujoco.MjModel) -> None:
 
 
 def load_environment(name: str) -> Any:
-    """Returns Playground's environment of a task, on MJX's JAX implementation (the default one, Warp, has no derivatives)."""
+    """Returns Playground's environment of a task, on MJX's JAX implementation (Warp, the default, can't be derived)."""
     require_float64()
     from mujoco_playground import dm_control_suite
 
@@ -247,7 +249,7 @@ def advance(physics: Physics, d: mjx.Data, acceleration: jax.Array) -> mjx.Data:
 
 
 def keep_types(new: mjx.Data, old: mjx.Data) -> mjx.Data:
-    """Casts integer fields back to the types they had: MJX widens some of them in float64 mode, which a loop's carry forbids."""
+    """Casts integer fields back to the types they had: MJX widens some in float64, which a loop's carry forbids."""
     cast: mjx.Data = jax.tree_util.tree_map(lambda a, b: jnp.asarray(a, jnp.result_type(b)), new, old)
     return cast
 

@@ -1,4 +1,4 @@
-"""The main job: one store, from settings to sealed data, block by block of episodes; killed at any moment, it goes on."""
+"""The main job: one store, from settings to sealed data, in blocks of episodes; killed at any moment, it goes on."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 
-from dynamic_sparsity.generation import layout, writer
 from dynamic_sparsity.generation.metadata import store_attributes, store_sizes
 from dynamic_sparsity.generation.rollout import Columns, Episodes
 from dynamic_sparsity.generation.settings import Settings
 from dynamic_sparsity.schemas import FLAG_BITS, ArraySpec, row_arrays
 from dynamic_sparsity.schemas.splits import split_of
+from dynamic_sparsity.storage import layout, writer
 
 
 class Progress(Protocol):
@@ -125,7 +125,7 @@ def generate(settings: Settings, root: Path, progress: Progress | None = None) -
 
 @contextmanager
 def _one_writer() -> Iterator[Callable[..., None]]:
-    """Writes in the background, one unit at a time: memory holds at most the unit being computed and the one being written."""
+    """Writes in the background, one unit at a time: memory holds the unit being computed and the one being written."""
     pool = ThreadPoolExecutor(1, thread_name_prefix="unit-writer")
     last: Future[Any] | None = None
 

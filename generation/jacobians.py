@@ -8,20 +8,25 @@ so, with H = ∂G/∂x = M + Jᵀ D_A J (see `solver`),
 
     ∂x/∂(q, v, a) = -H⁻¹ [ G_q | G_v | G_a ].                                                              (1)
 
-The three blocks are Jacobian-vector products at fixed x, each with only the stages that its variable enters: G_q (nv tangent directions)
-repeats kinematics, collision and all that follows; G_v (nv) repeats the velocity stage with the position stage closed over; G_a (da) only the
-actuation. The solver itself is never differentiated. Then, with w = (v' - v)/h = S⁻¹ M x,
+The three blocks are Jacobian-vector products at fixed x, each with only the stages that its variable enters: G_q (nv
+tangent directions)
+repeats kinematics, collision and all that follows; G_v (nv) repeats the velocity stage with the position stage closed
+over; G_a (da) only the actuation. The solver itself is never differentiated. Then, with w = (v' - v)/h = S⁻¹ M x,
 
     S ∂w = M ∂x + ∂M (x - w) + h ∂Q w           (∂w = ∂x where S = M),                                    (2)
     ∂v' = [0 | I | 0] + h ∂w,                                                                               (3)
     ∂q' = (∂(q ⊕ δ)/∂q) [I | 0 | 0] + h (∂(q ⊕ δ)/∂δ) ∂v'   at δ = h v'.                                    (4)
 
-Substeps are chained: with Γ = ∂(q, v)/∂(s, a) so far, (3) gives Γ_v' = Γ_v + h (w_q Γ_q + w_v Γ_v + w_a [0 | I]), and (4) Γ_q' from
+Substeps are chained: with Γ = ∂(q, v)/∂(s, a) so far, (3) gives Γ_v' = Γ_v + h (w_q Γ_q + w_v Γ_v + w_a [0 | I]), and
+(4) Γ_q' from
 it. All derivatives with respect to q are in tangent coordinates (`tangent`), so the result is (2 nv) × (2 nv + da).
 
-**Autodiff engine** (`differentiate`): forward-mode differentiation of the whole control step, all columns at once. On `converged`, the
-solver's own rule makes it exact, at several times the cost: the reference. On `stock`, it differentiates MJX's truncated solver; the result
-is the partial derivative of that step at a fixed `qacc_warmstart`, and `Substep.tangents_lost` says where it lost terms.
+**Autodiff engine** (`differentiate`): forward-mode differentiation of the whole control step, all columns at once. On
+`converged`, the
+solver's own rule makes it exact, at several times the cost: the reference. On `stock`, it differentiates MJX's
+truncated solver; the result
+is the partial derivative of that step at a fixed `qacc_warmstart`, and `Substep.tangents_lost` says where it lost
+terms.
 
 Source: implicit function theorem; MuJoCo's documentation, "Inverse dynamics"; for hinge and slide joints compare
 Carpentier and Mansard, "Analytical derivatives of rigid body dynamics algorithms", RSS 2018.
@@ -142,7 +147,7 @@ def _acceleration_jacobian(physics: Physics, result: Forward, w: jax.Array) -> _
 
 
 def _columns(function, point: jax.Array, directions: jax.Array) -> tuple[jax.Array, ...]:  # type: ignore[no-untyped-def]
-    """Derivatives of a function's outputs, each (n,), along directions of shape (len(point), k); returns matrices (n, k)."""
+    """Derivatives of outputs, each (n,), along directions of shape (len(point), k); returns matrices (n, k)."""
 
     def column(direction: jax.Array) -> tuple[jax.Array, ...]:
         derivative: tuple[jax.Array, ...] = jax.jvp(function, (point,), (direction,))[1]
@@ -166,7 +171,9 @@ def linearise(
     h = physics.mjx_model.opt.timestep
     nv, nu = physics.task.nv, physics.task.nu
 
-    def substep(carry: tuple[mjx.Data, jax.Array, jax.Array], _: None) -> tuple[tuple[mjx.Data, jax.Array, jax.Array], Substep]:
+    def substep(
+        carry: tuple[mjx.Data, jax.Array, jax.Array], _: None
+    ) -> tuple[tuple[mjx.Data, jax.Array, jax.Array], Substep]:
         d, g_q, g_v = carry
         result = dynamics.forward(physics, d.replace(ctrl=action), max_iterations)
         w = dynamics.integrated_acceleration(physics, result.data)
@@ -189,7 +196,7 @@ def linearise(
 def differentiate(
     physics: Physics, data: mjx.Data, action: jax.Array, max_iterations: jax.Array | int = solver.MAX_ITERATIONS
 ) -> Transition:
-    """One control step with its Jacobians, by automatic differentiation; arguments as for `linearise`, either dynamics."""
+    """One control step with its Jacobians, by automatic differentiation; arguments as `linearise`, either dynamics."""
     nv, nu = physics.task.nv, physics.task.nu
 
     def step(q: jax.Array, v: jax.Array, a: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -8,9 +8,9 @@ import mujoco
 
 from dynamic_sparsity.generation import settings as settings_module
 from dynamic_sparsity.generation.dynamics import Physics
-from dynamic_sparsity.generation.layout import Layout
 from dynamic_sparsity.generation.settings import Settings
 from dynamic_sparsity.schemas import FLAG_BITS, SCHEMA_VERSION
+from dynamic_sparsity.storage.layout import Layout
 
 _QPOS_PARTS = {
     "free": (".x", ".y", ".z", ".qw", ".qx", ".qy", ".qz"),

@@ -31,7 +31,9 @@ def coloured_noise(key: jax.Array, length: int, size: int, beta: float) -> jax.A
         InvalidSettingError: β or the length is out of range.
     """
     if not 0.0 <= beta <= MAX_BETA:
-        raise InvalidSettingError(f"The noise's exponent is {beta}; it must be in [0, {MAX_BETA:g}] (0 white, 1 pink, 2 red).")
+        raise InvalidSettingError(
+            f"The noise's exponent is {beta}; it must be in [0, {MAX_BETA:g}] (0 white, 1 pink, 2 red)."
+        )
     if length < 1:
         raise InvalidSettingError(f"A series of {length} steps was asked for; it needs at least 1.")
     if length < 3:
@@ -48,5 +50,5 @@ def coloured_noise(key: jax.Array, length: int, size: int, beta: float) -> jax.A
     imaginary = jnp.where(single[:, None], 0.0, imaginary)
     weights = np.where(single, 1.0, 2.0) * scale**2
     deviation = np.sqrt(2 * np.sum(weights)) / length
-    series = jnp.fft.irfft((real + 1j * imaginary) * scale[:, None], n=length, axis=0)
-    return series / deviation
+    series: jax.Array = jnp.fft.irfft((real + 1j * imaginary) * scale[:, None], n=length, axis=0)
+    return series / float(deviation)

@@ -1,7 +1,9 @@
 """The independent check: MuJoCo C's own step, differentiated by central differences in float64.
 
-Shares no code with the Jacobians it checks: another implementation of the dynamics, another way to differentiate. The two see the same map where MJX
-and C find the same contact points; where they do not, the next states differ as well, and `Comparison.comparable` is False.
+Shares no code with the Jacobians it checks: another implementation of the dynamics, another way to differentiate. The
+two see the same map where MJX
+and C find the same contact points; where they do not, the next states differ as well, and `Comparison.comparable` is
+False.
 """
 
 from __future__ import annotations
@@ -43,7 +45,7 @@ class Reference(NamedTuple):
 
 
 def _ignore_warning(message: str) -> None:
-    """Drops MuJoCo's warnings, which it would append to a file in the working directory; a diverged step shows in its result."""
+    """Drops MuJoCo's warnings, which it would write to a file in the working directory; results show divergence."""
 
 
 class Oracle:

@@ -11,7 +11,7 @@ import numpy as np
 from dynamic_sparsity.generation.noise import coloured_noise
 
 LARGEST_ACTION = float(np.float32(1) - np.float32(2) ** -20)
-"""Bound on |a|: at exactly 1 MuJoCo's clamp has no derivative, so actions stay inside, by more than the oracle's differences."""
+"""Bound on |a|: at exactly 1 MuJoCo's clamp has no derivative; actions stay inside by the oracle's differences."""
 
 
 class Policy(Protocol):

@@ -1,7 +1,9 @@
 """Episodes with Jacobians: the task's environment, with its physics exchanged for ours.
 
-A batch of episodes is simulated side by side. Per control step two compiled programs run: the *transition* (physics and Jacobians), one for
-all tasks with the same dynamics, and the *task* (observation, reward, termination), small and cheap to compile. States are rounded to float32 between
+A batch of episodes is simulated side by side. Per control step two compiled programs run: the *transition* (physics
+and Jacobians), one for
+all tasks with the same dynamics, and the *task* (observation, reward, termination), small and cheap to compile.
+States are rounded to float32 between
 control steps, so that the stored state is exactly the one that the Jacobian belongs to.
 """
 
@@ -21,7 +23,7 @@ from mujoco import mjx
 from numpy.typing import NDArray
 
 from dynamic_sparsity.errors import NotConvergedError
-from dynamic_sparsity.generation import dynamics, jacobians, oracle, solver, tasks, tangent
+from dynamic_sparsity.generation import dynamics, jacobians, oracle, solver, tangent, tasks
 from dynamic_sparsity.generation.policies import NoisePolicy, Policy
 from dynamic_sparsity.generation.settings import MASK_THRESHOLD, Settings
 from dynamic_sparsity.schemas import FLAG_BITS
@@ -68,7 +70,9 @@ def _flag(name: str, condition: jax.Array) -> jax.Array:
     return condition.astype(jnp.uint16) << FLAG_BITS[name]
 
 
-def _row(physics: dynamics.Physics, data: mjx.Data, action: jax.Array, result: jacobians.Transition, after: mjx.Data) -> Row:
+def _row(
+    physics: dynamics.Physics, data: mjx.Data, action: jax.Array, result: jacobians.Transition, after: mjx.Data
+) -> Row:
     info = result.info
     features = info.features
     changes = jnp.sum(jnp.any(features.rows[1:] != features.rows[:-1], axis=(1, 2)), dtype=jnp.uint8)
@@ -77,11 +81,9 @@ def _row(physics: dynamics.Physics, data: mjx.Data, action: jax.Array, result: j
     for _, k in tangent.quaternion_parts(physics.blocks):
         slow |= jnp.linalg.norm(data.qvel[k : k + 3]) < SMALL_ANGULAR_VELOCITY
     next_state = jnp.concatenate([after.qpos, after.qvel])
-    finite = jnp.all(jnp.isfinite(next_state)) & jnp.all(jnp.isfinite(result.J_s)) & jnp.all(jnp.isfinite(result.J_a))
     converged = (residual <= solver.RESIDUAL_TOLERANCE) if physics.dynamics == "converged" else jnp.array(True)
     flags = (
-        _flag("nonfinite", ~finite)
-        | _flag("not_converged", ~converged)
+        _flag("not_converged", ~converged)
         | _flag("action_at_bound", jnp.any(jnp.abs(action) >= 1))
         | _flag("active_set_changed", changes > 0)
         | _flag("small_angular_velocity", slow)
@@ -107,7 +109,7 @@ def _row(physics: dynamics.Physics, data: mjx.Data, action: jax.Array, result: j
 
 @cache
 def transition_program(group: str, kind: dynamics.Dynamics) -> Callable[..., tuple[mjx.Data, Row]]:
-    """The compiled control step with Jacobians of a group of tasks: (batched data, actions, iterations) → (data, rows)."""
+    """The compiled control step with Jacobians of a group: (batched data, actions, iterations) → (data, rows)."""
     physics = dynamics.load_physics(tasks.group_representatives()[group], kind)
 
     def step(data: mjx.Data, action: jax.Array, max_iterations: jax.Array) -> tuple[mjx.Data, Row]:
@@ -178,14 +180,16 @@ class Episodes:
         return pairs[:, 0], pairs[:, 1]
 
     def compile(self, count: int) -> float:
-        """Compiles all programs for batches of `count` episodes (or reads them from the cache); returns the seconds it took."""
+        """Compiles all programs for batches of `count` episodes, or reads them from the cache; returns seconds."""
         began = time.perf_counter()
         for _ in self._steps(0, count, 1, solver.MAX_ITERATIONS):
             pass
         return time.perf_counter() - began
 
-    def _steps(self, first: int, count: int, length: int, max_iterations: int) -> Iterator[tuple[Any, jax.Array, Row, Any]]:
-        """Yields, per control step, the state before it, the action, the row and the state after it; all still on the device."""
+    def _steps(
+        self, first: int, count: int, length: int, max_iterations: int
+    ) -> Iterator[tuple[Any, jax.Array, Row, Any]]:
+        """Yields, per control step, the state before it, the action, the row and the state after it."""
         program = transition_program(self.physics.task.group, self.physics.dynamics)
         reset_keys, policy_keys = self._keys(first, count)
         state = self._reset(reset_keys)
@@ -207,7 +211,8 @@ class Episodes:
             progress: Called with the number of rows finished since the last call.
 
         Returns:
-            The store's columns, each with leading axes (count, episode_length). Steps after a termination are still there.
+            The store's columns, each with leading axes (count, episode_length). Steps after a termination are still
+            there.
 
         Raises:
             NotConvergedError: A row did not converge even with ten times the usual limit of iterations.
@@ -215,20 +220,21 @@ class Episodes:
         columns = self._simulate(first, count, solver.MAX_ITERATIONS, progress)
         bit = np.uint16(1 << FLAG_BITS["not_converged"])
         if np.any(columns["flags"] & bit):
+            # Converged rows keep their bits: they stop where they did.
             columns = self._simulate(first, count, 10 * solver.MAX_ITERATIONS, None)
-        failed = np.argwhere(columns["flags"] & bit & (columns["flags"] & 1 << FLAG_BITS["nonfinite"] == 0))
+        finite = columns["flags"] & (1 << FLAG_BITS["nonfinite"]) == 0
+        failed = np.argwhere((columns["flags"] & bit != 0) & finite)
         if len(failed):
             episode, step = failed[0]
+            residual = columns["solver_residual"][episode, step]
             raise NotConvergedError(
-                f"{self.settings.task}: the constraint solver did not converge in {len(failed)} rows, the first of them episode "
-                f"{first + episode}, step {step} (relative residual {columns['solver_residual'][episode, step]:.1e}, tolerance "
-                f"{solver.RESIDUAL_TOLERANCE:.0e}). Nothing of this block was written. Another --seed avoids these states."
+                f"{self.settings.task}: the constraint solver did not converge in {len(failed)} rows, the first of "
+                f"them episode {first + episode}, step {step} (relative residual {residual:.1e}, tolerance "
+                f"{solver.RESIDUAL_TOLERANCE:.0e}). Nothing of this block was written. Another --seed avoids it."
             )
         return columns
 
-    def _simulate(
-        self, first: int, count: int, max_iterations: int, progress: Callable[[int], None] | None
-    ) -> Columns:
+    def _simulate(self, first: int, count: int, max_iterations: int, progress: Callable[[int], None] | None) -> Columns:
         length = self.settings.episode_length
         buffer = _Buffer(self.physics, count, length)
         pending: tuple[Any, ...] | None = None
@@ -244,6 +250,15 @@ class Episodes:
         if progress is not None:
             progress(count)
         return buffer.columns
+
+
+def _nonfinite(values: Columns) -> NDArray[np.bool_]:
+    """Rows of which some stored float is not finite; a pair's distance may be infinite, which says something."""
+    found = np.zeros(len(values["state"]), bool)
+    for name, value in values.items():
+        if value.dtype == np.float32 and name != "contact_distance":
+            found |= ~np.isfinite(value.reshape(len(value), -1)).all(axis=1)
+    return found
 
 
 class _Buffer:
@@ -271,6 +286,7 @@ class _Buffer:
         if self._oracle is not None:
             differs = np.array([self._oracle.contacts(s) for s in before]) != seen
             values["flags"] = values["flags"] | (differs.astype(np.uint16) << FLAG_BITS["contact_mismatch"])
+        values["flags"] = values["flags"] | (_nonfinite(values).astype(np.uint16) << FLAG_BITS["nonfinite"])
         for name, value in values.items():
             if name not in self.columns:
                 self.columns[name] = np.empty((*self._shape, *value.shape[1:]), value.dtype)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from pathlib import Path
+from typing import Any
 
 from dynamic_sparsity.errors import MissingDependencyError
 
@@ -37,7 +38,8 @@ def configure() -> None:
         raise MissingDependencyError(
             f"Simulating needs {error.name}, which is not installed: pip install 'dynamic-sparsity[generate]'"
         ) from error
-    jax.config.update("jax_enable_x64", True)
-    if jax.config.jax_compilation_cache_dir is None:
-        jax.config.update("jax_compilation_cache_dir", str(cache_directory()))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    config: Any = jax.config
+    config.update("jax_enable_x64", True)
+    if config.jax_compilation_cache_dir is None:
+        config.update("jax_compilation_cache_dir", str(cache_directory()))
+        config.update("jax_persistent_cache_min_compile_time_secs", 0.5)

@@ -63,11 +63,15 @@ class Settings:
         if self.seed >= 2**63:
             raise InvalidSettingError(f"seed is {self.seed}; it must be below 2**63.")
         if self.episodes * self.episode_length >= 2**40:
-            raise InvalidSettingError(f"{self.episodes} episodes of {self.episode_length} steps are too many for one store.")
+            raise InvalidSettingError(
+                f"{self.episodes} episodes of {self.episode_length} steps are too many for one store."
+            )
         if self.batch is not None and self.batch < 1:
             raise InvalidSettingError(f"batch is {self.batch}; it must be at least 1.")
         if not 0.0 <= self.noise_beta <= MAX_BETA:
-            raise InvalidSettingError(f"noise_beta is {self.noise_beta}; it must be in [0, {MAX_BETA:g}] (0 white, 1 pink, 2 red).")
+            raise InvalidSettingError(
+                f"noise_beta is {self.noise_beta}; it must be in [0, {MAX_BETA:g}] (0 white, 1 pink, 2 red)."
+            )
         for name, legal in (("policy", POLICIES), ("dynamics", DYNAMICS)):
             if getattr(self, name) not in legal:
                 raise InvalidSettingError(f"{name} is {getattr(self, name)!r}; it must be one of: {', '.join(legal)}.")
@@ -79,7 +83,8 @@ class Settings:
         return store_path(root, self.task, self.policy, self.dynamics)
 
     def document(self, unit_episodes: int, backend: str) -> dict[str, Any]:
-        """All that decides the numbers, as JSON data: these settings, the batch really used, and the numerical packages.
+        """All that decides the numbers, as JSON data: these settings, the batch really used, and the numerical
+        packages.
 
         Args:
             unit_episodes: Episodes simulated side by side.
@@ -102,7 +107,7 @@ def sha256_of(document: dict[str, Any]) -> str:
 
 
 def provenance(backend: str) -> dict[str, Any]:
-    """What made the data: versions, Python, backend, the source's git commit if it is known. Nothing that names a host."""
+    """What made the data: versions, Python, backend, the source's git commit if known. Nothing that names a host."""
     return {
         "packages": {name: metadata.version(name) for name in (*_NUMERICAL_PACKAGES, *_OTHER_PACKAGES)},
         "python": platform.python_version(),

@@ -4,29 +4,32 @@ MuJoCo finds the acceleration x = qacc that minimises the strictly convex functi
 
     F(x) = ½ (x - x₀)ᵀ M (x - x₀) + Σᵢ ρᵢ(yᵢ),       y = J x - a,
 
-with x₀ the unconstrained acceleration, M the joint inertia, J the constraints' Jacobian, a = aref their reference acceleration.
-ρᵢ is quadratic in one zone of yᵢ, and linear (or zero) outside of it:
+with x₀ the unconstrained acceleration, M the joint inertia, J the constraints' Jacobian, a = aref their reference
+acceleration. ρᵢ is quadratic in one zone of yᵢ, and linear (or zero) outside of it:
 
     kind of row         zone "quadratic": force fᵢ = -Dᵢ yᵢ     elsewhere
     equality            always                                   –
     friction loss       |yᵢ| < ηᵢ / Dᵢ                           fᵢ = ∓ηᵢ
     limit, contact      yᵢ < 0                                   fᵢ = 0
 
-so F is piecewise quadratic, with Hessian H = M + Jᵀ D_A J, A the rows in their quadratic zone. The minimum is unique, so it is a function
-of the state and the action, whatever solver finds it: MJX's own Newton solver stopped early (Playground's 1 to 4 iterations)
-does not find it, MuJoCo C's with enough iterations and this one do.
+so F is piecewise quadratic, with Hessian H = M + Jᵀ D_A J, A the rows in their quadratic zone. The minimum is unique,
+so it is a function
+of the state and the action, whatever solver finds it: MJX's own Newton solver stopped early (Playground's 1 to 4
+iterations) does not find it, MuJoCo C's with enough iterations and this one do.
 
-Each iteration takes the Newton direction p = -H⁻¹ ∇F. If a full step leaves every row in its zone, x + p is the minimum exactly, and the
-loop ends. Otherwise the step goes to the minimum along p, found exactly and without an inner loop: F'(x + αp) is piecewise linear and
-increasing in α with kinks at known places, so it is evaluated at all of them at once and interpolated between the two that
-enclose its zero. (MJX's line search runs its full number of iterations for every state under `vmap`.)
+Each iteration takes the Newton direction p = -H⁻¹ ∇F. If a full step leaves every row in its zone, x + p is the
+minimum exactly, and the
+loop ends. Otherwise the step goes to the minimum along p, found exactly and without an inner loop: F'(x + αp) is
+piecewise linear and
+increasing in α with kinks at known places, so it is evaluated at all of them at once and interpolated between the two
+that enclose its zero. (MJX's line search runs its full number of iterations for every state under `vmap`.)
 
 Derivative. At the minimum, G(x, θ) = M x - τ - Jᵀ f(J x - a) = 0 for the problem's data θ, so dx = -H⁻¹ ∂G/∂θ dθ. This
-holds away from the boundaries between zones, a set of measure zero. `acceleration` carries this rule, so that forward-mode
-differentiation of anything that calls it is exact, whatever the number of iterations.
+holds away from the boundaries between zones, a set of measure zero. `acceleration` carries this rule, so that
+forward-mode differentiation of anything that calls it is exact, whatever the number of iterations.
 
-Source: Todorov, "Convex and analytically-invertible dynamics with contacts and constraints", ICRA 2014; MuJoCo's documentation, chapter
-Computation; `engine_solver.c`. Pyramidal friction cones only.
+Source: Todorov, "Convex and analytically-invertible dynamics with contacts and constraints", ICRA 2014; MuJoCo's
+documentation, chapter Computation; `engine_solver.c`. Pyramidal friction cones only.
 """
 
 from __future__ import annotations
@@ -45,7 +48,7 @@ MAX_ITERATIONS = 100
 """Newton iterations after which a state counts as not converged. None of the 25 tasks was seen to need more than 20."""
 
 RESIDUAL_TOLERANCE = 1e-10
-"""Largest relative gradient of F for a converged state. Converged states are at 1e-12 or below; an unfinished one is above 1e-6."""
+"""Largest relative gradient of F for a converged state; converged states are seen at 1e-12 and below."""
 
 
 @partial(
@@ -175,7 +178,8 @@ def _exact_step(problem: Problem, slope: jax.Array, curvature: jax.Array, y: jax
     high = jnp.min(jnp.where((values > 0) & jnp.isfinite(kinks), finite, jnp.inf), initial=jnp.inf)
     high = jnp.where(jnp.isfinite(high), high, low + 1.0)
     at_low, at_high = derivative(jnp.stack([low, high]))
-    return low - at_low * (high - low) / (at_high - at_low)
+    step: jax.Array = low - at_low * (high - low) / (at_high - at_low)
+    return step
 
 
 class _State(NamedTuple):
@@ -248,10 +252,9 @@ def _solve_jvp(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[Sol
     _, d_force = jax.jvp(force, (problem,), (d_problem,))
     dx = -solve_positive_definite(hessian(problem, zone), d_gradient)
     d_force = d_force - jnp.where(zone.quadratic, problem.stiffness * (problem.jacobian @ dx), 0.0)
-    none = np.zeros(zone.quadratic.shape, jax.dtypes.float0)
-    return solution, Solution(
-        dx, d_force, Zones(none, none, none), jnp.zeros_like(solution.residual), np.zeros((), jax.dtypes.float0)
-    )
+    none: Any = np.zeros(zone.quadratic.shape, jax.dtypes.float0)
+    no_count: Any = np.zeros((), jax.dtypes.float0)
+    return solution, Solution(dx, d_force, Zones(none, none, none), jnp.zeros_like(solution.residual), no_count)
 
 
 def solve(problem: Problem, start: jax.Array, max_iterations: jax.Array | int = MAX_ITERATIONS) -> Solution:

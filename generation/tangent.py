@@ -1,11 +1,13 @@
 """States on their manifold: integration and tangent coordinates of joint positions, in JAX.
 
 A position q has nq numbers but nv directions to move in: a quaternion has four numbers and three directions. A tangent
-δ ∈ R^nv moves q to q ⊕ δ, as `mj_integratePos` with unit time does: hinge and slide add; a quaternion x becomes x ⊗ exp(δ/2),
+δ ∈ R^nv moves q to q ⊕ δ, as `mj_integratePos` with unit time does: hinge and slide add; a quaternion x becomes x ⊗
+exp(δ/2),
 so δ is a rotation vector in the body's own frame, the frame of MuJoCo's angular velocity. The loader has the same
 definitions in NumPy (`dynamic_sparsity.loaders.coordinates`); the tests hold one against the other.
 
-Notation: ω rotation vector, s = |ω|²/4, [ω]× its cross-product matrix. Close to ω = 0 every function below is a Taylor series, so
+Notation: ω rotation vector, s = |ω|²/4, [ω]× its cross-product matrix. Close to ω = 0 every function below is a
+Taylor series, so
 that values and derivatives are right at rest as well; MJX's own guard returns a zero derivative for |ω| < 1e-8.
 """
 
@@ -25,7 +27,7 @@ _SERIES_BELOW = 1e-6
 
 @dataclass(frozen=True)
 class JointBlock:
-    """Where a joint's numbers lie: `width` plain coordinates, then, if `quaternion`, four numbers with three directions."""
+    """Where a joint's numbers lie: `width` plain coordinates, then, if `quaternion`, four with three directions."""
 
     qpos_address: int
     dof_address: int

@@ -1,7 +1,7 @@
 """The 25 DM Control Suite tasks of MuJoCo Playground: what each one is, without importing a simulator.
 
-Tasks whose models agree in every field that physics reads form one *dynamics group*; they share states, actions, Jacobians'
-meaning and one compiled program. The table below is checked against Playground itself by the tests.
+Tasks whose models agree in every field that physics reads form one *dynamics group*; they share states, actions,
+Jacobians' meaning and one compiled program. The table below is checked against Playground itself by the tests.
 """
 
 from __future__ import annotations
@@ -78,7 +78,11 @@ _GROUPS: dict[str, tuple[int, int, int, int, float, tuple[str, ...]]] = {
 TASKS: dict[str, Task] = {
     task.name: task
     for task in sorted(
-        (Task(name, group, *sizes) for group, (*sizes, names) in _GROUPS.items() for name in names),
+        (
+            Task(name, group, nq, nv, nu, substeps, control_dt)
+            for group, (nq, nv, nu, substeps, control_dt, names) in _GROUPS.items()
+            for name in names
+        ),
         key=lambda task: task.name,
     )
 }

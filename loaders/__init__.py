@@ -6,7 +6,7 @@ from dynamic_sparsity.loaders.dataset import JacobianDataset, load_dataset, open
 from dynamic_sparsity.loaders.store import find_stores, open_store, store_path
 
 if TYPE_CHECKING:
-    from dynamic_sparsity.loaders.verify import verify_store
+    from dynamic_sparsity.storage.verify import verify_store
 
 __all__ = ["JacobianDataset", "find_stores", "load_dataset", "open_dataset", "open_store", "store_path", "verify_store"]
 
@@ -14,7 +14,7 @@ __all__ = ["JacobianDataset", "find_stores", "load_dataset", "open_dataset", "op
 def __getattr__(name: str) -> Any:
     """Import `verify_store` when it is used: it needs zarr-python, which reading does not."""
     if name == "verify_store":
-        from dynamic_sparsity.loaders.verify import verify_store
+        from dynamic_sparsity.storage.verify import verify_store
 
         return verify_store
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

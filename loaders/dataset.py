@@ -159,7 +159,7 @@ class JacobianDataset:
 
     @cached_property
     def rows(self) -> NDArray[np.int64]:
-        """The row in the store of each row here, int64, shape (len(self),)."""
+        """The row in the store of each row here, int64, shape (len(self),); not to be changed."""
         table = self.store.episodes
         chosen = np.ones(table["start"].size, bool)
         if self.split is not None:

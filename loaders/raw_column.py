@@ -107,17 +107,22 @@ class RawColumn(Column):
                 out[done : done + size] = data[offset : offset + size]
             first, done = first + rows, done + size
 
+    def _map(self, shard: int, descriptor: int, size: int) -> NDArray[np.uint8]:
+        """The bytes of an open shard."""
+        if self._range is None:
+            return np.frombuffer(mmap.mmap(descriptor, size, access=mmap.ACCESS_READ), np.uint8)
+        self._range.map_file(shard, descriptor, size)
+        start = shard * self._range.slot_bytes
+        return self._range.array[start : start + size]
+
     def _open_shard(self, shard: int) -> None:
         layout, name = self.layout, self.layout.shard_name(shard)
         descriptor, status = self.ledger.open(name)
         try:
-            if self._range is not None:
-                self._range.map_file(shard, descriptor, status.st_size)
-                start = shard * self._range.slot_bytes
-                contents = self._range.array[start : start + status.st_size]
-            else:
-                mapped = mmap.mmap(descriptor, status.st_size, access=mmap.ACCESS_READ)
-                contents = np.frombuffer(mapped, np.uint8)
+            contents = self._map(shard, descriptor, status.st_size)
+        except OSError as error:
+            # Too many mappings in this process, or a file system that has none.
+            raise UnexpectedLayoutError(f"{name} can't be mapped") from error
         finally:
             os.close(descriptor)
         # The bytes that are hashed are the mapped ones: replacing the file later changes neither.

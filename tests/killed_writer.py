@@ -7,7 +7,7 @@ from pathlib import Path
 
 import synthetic
 
-from dynamic_sparsity.generation import writer
+from dynamic_sparsity.storage import writer
 
 syncs_left = int(sys.argv[2])
 real_fsync = os.fsync

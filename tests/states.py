@@ -1,4 +1,4 @@
-"""States to test on: rolled out by MuJoCo C from varied starts, so that contacts, limits, free flight and rest all occur."""
+"""States to test on, rolled out by MuJoCo C from varied starts: contacts, limits, free flight and rest all occur."""
 
 from __future__ import annotations
 

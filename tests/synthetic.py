@@ -10,10 +10,10 @@ from unittest import mock
 import numpy as np
 import numpy.typing as npt
 
-from dynamic_sparsity.generation import writer
 from dynamic_sparsity.schemas import FLAG_BITS, SCHEMA_VERSION, row_arrays
 from dynamic_sparsity.schemas.consistency import settings_digest
 from dynamic_sparsity.schemas.splits import split_of
+from dynamic_sparsity.storage import writer
 
 STEP_S = 0.05
 THRESHOLD = 1e-12

@@ -9,10 +9,10 @@ import synthetic
 import zarr
 from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec
 
-from dynamic_sparsity.generation import writer
-from dynamic_sparsity.generation.encoding import encode_chunk, shard_pieces
 from dynamic_sparsity.schemas import row_arrays
 from dynamic_sparsity.schemas.documents import member_documents, shard_file, store_arrays
+from dynamic_sparsity.storage import writer
+from dynamic_sparsity.storage.encoding import encode_chunk, shard_pieces
 
 VARIANTS: list[dict[str, Any]] = [
     {},

@@ -110,7 +110,10 @@ def test_other_seed_is_other_data(store, tmp_path):
 
 def test_refuses_other_settings(store):
     with pytest.raises(SettingsMismatchError, match=r"seed: the store has 0, now asked for 5") as caught:
-        generate(Settings("CartpoleBalance", episodes=40, episode_length=64, seed=5, noise_beta=1.0, batch=1), store.parent.parent)
+        generate(
+            Settings("CartpoleBalance", episodes=40, episode_length=64, seed=5, noise_beta=1.0, batch=1),
+            store.parent.parent,
+        )
     assert "noise_beta" in str(caught.value)
     assert "episode_length" not in str(caught.value)
 
@@ -132,7 +135,7 @@ def test_two_runs_at_once(store):
 
 
 def command(root: Path) -> list[str]:
-    options = "--episodes 40 --episode-length 64 --batch 1".split()
+    options = ["--episodes", "40", "--episode-length", "64", "--batch", "1"]
     return [sys.executable, "-m", "dynamic_sparsity.cli", "generate", "CartpoleBalance", "--out", str(root), *options]
 
 

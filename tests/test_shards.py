@@ -1,3 +1,4 @@
+import gc
 import hashlib
 import json
 import subprocess
@@ -126,6 +127,28 @@ def test_results_are_copies_that_outlive_the_reader(tmp_path: Path) -> None:
     again = ShardReader(ledger_of(tmp_path), 64)
     np.testing.assert_array_equal(again.read(["x"], 0, 64)["x"], values)
     np.testing.assert_array_equal(found[1], values[3:40] + 1)
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs Linux")
+def test_a_reader_that_is_gone_leaves_no_mapping(tmp_path: Path) -> None:
+    write_array(tmp_path, some_values(64))
+    reader = ShardReader(ledger_of(tmp_path), 64)
+    reader.read(["x"], 0, 64)
+    assert Path("/proc/self/maps").read_text().count(str(tmp_path)) == 4
+    del reader
+    gc.collect()
+    assert str(tmp_path) not in Path("/proc/self/maps").read_text()
+
+
+def test_what_cannot_be_mapped_is_left_to_zarr_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: object) -> None:
+        raise OSError(12, "Cannot allocate memory")
+
+    monkeypatch.setattr(mapping.AddressRange, "map_file", refuse)
+    values = some_values(64)
+    write_array(tmp_path, values)
+    found = ShardReader(ledger_of(tmp_path), 64).gather(["x"], np.array([50, 2]))["x"]
+    np.testing.assert_array_equal(found, values[[50, 2]])
 
 
 @pytest.mark.parametrize("rows", [[-1], [64], [0, 99]])

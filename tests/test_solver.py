@@ -90,7 +90,9 @@ def test_derivative(shape):
         tangents = jax.jvp(at, (0.0,), (1.0,))[1]
         for index, derivative in enumerate(tangents):
             difference = (at(1e-6)[index] - at(-1e-6)[index]) / 2e-6
-            np.testing.assert_allclose(derivative, difference, rtol=1e-5, atol=1e-6 * np.abs(difference).max(initial=1e-6))
+            np.testing.assert_allclose(
+                derivative, difference, rtol=1e-5, atol=1e-6 * np.abs(difference).max(initial=1e-6)
+            )
 
 
 def test_nothing_acts():

@@ -6,8 +6,8 @@ import synthetic
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dynamic_sparsity.generation.statistics import Moments, summarize
 from dynamic_sparsity.schemas import FLAG_BITS, statistics_arrays
+from dynamic_sparsity.storage.statistics import Moments, summarize
 
 ATTRIBUTES = synthetic.make_attributes(episodes=6)
 KINDS = [constraint["kind"] for constraint in ATTRIBUTES["constraints"]]

@@ -85,5 +85,9 @@ def test_dual_basis_is_a_left_inverse(model):
 def test_loader_has_the_same_coordinates(model):
     blocks = tangent.joint_blocks(model)
     qpos = position(model, np.random.default_rng(4))
-    np.testing.assert_allclose(coordinates.tangent_to_ambient(qpos, joints(model)), tangent.basis(blocks, qpos), atol=1e-14)
-    np.testing.assert_allclose(coordinates.ambient_to_tangent(qpos, joints(model)), tangent.dual_basis(blocks, qpos), atol=1e-14)
+    np.testing.assert_allclose(
+        coordinates.tangent_to_ambient(qpos, joints(model)), tangent.basis(blocks, qpos), atol=1e-14
+    )
+    np.testing.assert_allclose(
+        coordinates.ambient_to_tangent(qpos, joints(model)), tangent.dual_basis(blocks, qpos), atol=1e-14
+    )

@@ -11,12 +11,12 @@ import pytest
 import synthetic
 
 from dynamic_sparsity.errors import StoreNotFoundError
-from dynamic_sparsity.generation import writer
-from dynamic_sparsity.generation.encoding import encode_chunk
-from dynamic_sparsity.loaders.verify import Problem, verify_store
-from dynamic_sparsity.loaders.verify_rows import Rows, check_rows
 from dynamic_sparsity.schemas import FLAG_BITS
 from dynamic_sparsity.schemas.documents import plain_file, store_arrays
+from dynamic_sparsity.storage import writer
+from dynamic_sparsity.storage.encoding import encode_chunk
+from dynamic_sparsity.storage.verify import Problem, verify_store
+from dynamic_sparsity.storage.verify_rows import Rows, check_rows
 
 EARLY = {3: 7}
 

@@ -21,7 +21,7 @@ from dynamic_sparsity.errors import (
     StoreLockedError,
     StoreNotFoundError,
 )
-from dynamic_sparsity.generation import writer
+from dynamic_sparsity.storage import writer
 
 
 def tree(path: Path) -> dict[str, bytes]:
@@ -307,7 +307,7 @@ def test_the_lock_goes_when_its_holder_is_killed(tmp_path: Path) -> None:
     path = tmp_path / "noise.zarr"
     code = f"""
 import pathlib, time
-from dynamic_sparsity.generation.writer import lock
+from dynamic_sparsity.storage.writer import lock
 with lock(pathlib.Path({str(path)!r})):
     pathlib.Path({str(tmp_path / "held")!r}).touch()
     time.sleep(60)
@@ -330,7 +330,7 @@ with lock(pathlib.Path({str(path)!r})):
 def test_no_simulator_is_imported() -> None:
     code = """
 import sys
-import dynamic_sparsity.generation.writer, dynamic_sparsity.loaders.verify
+import dynamic_sparsity.storage.writer, dynamic_sparsity.storage.verify
 loaded = {"jax", "mujoco", "brax", "mujoco_playground"} & set(sys.modules)
 assert not loaded, loaded
 """

@@ -1,11 +1,15 @@
-"""The command line, `dynamic-sparsity`. Each part is imported when its command runs: `info` and `list` need no simulator."""
+"""The command line. Each part is imported when its command runs: `info` and `list` need no simulator."""
 
 from __future__ import annotations
 
 import os
 import sys
+from typing import TYPE_CHECKING
 
 from dynamic_sparsity.errors import DynamicSparsityError
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 DEBUG_OPTION = "--debug"
 INTERRUPTED = 130
@@ -25,7 +29,6 @@ def main(arguments: list[str] | None = None) -> int:
     debug = DEBUG_OPTION in words
     words = [word for word in words if word != DEBUG_OPTION]
 
-    import click
     from rich.console import Console
 
     from dynamic_sparsity.cli.application import application
@@ -34,23 +37,28 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         result = application(words, standalone_mode=False, prog_name="dynamic-sparsity")
     except KeyboardInterrupt:
-        message = "Interrupted. What was finished is on disk: the same command goes on from there."
-        console.print(message, style="yellow")
-        return INTERRUPTED
-    except click.exceptions.Abort:
-        return INTERRUPTED
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except click.exceptions.Exit as stop:
-        return stop.exit_code
+        return _interrupted(console)
     except Exception as error:
+        if type(error).__name__ == "Abort":
+            return _interrupted(console)
+        # Typer's own errors of usage; by their form, as Typer keeps their classes to itself.
+        if hasattr(error, "show") and hasattr(error, "exit_code"):
+            error.show()
+            return int(error.exit_code)
+        if type(error).__name__ == "Exit" and hasattr(error, "exit_code"):
+            return int(error.exit_code)
         if debug:
             raise
         console.print("Error:", style="bold red", end=" ")
         console.print(describe(error), markup=False)
         return 1
     return result if isinstance(result, int) else 0
+
+
+def _interrupted(console: Console) -> int:
+    message = "Interrupted. What was finished is on disk: the same command goes on from there."
+    console.print(message, style="yellow")
+    return INTERRUPTED
 
 
 def describe(error: Exception) -> str:
@@ -60,7 +68,8 @@ def describe(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         where = f" ({error.filename})" if error.filename else ""
         return f"{error.strerror}{where}. What was finished before is on disk; the same command goes on from there."
-    return f"{type(error).__name__}: {error}. This was not expected: `{DEBUG_OPTION}` shows where it came from; please report it."
+    unexpected = f"This was not expected: `{DEBUG_OPTION}` shows where it came from; please report it."
+    return f"{type(error).__name__}: {error}. {unexpected}"
 
 
 def entry() -> None:

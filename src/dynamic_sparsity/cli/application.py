@@ -22,7 +22,9 @@ app = typer.Typer(
     ),
 )
 
-RootOption = Annotated[Path, typer.Option("--out", "--root", help="Folder of all stores; a store is OUT/<Task>/<policy>[-stock].zarr.")]
+RootOption = Annotated[
+    Path, typer.Option("--out", "--root", help="Folder of all stores; a store is OUT/<Task>/<policy>[-stock].zarr.")
+]
 StoreArgument = Annotated[Path, typer.Argument(help="A store, e.g. data/CheetahRun/noise.zarr.", show_default=False)]
 
 
@@ -34,18 +36,24 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
     """Options of the program itself."""
 
 
 @app.command("list")
 def list_command(
-    root: Annotated[Path | None, typer.Option("--root", help="List the stores below this folder instead of the tasks.", show_default=False)] = None,
+    root: Annotated[
+        Path | None,
+        typer.Option("--root", help="List the stores below this folder instead of the tasks.", show_default=False),
+    ] = None,
 ) -> None:
     """List the tasks, or with --root the stores that exist.
 
-    Tasks of one [italic]group[/italic] have the same dynamics: they share states, actions and one compiled program. ds is the size of the state (dx
+    Tasks of one [italic]group[/italic] have the same dynamics: they share states, actions and one compiled program.
+    ds is the size of the state (dx
     in tangent coordinates, where they differ), da that of the action; a control step of control dt seconds has several
     physics substeps.
     """
@@ -59,27 +67,41 @@ def list_command(
 
 @app.command()
 def generate(
-    tasks: Annotated[list[str] | None, typer.Argument(help="Tasks to make data sets of; `list` shows them.", show_default=False)] = None,
+    tasks: Annotated[
+        list[str] | None, typer.Argument(help="Tasks to make data sets of; `list` shows them.", show_default=False)
+    ] = None,
     every: Annotated[bool, typer.Option("--all", help="All 25 tasks.")] = False,
     out: RootOption = Path("data"),
     episodes: Annotated[int, typer.Option(help="Episodes per task.")] = 10,
     episode_length: Annotated[int, typer.Option(help="Control steps per episode; 1000 is the tasks' own.")] = 1000,
     seed: Annotated[int, typer.Option(help="Seed of initial states and actions.")] = 0,
-    policy: Annotated[str, typer.Option(help="What chooses the actions: noise (coloured noise, squashed into (-1, 1)).")] = "noise",
-    noise_beta: Annotated[float, typer.Option(help="The noise's colour, power ~ 1/f^beta: 0 white, 1 pink, 2 red.")] = 0.5,
+    policy: Annotated[
+        str, typer.Option(help="What chooses the actions: noise (coloured noise, squashed into (-1, 1)).")
+    ] = "noise",
+    noise_beta: Annotated[
+        float, typer.Option(help="The noise's colour, power ~ 1/f^beta: 0 white, 1 pink, 2 red.")
+    ] = 0.5,
     dynamics: Annotated[
         str,
         typer.Option(
-            help="converged: the constraint solver runs to its minimum, so the step is a function of state and action with exact Jacobians. "
+            help="converged: the constraint solver runs to its minimum, so that the step is a function of state and "
+            "action, with exact Jacobians. "
             "stock: Playground's own few solver iterations, with partial derivatives at a fixed warm start."
         ),
     ] = "converged",
-    batch: Annotated[int | None, typer.Option(help="Episodes simulated side by side, at least; rounded up to fill whole files.", show_default="by task")] = None,
+    batch: Annotated[
+        int | None,
+        typer.Option(
+            help="Episodes simulated side by side, at least; rounded up to fill whole files.", show_default="by task"
+        ),
+    ] = None,
 ) -> None:
     """Make data sets: simulate, differentiate, check, write.
 
-    Interrupted or killed, the same command goes on where it stopped, and ends with the same bits. A store keeps to the settings it was
-    begun with. The first run of a group of tasks compiles its program (10 to 90 s on a CPU), which is then kept on disk.
+    Interrupted or killed, the same command goes on where it stopped, and ends with the same bits. A store keeps to
+    the settings it was
+    begun with. The first run of a group of tasks compiles its program (10 to 90 s on a CPU), which is then kept on
+    disk.
 
     Example: [bold]dynamic-sparsity generate CheetahRun WalkerRun --episodes 100 --out data[/bold]
     """
@@ -109,13 +131,19 @@ def info(store: StoreArgument) -> None:
 @app.command()
 def verify(
     store: StoreArgument,
-    deep: Annotated[bool, typer.Option("--deep", help="Also compute sampled rows again with an independent oracle (needs the extra `generate`).")] = False,
+    deep: Annotated[
+        bool,
+        typer.Option(
+            "--deep", help="Also compute sampled rows again with an independent oracle (needs the extra `generate`)."
+        ),
+    ] = False,
     sample: Annotated[int, typer.Option(help="Rows that --deep computes again.", min=1)] = 64,
     seed: Annotated[int, typer.Option(help="Seed of the draw of these rows.", min=0)] = 0,
 ) -> None:
     """Check a store: structure, checksums, values; exit code 1 and a list if anything is wrong.
 
-    --deep holds sampled rows against MuJoCo C's own step, differentiated by central differences in float64, and prints the quantiles of
+    --deep holds sampled rows against MuJoCo C's own step, differentiated by central differences in float64, and
+    prints the quantiles of
     the relative error. (`stock` stores: against central differences of the same truncated step.)
     """
     from dynamic_sparsity.cli import check

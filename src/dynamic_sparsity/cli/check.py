@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
-from dynamic_sparsity.loaders.verify import Problem, verify_store
+from dynamic_sparsity.storage.verify import Problem, verify_store
 
 SHOWN = 20
 
@@ -41,11 +41,14 @@ def _deep(console: Console, path: Path, sample: int, seed: int) -> Sequence[Prob
         bar = bars.add_task("Computing rows again", total=sample)
         report = verify_deep(path, sample, seed, lambda n: bars.advance(bar, n))
     console.print(
-        f"{report.sampled} rows against {report.oracle}: {len(report.errors)} compared; left out: {report.other_step} where it finds other "
+        f"{report.sampled} rows against {report.oracle}: {len(report.errors)} compared; left out: "
+        f"{report.other_step} where it finds other "
         f"contacts, {report.near_switch} next to a switch, {report.flagged} flagged."
     )
     if len(report.errors):
-        shown = ", ".join(f"{'max' if q == 1 else f'{100 * q:g} %'} {value:.1e}" for q, value in report.quantiles().items())
+        shown = ", ".join(
+            f"{'max' if q == 1 else f'{100 * q:g} %'} {value:.1e}" for q, value in report.quantiles().items()
+        )
         console.print(f"relative error of [J_s | J_a]: {shown}", markup=False)
     if not report.problems:
         console.print("The Jacobians are right.", style="green")

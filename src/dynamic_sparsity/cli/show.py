@@ -16,6 +16,7 @@ from dynamic_sparsity.generation.tasks import TASKS
 from dynamic_sparsity.loaders.store import Store, find_stores, open_store
 from dynamic_sparsity.schemas import row_arrays
 
+SHOWN_EDGES = 8
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
@@ -30,8 +31,20 @@ def size(number: float) -> str:
 
 def tasks() -> None:
     """Prints all tasks."""
-    table = Table(title="Tasks", caption="dx: state in tangent coordinates, where it differs from ds (quaternions)", caption_justify="left")
-    for name, right in (("task", False), ("group", False), ("ds", True), ("dx", True), ("da", True), ("substeps", True), ("dt, s", True)):
+    table = Table(
+        title="Tasks",
+        caption="dx: state in tangent coordinates, where it differs from ds (quaternions)",
+        caption_justify="left",
+    )
+    for name, right in (
+        ("task", False),
+        ("group", False),
+        ("ds", True),
+        ("dx", True),
+        ("da", True),
+        ("substeps", True),
+        ("dt, s", True),
+    ):
         table.add_column(name, justify="right" if right else "left", no_wrap=True)
     for task in TASKS.values():
         dx = "" if task.dx == task.ds else str(task.dx)
@@ -44,10 +57,21 @@ def stores(root: Path) -> None:
     console = Console()
     found = find_stores(root)
     if not found:
-        console.print(f"There are no stores below {root}. Make one: dynamic-sparsity generate CartpoleBalance --out {root}", soft_wrap=True)
+        console.print(
+            f"There are no stores below {root}. Make one: dynamic-sparsity generate CartpoleBalance --out {root}",
+            soft_wrap=True,
+        )
         return
     table = Table(title=f"Stores in {root}")
-    for name, right in (("task", False), ("policy", False), ("dynamics", False), ("rows", True), ("episodes", True), ("size", True), ("state", False)):
+    for name, right in (
+        ("task", False),
+        ("policy", False),
+        ("dynamics", False),
+        ("rows", True),
+        ("episodes", True),
+        ("size", True),
+        ("state", False),
+    ):
         table.add_column(name, justify="right" if right else "left")
     for location in found:
         rows, episodes, state = _state(location.path)
@@ -76,8 +100,22 @@ def _attributes(path: Path) -> dict[str, Any]:
 
 def made(console: Console, paths: Sequence[Path]) -> None:
     """Prints what `generate` made."""
-    table = Table(title="Made", caption="share of zeros per row: |J| < 1e-12 in float64; contact: a contact or limit acts", caption_justify="left")
-    for name in ("store", "rows", "size", "zeros in J_s", "… free", "… contact", "always zero", "zeros in J_a", "return"):
+    table = Table(
+        title="Made",
+        caption="share of zeros per row: |J| < 1e-12 in float64; contact: a contact or limit acts",
+        caption_justify="left",
+    )
+    for name in (
+        "store",
+        "rows",
+        "size",
+        "zeros in J_s",
+        "… free",
+        "… contact",
+        "always zero",
+        "zeros in J_a",
+        "return",
+    ):
         table.add_column(name, justify="left" if name == "store" else "right")
     for path in paths:
         store = open_store(path, verify="size")
@@ -85,17 +123,22 @@ def made(console: Console, paths: Sequence[Path]) -> None:
         shares = zero_shares(store)
         always = f"{shares['always_s']} of {store.metadata['sizes']['dx'] ** 2}"
         returns = store.episodes["return"]
-        table.add_row(
-            f"{store.task}/{path.name}", f"{store.rows:,}", size(bytes_), _percent(shares["s"]), _percent(shares["s_free"]),
-            _percent(shares["s_contact"]), always, _percent(shares["a"]), f"{np.mean(returns):.1f} ± {np.std(returns):.1f}",
-        )  # fmt: skip
+        zeros = (_percent(shares[key]) for key in ("s", "s_free", "s_contact"))
+        mean_return = f"{np.mean(returns):.1f} ± {np.std(returns):.1f}"
+        name = f"{store.task}/{path.name}"
+        table.add_row(name, f"{store.rows:,}", size(bytes_), *zeros, always, _percent(shares["a"]), mean_return)
     console.print(table)
 
 
 def zero_shares(store: Store) -> dict[str, float]:
     """Mean shares of zero entries, and the number of entries that are zero in every row."""
     statistics = store.statistics
-    names = {"s": "zero_share_s", "s_free": "zero_share_s_free", "s_contact": "zero_share_s_contact", "a": "zero_share_a"}
+    names = {
+        "s": "zero_share_s",
+        "s_free": "zero_share_s_free",
+        "s_contact": "zero_share_s_contact",
+        "a": "zero_share_a",
+    }
     shares = {key: float(np.mean(statistics[name])) for key, name in names.items()}
     return shares | {f"always_{key}": int(np.sum(statistics[f"zero_share_{key}"] == 1)) for key in ("s", "a")}
 
@@ -112,11 +155,13 @@ def store(path: Path) -> None:
     sizes = metadata["sizes"]
     console.print(f"[bold]{opened.task}[/bold], policy {opened.policy}, dynamics {opened.dynamics}")
     console.print(
-        f"{opened.rows:,} rows in {metadata['episodes']:,} episodes of {metadata['episode_length']:,} steps; control step {metadata['control_dt']:g} s "
-        f"= {metadata['substeps']} × {metadata['timestep']:g} s"
+        f"{opened.rows:,} rows in {metadata['episodes']:,} episodes of {metadata['episode_length']:,} steps; "
+        f"control step {metadata['control_dt']:g} s = {metadata['substeps']} × {metadata['timestep']:g} s"
     )
     if opened.dynamics == "stock":
-        console.print("[yellow]Partial derivatives, at a fixed qacc_warmstart; leave out rows flagged tangents_lost.[/yellow]")
+        console.print(
+            "[yellow]Partial derivatives, at a fixed qacc_warmstart; leave out rows flagged tangents_lost.[/yellow]"
+        )
     console.print(f"state: {', '.join(metadata['state_names'])}")
     if sizes["ds"] != sizes["dx"]:
         console.print(f"tangent: {', '.join(metadata['tangent_names'])}")
@@ -149,16 +194,20 @@ def _settings(console: Console, metadata: dict[str, Any]) -> None:
 
 
 def _sparsity(console: Console, opened: Store) -> None:
-    shares = zero_shares(opened)
-    statistics = opened.statistics
-    rows = {kind: int(statistics[f"rows_{kind}"]) for kind in ("all", "free", "contact")}
+    shares, statistics, sizes = zero_shares(opened), opened.statistics, opened.metadata["sizes"]
     console.print("[bold]sparsity[/bold] (share of entries with |J| < 1e-12, mean over rows)")
-    console.print(f"  J_s: all {_percent(shares['s'])} ({rows['all']:,} rows), free {_percent(shares['s_free'])} ({rows['free']:,}), contact or limit {_percent(shares['s_contact'])} ({rows['contact']:,})")
+    kinds = {"all": "s", "free": "s_free", "contact": "s_contact"}
+    parts = [
+        f"{kind} {_percent(shares[key])} ({int(statistics[f'rows_{kind}']):,} rows)" for kind, key in kinds.items()
+    ]
+    console.print(f"  J_s: {', '.join(parts)} (contact: a contact or limit acts)")
     console.print(f"  J_a: all {_percent(shares['a'])}")
-    console.print(f"  zero in every row: {shares['always_s']} of {opened.metadata['sizes']['dx'] ** 2} in J_s, {shares['always_a']} of {opened.metadata['sizes']['dx'] * opened.metadata['sizes']['da']} in J_a")
+    entries_s, entries_a = sizes["dx"] ** 2, sizes["dx"] * sizes["da"]
+    always = f"{shares['always_s']} of {entries_s} in J_s, {shares['always_a']} of {entries_a} in J_a"
+    console.print(f"  zero in every row: {always}")
     names = opened.metadata["tangent_names"]
-    always = np.argwhere(statistics["zero_share_s"] == 1)
-    for effect, cause in always[:8]:
+    never = np.argwhere(statistics["zero_share_s"] == 1)
+    for effect, cause in never[:SHOWN_EDGES]:
         console.print(f"    {names[cause]} never acts on {names[effect]}", highlight=False)
-    if len(always) > 8:
-        console.print(f"    … and {len(always) - 8} more")
+    if len(never) > SHOWN_EDGES:
+        console.print(f"    … and {len(never) - SHOWN_EDGES} more")

@@ -10,9 +10,17 @@ import numpy as np
 import numpy.typing as npt
 
 from dynamic_sparsity.errors import CorruptStoreError, IncompleteStoreError
-from dynamic_sparsity.generation.atomic import publish, sweep, sync_directories
-from dynamic_sparsity.generation.encoding import encode_chunk
-from dynamic_sparsity.generation.manifests import (
+from dynamic_sparsity.schemas import SCHEMA_VERSION, episode_columns, row_arrays, validate
+from dynamic_sparsity.schemas.documents import (
+    encode_document,
+    group_document,
+    member_documents,
+    plain_file,
+    store_arrays,
+)
+from dynamic_sparsity.storage.atomic import publish, sweep, sync_directories
+from dynamic_sparsity.storage.encoding import encode_chunk
+from dynamic_sparsity.storage.manifests import (
     RESUME,
     FileRecord,
     finished_shards,
@@ -25,16 +33,8 @@ from dynamic_sparsity.generation.manifests import (
     shard_range,
     wrong_files,
 )
-from dynamic_sparsity.generation.reading import Reader
-from dynamic_sparsity.generation.statistics import COLUMNS, Block, summarize
-from dynamic_sparsity.schemas import SCHEMA_VERSION, episode_columns, row_arrays, validate
-from dynamic_sparsity.schemas.documents import (
-    encode_document,
-    group_document,
-    member_documents,
-    plain_file,
-    store_arrays,
-)
+from dynamic_sparsity.storage.reading import Reader
+from dynamic_sparsity.storage.statistics import COLUMNS, Block, summarize
 
 
 def finalize(path: Path) -> None:

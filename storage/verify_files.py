@@ -10,10 +10,10 @@ import google_crc32c
 import numpy as np
 
 from dynamic_sparsity.errors import CorruptStoreError
-from dynamic_sparsity.generation.manifests import read_document, records_of, shard_count, shard_range
-from dynamic_sparsity.loaders.problems import MEND_EXTRA, MEND_FILE, MEND_INCOMPLETE, Problem, mend_shard
 from dynamic_sparsity.schemas import row_arrays, validate
 from dynamic_sparsity.schemas.documents import group_document, member_documents, plain_file, shard_file, store_arrays
+from dynamic_sparsity.storage.manifests import read_document, records_of, shard_count, shard_range
+from dynamic_sparsity.storage.problems import MEND_EXTRA, MEND_FILE, MEND_INCOMPLETE, Problem, mend_shard
 
 CHECKSUM_BYTES: Final = 4
 INDEX_ENTRY_BYTES: Final = 16

@@ -14,11 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from dynamic_sparsity.errors import CorruptStoreError, StoreNotFoundError
-from dynamic_sparsity.generation.manifests import read_attributes, read_document, shard_count, shard_range
-from dynamic_sparsity.generation.reading import Reader
-from dynamic_sparsity.generation.statistics import Accumulator
-from dynamic_sparsity.loaders.problems import MEND_EXTRA, MEND_FILE, MEND_VALUES, Problem, mend_shard
-from dynamic_sparsity.loaders.verify_files import (
+from dynamic_sparsity.schemas import episode_columns, row_arrays, statistics_arrays, validate
+from dynamic_sparsity.schemas.splits import splits_of
+from dynamic_sparsity.storage.manifests import read_attributes, read_document, shard_count, shard_range
+from dynamic_sparsity.storage.problems import MEND_EXTRA, MEND_FILE, MEND_VALUES, Problem, mend_shard
+from dynamic_sparsity.storage.reading import Reader
+from dynamic_sparsity.storage.statistics import Accumulator
+from dynamic_sparsity.storage.verify_files import (
     check_digests,
     check_documents,
     check_listing,
@@ -26,9 +28,7 @@ from dynamic_sparsity.loaders.verify_files import (
     shard_files,
     unfinished,
 )
-from dynamic_sparsity.loaders.verify_rows import Rows, check_rows
-from dynamic_sparsity.schemas import episode_columns, row_arrays, statistics_arrays, validate
-from dynamic_sparsity.schemas.splits import splits_of
+from dynamic_sparsity.storage.verify_rows import Rows, check_rows
 
 __all__ = ["Problem", "verify_store"]
 

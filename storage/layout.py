@@ -19,7 +19,7 @@ EPISODES_WANTED_LARGE: Final = 32
 LARGE_STATE: Final = 40
 SHARD_ROWS_WANTED: Final = 16384
 SHARD_ROWS_WANTED_LARGE: Final = 8192
-LARGE_STATE_FOR_SHARDS: Final = 60
+LARGE_STATE_FOR_SHARDS: Final = 40
 
 # How many times more episodes than wanted a unit may have before its chunks are made smaller instead.
 UNIT_GROWTH_MAX: Final = 4

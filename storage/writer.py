@@ -18,9 +18,12 @@ import numpy as np
 import numpy.typing as npt
 
 from dynamic_sparsity.errors import InvalidSettingError, SettingsMismatchError
-from dynamic_sparsity.generation.atomic import PARTIAL_SUFFIX, lock, publish, sweep, sync_directories
-from dynamic_sparsity.generation.encoding import shard_pieces
-from dynamic_sparsity.generation.manifests import (
+from dynamic_sparsity.schemas import SCHEMA_VERSION, ArraySpec, row_arrays, validate
+from dynamic_sparsity.schemas.consistency import settings_digest
+from dynamic_sparsity.schemas.documents import array_document, encode_document, group_document, shard_file
+from dynamic_sparsity.storage.atomic import PARTIAL_SUFFIX, lock, publish, sweep, sync_directories
+from dynamic_sparsity.storage.encoding import shard_pieces
+from dynamic_sparsity.storage.manifests import (
     FileRecord,
     encode_return,
     finished_shards,
@@ -29,10 +32,7 @@ from dynamic_sparsity.generation.manifests import (
     shard_manifest_path,
     shard_range,
 )
-from dynamic_sparsity.generation.seal import finalize
-from dynamic_sparsity.schemas import SCHEMA_VERSION, ArraySpec, row_arrays, validate
-from dynamic_sparsity.schemas.consistency import settings_digest
-from dynamic_sparsity.schemas.documents import array_document, encode_document, group_document, shard_file
+from dynamic_sparsity.storage.seal import finalize
 
 __all__ = ["create_store", "finalize", "finished_shards", "lock", "missing_shards", "sweep", "write_unit"]
 

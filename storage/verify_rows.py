@@ -9,8 +9,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from dynamic_sparsity.loaders.problems import MEND_VALUES, Problem
 from dynamic_sparsity.schemas import FLAG_BITS, ArraySpec, row_arrays
+from dynamic_sparsity.storage.problems import MEND_VALUES, Problem
 
 Bools = npt.NDArray[np.bool_]
 Finding = tuple[Bools, str]
