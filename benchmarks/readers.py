@@ -93,9 +93,6 @@ class Ours(Reader):
     def read(self, start: int, stop: int) -> Batch:
         return self.dataset[start:stop]
 
-    def blocks(self, seed: int) -> Iterator[Batch]:
-        return self.dataset.batches(BATCH_ROWS, seed=seed, shuffle="blocks")
-
 
 class NpyMemmap(Reader):
     name = "npy memmap"
@@ -160,16 +157,17 @@ class Parquet(Reader):
 
     def __init__(self, dataset: JacobianDataset, folder: Path):
         super().__init__(dataset, folder)
-        import pyarrow.dataset
         import pyarrow.parquet
 
         path = folder / "rows.parquet"
         pyarrow.parquet.write_table(_arrow_table(dataset), path, row_group_size=self.block_rows, compression="zstd")
         self.file = pyarrow.parquet.ParquetFile(path)
-        self.dataset = pyarrow.dataset.dataset(path)
 
     def take(self, rows: NDArray[np.int64]) -> Batch:
-        return self._arrays(self.dataset.take(rows))
+        # Only the row groups that are touched, which is several times faster than pyarrow.dataset's `take`.
+        groups, group_of_row = np.unique(rows // self.block_rows, return_inverse=True)
+        table = self.file.read_row_groups(groups.tolist())
+        return self._arrays(table.take(group_of_row * self.block_rows + rows % self.block_rows))
 
     def read(self, start: int, stop: int) -> Batch:
         # Always asked for whole row groups.
