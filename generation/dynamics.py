@@ -21,6 +21,7 @@ Source: MJX `forward.py`; MuJoCo's documentation, "Numerical integration".
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal, NamedTuple, get_args
@@ -147,19 +148,13 @@ def physics_from_model(model: mujoco.MjModel, task: Task, dynamics: Dynamics = "
     if dynamics not in DYNAMICS:
         raise InvalidSettingError(f"dynamics is {dynamics!r}; it must be one of {', '.join(DYNAMICS)}.")
     check_supported(model)
-    model = mujoco.MjModel.from_xml_string(model) if isinstance(model, str) else _copy(model)
+    model = copy.copy(model)
     if dynamics == "converged":
         model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_WARMSTART
         model.opt.iterations, model.opt.ls_iterations = _C_ITERATIONS, _C_LS_ITERATIONS
         model.opt.tolerance = _C_TOLERANCE
     mjx_model = mjx.put_model(model, impl="jax")
     return Physics(task, dynamics, model, mjx_model, tangent.joint_blocks(model), contacts.describe(model))
-
-
-def _copy(model: mujoco.MjModel) -> mujoco.MjModel:
-    import copy
-
-    return copy.copy(model)
 
 
 def constraint_problem(m: mjx.Model, d: mjx.Data) -> solver.Problem:

@@ -8,6 +8,7 @@ False.
 
 from __future__ import annotations
 
+import copy
 from typing import NamedTuple
 
 import mujoco
@@ -54,7 +55,9 @@ class Oracle:
     def __init__(self, physics: Physics) -> None:
         """Prepares for the model of `physics`, with its options. Silences MuJoCo's warnings in this process."""
         mujoco.set_mju_user_warning(_ignore_warning)
-        self.model = physics.mj_model
+        self.model = copy.copy(physics.mj_model)
+        # A simulation that diverges shall show it, not start anew.
+        self.model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
         self.substeps = physics.task.substeps
         self._data = mujoco.MjData(self.model)
 

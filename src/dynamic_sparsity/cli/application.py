@@ -143,8 +143,8 @@ def verify(
     """Check a store: structure, checksums, values; exit code 1 and a list if anything is wrong.
 
     --deep holds sampled rows against MuJoCo C's own step, differentiated by central differences in float64, and
-    prints the quantiles of
-    the relative error. (`stock` stores: against central differences of the same truncated step.)
+    prints the quantiles of the relative error. Rows where C finds other contacts than MJX, and `stock` stores, are held
+    against central differences of MJX's own step.
     """
     from dynamic_sparsity.cli import check
 

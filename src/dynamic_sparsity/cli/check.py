@@ -40,16 +40,13 @@ def _deep(console: Console, path: Path, sample: int, seed: int) -> Sequence[Prob
     with Progress(console=console, transient=True) as bars:
         bar = bars.add_task("Computing rows again", total=sample)
         report = verify_deep(path, sample, seed, lambda n: bars.advance(bar, n))
-    console.print(
-        f"{report.sampled} rows against {report.oracle}: {len(report.errors)} compared; left out: "
-        f"{report.other_step} where it finds other "
-        f"contacts, {report.near_switch} next to a switch, {report.flagged} flagged."
-    )
-    if len(report.errors):
-        shown = ", ".join(
-            f"{'max' if q == 1 else f'{100 * q:g} %'} {value:.1e}" for q, value in report.quantiles().items()
-        )
-        console.print(f"relative error of [J_s | J_a]: {shown}", markup=False)
+    console.print(f"{report.sampled} rows drawn, {report.flagged} left out as flagged.")
+    for one in report.comparisons:
+        left_out = f"{len(one.other_step)} where it finds other contacts, {one.near_switch} next to a switch"
+        console.print(f"against {one.oracle}: {len(one.errors)} rows compared; left out: {left_out}")
+        shown = [f"{'max' if q == 1 else f'{100 * q:g} %'} {value:.1e}" for q, value in one.quantiles().items()]
+        if shown:
+            console.print(f"  relative error of [J_s | J_a]: {', '.join(shown)}", markup=False)
     if not report.problems:
         console.print("The Jacobians are right.", style="green")
     return report.problems
