@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from mujoco import mjx
 
-from dynamic_sparsity.generation import dynamics, oracle, tangent
+from dynamic_sparsity.generation import dynamics, oracle, runtime, tangent
 from dynamic_sparsity.generation.oracle import Array
 from dynamic_sparsity.schemas import FLAG_BITS
 from dynamic_sparsity.storage.verify import Problem
@@ -75,7 +75,7 @@ class DifferenceOracle:
         """Sets up the program that steps all perturbations of one row at once."""
         self.physics = physics
         self._empty = mjx.make_data(physics.mj_model, impl="jax")
-        self._program = jax.jit(self._differences)
+        self._program = runtime.jit(self._differences)
 
     def _differences(self, state: jax.Array, action: jax.Array, warmstart: jax.Array, epsilon: jax.Array) -> Any:
         physics = self.physics

@@ -10,6 +10,7 @@ control steps, so that the stored state is exactly the one that the Jacobian bel
 from __future__ import annotations
 
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from mujoco import mjx
 from numpy.typing import NDArray
 
 from dynamic_sparsity.errors import NotConvergedError
-from dynamic_sparsity.generation import dynamics, jacobians, oracle, solver, tangent, tasks
+from dynamic_sparsity.generation import dynamics, jacobians, oracle, runtime, solver, tangent, tasks
 from dynamic_sparsity.generation.policies import NoisePolicy, Policy
 from dynamic_sparsity.generation.settings import MASK_THRESHOLD, Settings
 from dynamic_sparsity.schemas import FLAG_BITS
@@ -117,7 +118,7 @@ def transition_program(group: str, kind: dynamics.Dynamics) -> Callable[..., tup
         after = _round_to_float32(result.data)
         return after, _row(physics, data, action, result, after)
 
-    program: Callable[..., tuple[mjx.Data, Row]] = jax.jit(jax.vmap(step, in_axes=(0, 0, None)))
+    program: Callable[..., tuple[mjx.Data, Row]] = runtime.jit(jax.vmap(step, in_axes=(0, 0, None)))
     return program
 
 
@@ -166,15 +167,16 @@ class Episodes:
             settings=settings,
             physics=physics,
             policy=policy,
-            _reset=jax.jit(jax.vmap(reset)),
-            _observe=jax.jit(jax.vmap(observe)),
-            _plan=jax.jit(lambda keys: policy.start(keys, settings.episode_length)),
-            _act=jax.jit(policy.act),
+            _reset=runtime.jit(jax.vmap(reset)),
+            _observe=runtime.jit(jax.vmap(observe)),
+            _plan=runtime.jit(lambda keys: policy.start(keys, settings.episode_length)),
+            _act=runtime.jit(policy.act),
         )
 
     def _keys(self, first: int, count: int) -> tuple[jax.Array, jax.Array]:
         """Keys of initial states and of policies of episodes first … first + count - 1, each (count, 2)."""
-        root = jax.random.PRNGKey(self.settings.seed)
+        # Tasks of one group share dynamics and resets; their data shall differ all the same.
+        root = jax.random.fold_in(jax.random.PRNGKey(self.settings.seed), zlib.crc32(self.settings.task.encode()))
         folded = jax.vmap(lambda i: jax.random.fold_in(root, i))(jnp.arange(first, first + count))
         pairs = jax.vmap(jax.random.split)(folded)
         return pairs[:, 0], pairs[:, 1]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -43,3 +45,33 @@ def configure() -> None:
     if config.jax_compilation_cache_dir is None:
         config.update("jax_compilation_cache_dir", str(cache_directory()))
         config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+FUSION_EMITTERS_OFF = {"xla_cpu_use_fusion_emitters": False}
+
+
+@cache
+def compiler_options() -> dict[str, bool] | None:
+    """Compiler options for this machine and this version of XLA.
+
+    XLA's CPU fusion emitters of jaxlib 0.10 compute shared parts of kinematic chains again and again: the kinematics of
+    the six-link swimmer take 40 times longer with them (`benchmarks/compiler_options.py`). Later versions don't, and
+    no longer have the option.
+    """
+    import jax
+
+    if jax.default_backend() != "cpu":
+        return None
+    try:
+        jax.jit(lambda x: x, compiler_options=FUSION_EMITTERS_OFF).lower(0.0).compile()
+    except jax.errors.JaxRuntimeError:
+        return None
+    return FUSION_EMITTERS_OFF
+
+
+def jit(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`jax.jit` with this machine's `compiler_options`."""
+    import jax
+
+    compiled: Callable[..., Any] = jax.jit(function, compiler_options=compiler_options())
+    return compiled

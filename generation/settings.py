@@ -36,7 +36,7 @@ class Settings:
         task: Name of a task.
         episodes: Number of episodes.
         episode_length: Control steps of an episode.
-        seed: Seed of initial states and actions; episode i's random key is folded from (seed, i).
+        seed: Seed of initial states and actions; episode i's random key is folded from (seed, task, i).
         policy: What chooses the actions.
         noise_beta: Exponent of the coloured noise.
         dynamics: "converged" or "stock".

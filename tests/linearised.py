@@ -12,7 +12,7 @@ import numpy as np
 from mujoco import mjx
 from states import varied_states
 
-from dynamic_sparsity.generation import dynamics, jacobians, tasks
+from dynamic_sparsity.generation import dynamics, jacobians, runtime, tasks
 
 BATCH = 128
 
@@ -42,7 +42,7 @@ def program(group: str, engine: str = "linearise", dynamics_kind: str = "converg
         jacobian = jnp.concatenate([result.J_s, result.J_a], axis=1)
         return jnp.concatenate([result.data.qpos, result.data.qvel]), jacobian, result.info
 
-    return jax.jit(jax.vmap(row))
+    return runtime.jit(jax.vmap(row))
 
 
 def run(group: str, state: np.ndarray, action: np.ndarray, **options: str) -> tuple[np.ndarray, np.ndarray, Any]:
