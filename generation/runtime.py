@@ -55,7 +55,7 @@ def compiler_options() -> dict[str, bool] | None:
     """Compiler options for this machine and this version of XLA.
 
     XLA's CPU fusion emitters of jaxlib 0.10 compute shared parts of kinematic chains again and again: the kinematics of
-    the six-link swimmer take over 20 times longer with them (`benchmarks/compiler_options.py`). Later versions don't, and
+    the six-link swimmer take over 20 times longer (`benchmarks/compiler_options.py`). Later versions do not, and
     no longer have the option.
     """
     import jax
