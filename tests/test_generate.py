@@ -183,7 +183,11 @@ def test_resumes_after_each_unit(store, tmp_path, monkeypatch):
 
 
 def test_interrupt_is_not_an_error_message(tmp_path):
-    process = subprocess.Popen(command(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    # A test run in the background inherits that Ctrl-C is ignored; a user's terminal does not.
+    listen = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    script = f"{listen}\nfrom dynamic_sparsity.cli import entry\nentry()"
+    words = [sys.executable, "-c", script, *command(tmp_path)[3:]]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     store = tmp_path / "CartpoleBalance" / "noise.zarr"
     deadline = time.monotonic() + 120
     while not store.exists() and process.poll() is None and time.monotonic() < deadline:

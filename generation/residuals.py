@@ -1,0 +1,248 @@
+r"""Derivatives of the inverse-dynamics residual G at a fixed acceleration x, and of what an implicit integrator adds.
+
+    G(q, v, a; x) = RNE(q, v, x) + armature·x - passive(q, v) - actuation(q, v, a) - Jᵀ f(J x - aref)
+    E(q, v, a; x, w) = M(q) (w - x) - h Q(q, v, a) w              (`dynamics`; only where the integrator is implicit)
+
+Two ways to the same blocks. `closed_form` takes RNE and the medium's forces from `rigid_body`, the constraints' from `constraint_forces`, and
+differentiates forward what is left, functions of a few scalars each: springs, dampers, tendons, actuators. `by_differentiation` differentiates
+MJX's own stages forward, for models that the closed form does not cover (`closed_form_gap` says why not): slower, and independent of it, so
+that the tests hold one against the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import mujoco
+import numpy as np
+from mujoco import mjx
+from mujoco.mjx._src import collision_driver, constraint, passive, smooth, support
+from mujoco.mjx._src import forward as mjx_forward
+
+from dynamic_sparsity.generation import dynamics, rigid_body, solver, tangent
+from dynamic_sparsity.generation.constraint_forces import TendonDisplacements, constraint_force_derivatives, rows
+from dynamic_sparsity.generation.dynamics import Forward, Physics
+
+
+class Blocks(NamedTuple):
+    """∂/∂(q, v, a) with q in tangent coordinates: G (nv, 2 nv + da), and E likewise or None."""
+
+    residual: jax.Array
+    implicit: jax.Array | None
+
+
+def _columns(function: Callable[..., Any], point: Any, directions: Any) -> Any:
+    """Derivatives of a function's outputs along directions with a leading axis k; the outputs get a last axis k."""
+
+    def column(direction: Any) -> Any:
+        return jax.jvp(function, (point,), (direction,))[1]
+
+    return jax.vmap(column, out_axes=-1)(directions)
+
+
+# ---- closed form -----------------------------------------------------------------------------------------------------
+
+
+@cache
+def closed_form_gap(physics: Physics) -> str | None:
+    """Why the closed form does not cover a model; None if it does."""
+    m = physics.mj_model
+    scalar = np.isin(m.jnt_type, (mujoco.mjtJoint.mjJNT_SLIDE, mujoco.mjtJoint.mjJNT_HINGE))
+    contact = physics.mjx_model.opt.disableflags & mujoco.mjtDisableBit.mjDSBL_CONTACT == 0
+    simple = (mujoco.mjtTrn.mjTRN_JOINT, mujoco.mjtTrn.mjTRN_TENDON)
+    on_joint = m.actuator_trntype == mujoco.mjtTrn.mjTRN_JOINT
+    spatial = bool(np.any(m.wrap_type[:] != mujoco.mjtWrap.mjWRAP_JOINT)) if m.nwrap else False
+    implicit = m.opt.integrator == mujoco.mjtIntegrator.mjINT_IMPLICITFAST
+    gaps = [
+        (bool(m.jnt_limited[~scalar].any()), "limits of ball joints"),
+        (contact and bool(((m.geom_condim != 1) & (m.geom_condim != 3)).any()), "contacts with torsional friction"),
+        (contact and m.npair > 0, "explicit contact pairs"),
+        (not bool(np.isin(m.actuator_trntype, simple).all()), "actuators on sites or bodies"),
+        (not bool(scalar[m.actuator_trnid[on_joint, 0]].all()), "actuators on ball or free joints"),
+        (bool((m.body_gravcomp != 0).any()), "gravity compensation"),
+        (bool(m.opt.wind.any()), "wind"),
+        (spatial and bool((m.tendon_frictionloss > 0).any()), "friction loss of spatial tendons"),
+        (spatial and implicit, "spatial tendons with the implicitfast integrator"),
+    ]
+    found = [name for is_so, name in gaps if is_so]
+    return " and ".join(found) or None
+
+
+@cache
+def _topology(physics: Physics) -> rigid_body.Topology:
+    return rigid_body.topology(physics.mj_model)
+
+
+class _Simple(NamedTuple):
+    """What springs, dampers and actuators see of a position: qpos, tendon lengths, tendon Jacobians."""
+
+    qpos: jax.Array
+    length: jax.Array
+    jacobian: jax.Array
+
+
+def _simple_forces(m: mjx.Model, d: mjx.Data, at: _Simple, qvel: jax.Array, ctrl: jax.Array) -> jax.Array:
+    """Generalized forces of springs, dampers and actuators, shape (nv,)."""
+    d = d.replace(qpos=at.qpos, qvel=qvel, ctrl=ctrl, ten_length=at.length)
+    d = d.tree_replace({"_impl.ten_J": at.jacobian, "_impl.ten_velocity": at.jacobian @ qvel})
+    d = smooth.transmission(m, d)
+    d = d.tree_replace({"_impl.actuator_velocity": d._impl.actuator_moment @ qvel})
+    force: jax.Array = mjx_forward.fwd_actuation(m, d).qfrc_actuator
+    # As MJX's `passive`, which leaves all passive forces out if either is disabled.
+    if not m.opt.disableflags & (mujoco.mjtDisableBit.mjDSBL_SPRING | mujoco.mjtDisableBit.mjDSBL_DAMPER):
+        force = force + passive._spring_damper(m, d)
+    return force
+
+
+def _tendon_displacements(
+    physics: Physics, d: mjx.Data, basis: jax.Array, moved: rigid_body.Displacements
+) -> TendonDisplacements | None:
+    m = physics.mjx_model
+    if not m.ntendon:
+        return None
+
+    def tendons(qpos: jax.Array, site_xpos: jax.Array, axes: jax.Array, geom_xpos: jax.Array) -> tuple[Any, Any]:
+        stretched = smooth.tendon(m, d.replace(qpos=qpos, site_xpos=site_xpos, cdof=axes, geom_xpos=geom_xpos))
+        return stretched.ten_length, stretched._impl.ten_J
+
+    def along(*directions: jax.Array) -> tuple[jax.Array, jax.Array]:
+        point = (d.qpos, d.site_xpos, d.cdof, d.geom_xpos)
+        derivative: tuple[jax.Array, jax.Array] = jax.jvp(tendons, point, directions)[1]
+        return derivative
+
+    return TendonDisplacements(*jax.vmap(along)(basis.T, moved.site_xpos, moved.axes, moved.geom_xpos))
+
+
+def closed_form(physics: Physics, result: Forward, w: jax.Array) -> Blocks:
+    """The blocks by closed forms, for models without a `closed_form_gap`.
+
+    Args:
+        physics: Physics with converged dynamics.
+        result: `dynamics.forward`'s.
+        w: (v' - v) / h, shape (nv,).
+    """
+    m, d, top = physics.mjx_model, result.data, _topology(physics)
+    nv, nu = physics.task.nv, physics.task.nu
+    axes, x = d.cdof, d.qacc
+    no_gravity = m.opt.disableflags & mujoco.mjtDisableBit.mjDSBL_GRAVITY
+    gravity = jnp.zeros(3) if no_gravity else m.opt.gravity
+    moving = rigid_body.motion(top, axes, d.qvel)
+    fluid = rigid_body.medium(m, d, moving.body) if _has_medium(m) else None
+    inertial = rigid_body.inverse_dynamics_derivatives(top, axes, d._impl.cinert, moving, d.qvel, x, gravity, fluid)
+    moved = rigid_body.displacements(top, m, d)
+    basis = tangent.basis(physics.blocks, d.qpos)
+    tendons = _tendon_displacements(physics, d, basis, moved)
+
+    at = _Simple(d.qpos, d.ten_length, d._impl.ten_J)
+    none = TendonDisplacements(jnp.zeros((nv, m.ntendon)), jnp.zeros((nv, m.ntendon, nv)))
+    stretched = none if tendons is None else tendons
+    by_position = _columns(
+        lambda s: _simple_forces(m, d, s, d.qvel, d.ctrl), at, _Simple(basis.T, stretched.length, stretched.jacobian)
+    )
+    by_velocity = _columns(lambda v: _simple_forces(m, d, at, v, d.ctrl), d.qvel, jnp.eye(nv))
+    by_action = _columns(lambda a: _simple_forces(m, d, at, d.qvel, a), d.ctrl, jnp.eye(nu))
+    g_q, g_v = inertial.by_position - by_position, inertial.by_velocity - by_velocity
+    if result.problem is not None:
+        accelerating = rigid_body.motion(top, axes, x)
+        row = rows(m, d, result.zones, d._impl.efc_force)
+        pushed = constraint_force_derivatives(top, m, d, row, (accelerating, moving), moved, tendons)
+        g_q, g_v = g_q - pushed.by_position, g_v - pushed.by_velocity
+    residual = jnp.concatenate([g_q, g_v, -by_action], axis=1)
+    if dynamics.implicit_derivative(physics, d) is None:
+        return Blocks(residual, None)
+    # M (w - x) is the inverse dynamics at rest and without gravity; Q depends on no position here.
+    still = rigid_body.motion(top, axes, jnp.zeros(nv))
+    turned = rigid_body.inverse_dynamics_derivatives(
+        top, axes, d._impl.cinert, still, jnp.zeros(nv), w - x, jnp.zeros(3)
+    )
+    return Blocks(
+        residual, jnp.concatenate([turned.by_position, jnp.zeros((nv, nv)), _implicit_action(physics, d, w)], 1)
+    )
+
+
+def _has_medium(m: mjx.Model) -> bool:
+    disabled = m.opt.disableflags & (mujoco.mjtDisableBit.mjDSBL_SPRING | mujoco.mjtDisableBit.mjDSBL_DAMPER)
+    return bool(m.opt._impl.has_fluid_params) and not disabled
+
+
+def _implicit_action(physics: Physics, d: mjx.Data, w: jax.Array) -> jax.Array:
+    """∂E/∂a, shape (nv, da)."""
+    h = physics.mjx_model.opt.timestep
+
+    def implicit(a: jax.Array) -> jax.Array:
+        q_matrix = dynamics.implicit_derivative(physics, d.replace(ctrl=a))
+        return jnp.zeros_like(w) if q_matrix is None else -h * (q_matrix @ w)
+
+    columns: jax.Array = _columns(implicit, d.ctrl, jnp.eye(physics.task.nu))
+    return columns
+
+
+# ---- by differentiation ----------------------------------------------------------------------------------------------
+
+
+def _position_stage(physics: Physics, d: mjx.Data) -> mjx.Data:
+    m = physics.mjx_model
+    d = smooth.com_pos(m, smooth.kinematics(m, d))
+    d = smooth.tendon(m, d)
+    if dynamics.implicit_derivative(physics, d) is not None:
+        d = smooth.crb(m, d)
+    if d._impl.efc_J.size:
+        d = constraint.make_constraint(m, collision_driver.collision(m, d))
+    return smooth.transmission(m, d)
+
+
+def _velocity_stage(physics: Physics, d: mjx.Data) -> mjx.Data:
+    """Everything that velocity enters, and the inverse dynamics at d.qacc."""
+    m, impl = physics.mjx_model, d._impl
+    d = d.tree_replace(
+        {"_impl.actuator_velocity": impl.actuator_moment @ d.qvel, "_impl.ten_velocity": impl.ten_J @ d.qvel}
+    )
+    d = passive.passive(m, smooth.com_vel(m, d))
+    return smooth.rne(m, d, flg_acc=True)
+
+
+def _evaluate(physics: Physics, d: mjx.Data, zones: solver.Zones, w: jax.Array) -> tuple[jax.Array, ...]:
+    """G, and E if there is one, both of shape (nv,), from data of all stages."""
+    m, x = physics.mjx_model, d.qacc
+    residual = d.qfrc_bias + m.dof_armature * x - d.qfrc_passive - d.qfrc_actuator
+    if d._impl.efc_J.size:
+        problem = dynamics.constraint_problem(m, d)
+        y = problem.jacobian @ x - problem.reference
+        residual -= problem.jacobian.T @ solver.zone_force(problem, zones, y)
+    q_matrix = dynamics.implicit_derivative(physics, d)
+    if q_matrix is None:
+        return (residual,)
+    return residual, support.mul_m(m, d, w - x) - m.opt.timestep * (q_matrix @ w)
+
+
+def by_differentiation(physics: Physics, result: Forward, w: jax.Array) -> Blocks:
+    """The blocks by forward differentiation of MJX's stages, each with only what its variable enters; as `closed_form`."""
+    m, d, zones = physics.mjx_model, result.data, result.zones
+
+    def by_position(q: jax.Array) -> tuple[jax.Array, ...]:
+        moved = _velocity_stage(physics, _position_stage(physics, d.replace(qpos=q)))
+        return _evaluate(physics, mjx_forward.fwd_actuation(m, moved), zones, w)
+
+    def by_velocity(v: jax.Array) -> tuple[jax.Array, ...]:
+        moved = d.replace(qvel=v)
+        if d._impl.efc_J.size:
+            moved = constraint.make_constraint(m, moved)
+        moved = _velocity_stage(physics, moved)
+        return _evaluate(physics, mjx_forward.fwd_actuation(m, moved), zones, w)
+
+    def by_action(a: jax.Array) -> jax.Array:
+        force: jax.Array = mjx_forward.fwd_actuation(m, d.replace(ctrl=a)).qfrc_actuator
+        return -force
+
+    nv, nu = physics.task.nv, physics.task.nu
+    g_q = _columns(by_position, d.qpos, tangent.basis(physics.blocks, d.qpos).T)
+    g_v = _columns(by_velocity, d.qvel, jnp.eye(nv))
+    g_a = _columns(by_action, d.ctrl, jnp.eye(nu))
+    residual = jnp.concatenate([g_q[0], g_v[0], g_a], axis=1)
+    if len(g_q) == 1:
+        return Blocks(residual, None)
+    return Blocks(residual, jnp.concatenate([g_q[1], g_v[1], _implicit_action(physics, d, w)], axis=1))
