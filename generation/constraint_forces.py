@@ -1,19 +1,21 @@
-r"""Closed-form derivatives of the constraints' generalized force c = Jᵀ f, f = -D (J x - aref), at a fixed acceleration x.
+r"""Closed-form derivatives of the constraints' generalized force c = Jᵀ f at a fixed acceleration x.
 
-With the rows' zones held (see `solver`), a row in its quadratic zone has, for a position `pos` (distance or joint margin),
+With the rows' zones held (see `solver`), a row in its quadratic zone has, for a position `pos` (distance or joint
+margin),
 
     y = J x - aref = J (x + b v) + k imp(pos) pos,         f = -D y,       D = imp / (w (1 - imp)),
     ∂f/∂pos = -D (y imp' / (imp (1 - imp)) + k (imp' pos + imp)),                                             (1)
 
 with MuJoCo's stiffness k, damping b, impedance imp. All other rows have a constant force.
 
-Velocity: ∂c/∂v = -Jᵀ D b J. Joint limits: J is constant and ∂pos/∂q = J, so ∂c/∂q = Jᵀ (∂f/∂pos) J. Tendon limits likewise,
-plus what ∂J/∂q of a spatial tendon adds.
+Velocity: ∂c/∂v = -Jᵀ D b J. Joint limits: J is constant and ∂pos/∂q = J, so ∂c/∂q = Jᵀ (∂f/∂pos) J. Tendon limits
+likewise, plus what ∂J/∂q of a spatial tendon adds.
 
-Contacts. A contact point at p between bodies 1 and 2 pushes with F = Σ_r f_r d_r, d_r the pyramid's edges (normal ± friction ×
-tangent). It sees the bodies' relative velocity fields u(x) + b u(v) at p. Turning q_j moves p, the contact frame and the distance
-(forward differentiation of MJX's collision functions, from the rigid displacement of the geoms), and changes the fields by
-S_j × (V - U_j) (see `rigid_body`). With E_i the velocity of the point 2 against 1 at p for a unit velocity of i,
+Contacts. A contact point at p between bodies 1 and 2 pushes with F = Σ_r f_r d_r, d_r the pyramid's edges (normal ±
+friction × tangent). It sees the bodies' relative velocity fields u(x) + b u(v) at p. Turning q_j moves p, the contact
+frame and the distance (forward differentiation of MJX's collision functions, from the rigid displacement of the geoms),
+and changes the fields by S_j × (V - U_j) (see `rigid_body`). With E_i the
+velocity of body 2 against 1 at p for a unit velocity of i,
 
     ∂c_i/∂q_j = E_i · ∂F/∂q_j + ω_i · (∂p/∂q_j × F) + [j carries i] (S_j × S_i) · W_i,                         (2)
 
@@ -46,7 +48,7 @@ from dynamic_sparsity.generation.solver import Zones
 
 
 class Rows(NamedTuple):
-    """Per constraint row, shape (nefc,): force f, ∂f/∂pos of (1), stiffness D (zero outside the quadratic zone), damping b."""
+    """Per constraint row, (nefc,): force f; ∂f/∂pos of (1); stiffness D, zero outside the quadratic zone; damping b."""
 
     force: jax.Array
     by_pos: jax.Array
@@ -62,7 +64,7 @@ class TendonDisplacements(NamedTuple):
 
 
 def _parameters(model: mjx.Model, data: mjx.Data) -> tuple[jax.Array, jax.Array]:
-    """Reference and impedance parameters (solref, solimp) of every row, in MJX's order, shapes (nefc, 2) and (nefc, 5)."""
+    """Reference and impedance parameters (solref, solimp) of every row, in MJX's order, (nefc, 2) and (nefc, 5)."""
     enabled = ~int(model.opt.disableflags)
     parts: list[tuple[jax.Array, jax.Array]] = []
     if enabled & mujoco.mjtDisableBit.mjDSBL_FRICTIONLOSS:
@@ -92,7 +94,7 @@ def rows(model: mjx.Model, data: mjx.Data, zones: Zones, force: jax.Array) -> Ro
         result: tuple[jax.Array, ...] = mjx_constraint._kbi(model, solref, solimp, pos)
         return result
 
-    def one(pos, solref, solimp):  # type: ignore[no-untyped-def]
+    def one(pos: jax.Array, solref: jax.Array, solimp: jax.Array) -> tuple[jax.Array, ...]:
         values, rates = jax.jvp(lambda p: stiffness_damping_impedance(p, solref, solimp), (pos,), (jnp.ones_like(pos),))
         return *values, rates[2]
 

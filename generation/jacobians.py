@@ -14,14 +14,14 @@ The solver itself is never differentiated. Then, with w = (v' - v)/h = S⁻¹ M 
     ∂v' = [0 | I | 0] + h ∂w,                                                                              (3)
     ∂q' = (∂(q ⊕ δ)/∂q) [I | 0 | 0] + h (∂(q ⊕ δ)/∂δ) ∂v'   at δ = h v'.                                   (4)
 
-Substeps are chained: with Γ = ∂(q, v)/∂(s, a) so far, (3) gives Γ_v' = Γ_v + h (w_q Γ_q + w_v Γ_v + w_a [0 | I]), and (4)
-Γ_q' from it: only velocities are ever solved for. All derivatives with respect to q are in tangent coordinates
+Substeps are chained: with Γ = ∂(q, v)/∂(s, a) so far, (3) gives Γ_v' = Γ_v + h (w_q Γ_q + w_v Γ_v + w_a [0 | I]), and
+(4) Γ_q' from it: only velocities are ever solved for. All derivatives with respect to q are in tangent coordinates
 (`tangent`), so the result is (2 nv) × (2 nv + da).
 
 **Autodiff engine** (`differentiate`): forward-mode differentiation of the whole control step, all columns at once. On
 `converged`, the solver's own rule makes it exact, at several times the cost: the reference. On `stock`, it
-differentiates MJX's truncated solver; the result is the partial derivative of that step at a fixed `qacc_warmstart`, and
-`Substep.tangents_lost` says where it lost terms.
+differentiates MJX's truncated solver; the result is the partial derivative of that step at a fixed `qacc_warmstart`,
+and `Substep.tangents_lost` says where it lost terms.
 
 Source: implicit function theorem; MuJoCo's documentation, "Inverse dynamics"; for hinge and slide joints compare
 Carpentier and Mansard, "Analytical derivatives of rigid body dynamics algorithms", RSS 2018.

@@ -3,10 +3,10 @@ r"""Derivatives of the inverse-dynamics residual G at a fixed acceleration x, an
     G(q, v, a; x) = RNE(q, v, x) + armature·x - passive(q, v) - actuation(q, v, a) - Jᵀ f(J x - aref)
     E(q, v, a; x, w) = M(q) (w - x) - h Q(q, v, a) w              (`dynamics`; only where the integrator is implicit)
 
-Two ways to the same blocks. `closed_form` takes RNE and the medium's forces from `rigid_body`, the constraints' from `constraint_forces`, and
-differentiates forward what is left, functions of a few scalars each: springs, dampers, tendons, actuators. `by_differentiation` differentiates
-MJX's own stages forward, for models that the closed form does not cover (`closed_form_gap` says why not): slower, and independent of it, so
-that the tests hold one against the other.
+Two ways to the same blocks. `closed_form` takes RNE and the medium's forces from `rigid_body`, the constraints' from
+`constraint_forces`, and differentiates forward what is left, functions of a few scalars: springs, dampers, tendons,
+actuators. `by_differentiation` differentiates MJX's own stages forward, for models that the closed form does not cover
+(`closed_form_gap` says why not): slower, and independent of it, so that the tests hold one against the other.
 """
 
 from __future__ import annotations
@@ -220,7 +220,7 @@ def _evaluate(physics: Physics, d: mjx.Data, zones: solver.Zones, w: jax.Array) 
 
 
 def by_differentiation(physics: Physics, result: Forward, w: jax.Array) -> Blocks:
-    """The blocks by forward differentiation of MJX's stages, each with only what its variable enters; as `closed_form`."""
+    """The blocks by forward differentiation of MJX's stages, each with what its variable enters; as `closed_form`."""
     m, d, zones = physics.mjx_model, result.data, result.zones
 
     def by_position(q: jax.Array) -> tuple[jax.Array, ...]:

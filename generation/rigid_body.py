@@ -8,15 +8,15 @@ axis of degree of freedom k (rotation, then velocity at O); x acceleration, v ve
     f_l = I_l a_l + v_l ×* I_l v_l - w_l            w_l: force that a resting medium exerts on a body with velocity v_l
     τ_i = S_iᵀ F_i,   F_i = Σ f_l over the bodies l that i moves
 
-Turning q_j carries everything behind joint j along rigidly, with twist S_j. With U_j, A_j the velocity and acceleration of
-what j does *not* carry, and
+Turning q_j carries everything behind joint j along rigidly, with twist S_j. With U_j, A_j the velocity and
+acceleration of what j does *not* carry, and
 
     ψ̇_j = U_j × S_j        ψ̈_j = A_j × S_j + U_j × ψ̇_j,
 
 a body behind j changes its velocity by S_j × v_l + ψ̇_j and its acceleration by S_j × a_l + ψ̇_j × v_l + ψ̈_j. So
 
-    ∂f_l/∂q_j = S_j ×* f_l + I_l ψ̈_j + B_l ψ̇_j         B_l y = v_l ×* I_l y - I_l (v_l × y) + y ×* I_l v_l - (∂w_l/∂v_l) y
-    ∂f_l/∂v_j = I_l (Ṡ_j + ψ̇_j) + B_l S_j
+    ∂f_l/∂q_j = S_j ×* f_l + I_l ψ̈_j + B_l ψ̇_j         B_l y = v_l ×* I_l y - I_l (v_l × y) + y ×* I_l v_l -
+    (∂w_l/∂v_l) y ∂f_l/∂v_j = I_l (Ṡ_j + ψ̇_j) + B_l S_j
 
 and, with I^C, B^C, F summed over the bodies behind the later one of i and j in the chain (zero if they share none):
 
@@ -24,8 +24,8 @@ and, with I^C, B^C, F summed over the bodies behind the later one of i and j in 
               = S_iᵀ (I_j^C ψ̈_j + B_j^C ψ̇_j + S_j ×* F_j)            if i comes before j,
     ∂τ_i/∂v_j = S_iᵀ (I^C (Ṡ_j + ψ̇_j) + B^C S_j).
 
-The three axes of a ball joint, or of a free joint's rotation, carry each other. A few small matrix products replace 2 nv
-differentiations of the recursive algorithm.
+The three axes of a ball joint, or of a free joint's rotation, carry each other. A few small matrix products replace 2
+nv differentiations of the recursive algorithm.
 
 Source: Singh, Russell, Wensing, "Efficient analytical derivatives of rigid-body dynamics using spatial vector algebra",
 IEEE RA-L 2022; Featherstone, "Rigid body dynamics algorithms"; MuJoCo's `mj_rne` and `mj_comVel`.
@@ -144,10 +144,10 @@ class Motion(NamedTuple):
 def motion(top: Topology, axes: jax.Array, qvel: jax.Array) -> Motion:
     """Velocities for qvel of shape (nv,) and axes S of shape (nv, 6)."""
     each = axes * qvel[:, None]
-    resting = top.rests.astype(each.dtype) @ each
+    resting = jnp.asarray(top.rests, each.dtype) @ each
     return Motion(
-        axis_rate=cross(top.carries.T.astype(each.dtype) @ each, axes),
-        body=top.moves.astype(each.dtype) @ each,
+        axis_rate=cross(jnp.asarray(top.carries.T, each.dtype) @ each, axes),
+        body=jnp.asarray(top.moves, each.dtype) @ each,
         resting=resting,
         psi_dot=cross(resting, axes),
     )
@@ -167,7 +167,14 @@ def medium(model: mjx.Model, data: mjx.Data, body_velocity: jax.Array) -> Medium
     """
     root_com = data.subtree_com[np.asarray(model.body_rootid)]
 
-    def one(velocity, inertia, mass, com, position, rotation):  # type: ignore[no-untyped-def]
+    def one(
+        velocity: jax.Array,
+        inertia: jax.Array,
+        mass: jax.Array,
+        com: jax.Array,
+        position: jax.Array,
+        rotation: jax.Array,
+    ) -> jax.Array:
         force, torque = mjx_passive._inertia_box_fluid_model(model, inertia, mass, com, position, rotation, velocity)
         return jnp.concatenate([torque + jnp.cross(position - com, force), force])
 
@@ -209,7 +216,7 @@ def inverse_dynamics_derivatives(
     inertia = _inertia_matrix(cinert)
     each = axes * qacc[:, None] + moving.axis_rate * qvel[:, None]
     base = jnp.concatenate([jnp.zeros(3, dtype), -gravity])
-    velocity, acceleration = moving.body, base + top.moves.astype(dtype) @ each
+    velocity, acceleration = moving.body, base + jnp.asarray(top.moves, dtype) @ each
     momentum = jnp.einsum("bij,bj->bi", inertia, velocity)
     force = jnp.einsum("bij,bj->bi", inertia, acceleration) + cross_force(velocity, momentum)
 
@@ -223,12 +230,12 @@ def inverse_dynamics_derivatives(
     if fluid is not None:
         force, bias = force - fluid.force, bias - fluid.by_velocity
 
-    behind = top.behind[body].astype(dtype)
+    behind = jnp.asarray(top.behind[body], dtype)
     total = behind @ force
     inertia_c = jnp.einsum("kb,bij->kij", behind, inertia)
     bias_c = jnp.einsum("kb,bij->kij", behind, bias)
 
-    resting_acceleration = base + top.rests.astype(dtype) @ each
+    resting_acceleration = base + jnp.asarray(top.rests, dtype) @ each
     psi_ddot = cross(resting_acceleration, axes) + cross(moving.resting, moving.psi_dot)
     velocity_like = moving.axis_rate + moving.psi_dot
 

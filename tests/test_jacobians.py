@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import jax
 import mujoco
 import numpy as np
 import pytest
 from linearised import linearised, run
+from mujoco import mjx
 from states import varied_states
 
-from dynamic_sparsity.generation import dynamics, jacobians, oracle, solver, tasks
+from dynamic_sparsity.generation import dynamics, jacobians, oracle, residuals, runtime, solver, tasks
 from dynamic_sparsity.generation.settings import MASK_THRESHOLD
 
 pytestmark = pytest.mark.slow
@@ -85,6 +87,71 @@ def test_engines_agree(group):
     # On a zone's boundary the two may take different sides; elsewhere they differ by rounding.
     difference = (np.abs(jacobian - data.jacobian) / scale).max(axis=(1, 2))
     assert np.quantile(difference, 0.98) < 1e-9
+
+
+@pytest.mark.parametrize("group", ["ball_in_cup", "cheetah", "finger_spin", "fish"])
+def test_closed_form_is_what_differentiation_gives(group):
+    """Contacts, limits, friction loss, spatial and fixed tendons, a free joint, a medium, an implicit integrator."""
+    data = linearised(group)
+    physics = data.physics
+    assert residuals.closed_form_gap(physics) is None
+    empty = mjx.make_data(physics.mj_model, impl="jax")
+    nq = physics.task.nq
+
+    def both(state, action):
+        result = dynamics.forward(physics, empty.replace(qpos=state[:nq], qvel=state[nq:], ctrl=action))
+        w = dynamics.integrated_acceleration(physics, result.data)
+        return residuals.closed_form(physics, result, w), residuals.by_differentiation(physics, result, w)
+
+    closed, differentiated = runtime.jit(jax.vmap(both))(data.state[:32], data.action[:32])
+    for name in ("residual", "implicit"):
+        value, expected = (np.asarray(getattr(x, name), float) for x in (closed, differentiated))
+        if expected.ndim == 3:
+            scale = np.abs(expected).max(axis=(1, 2), keepdims=True)
+            assert (np.abs(value - expected) / scale).max() < 1e-11
+
+
+ODD_MODELS = {
+    "ball joints, springs, tilted gravity": """<mujoco><option gravity="1 -2 -9" timestep="0.004"/><worldbody>
+        <body pos="0 0 1"><joint type="ball" damping=".1"/><geom size=".1 .2" type="capsule" pos=".1 0 .2"/>
+        <body pos="0 0 .5"><joint type="hinge" axis="0 1 0" stiffness="3" damping=".2" armature=".1"/>
+        <joint type="hinge" axis="1 0 .3" pos="0 .1 0"/><geom size=".1 .2" type="capsule" pos="0 .1 .2"/>
+        <body pos="0 0 .5"><joint type="slide" axis="0 1 1"/><geom size=".1"/></body></body></body>
+        </worldbody><actuator/></mujoco>""",
+    "free bodies that collide": """<mujoco><option timestep="0.002" density="20" viscosity="0.3"/><worldbody>
+        <geom type="plane" size="5 5 .1"/>
+        <body pos="0 0 .25"><freejoint/><geom type="capsule" size=".1 .2" friction=".7 .1 .1"/></body>
+        <body pos=".12 0 .3"><freejoint/><geom type="sphere" size=".2" condim="1"/></body>
+        </worldbody></mujoco>""",
+}
+
+
+@pytest.mark.parametrize("name", ODD_MODELS)
+def test_closed_form_on_other_models(name):
+    """Joints that no task has: against MuJoCo C, with damping taken implicitly by the Euler integrator."""
+    model = mujoco.MjModel.from_xml_string(ODD_MODELS[name])
+    task = tasks.Task("Odd", "odd", model.nq, model.nv, model.nu, 3, 3 * model.opt.timestep)
+    physics = dynamics.physics_from_model(model, task)
+    assert residuals.closed_form_gap(physics) is None
+    rng = np.random.default_rng(0)
+    reference = oracle.Oracle(physics)
+    empty = mjx.make_data(physics.mj_model, impl="jax")
+    program = runtime.jit(
+        lambda state: jacobians.linearise(
+            physics, empty.replace(qpos=state[: model.nq], qvel=state[model.nq :]), np.zeros(model.nu)
+        )
+    )
+    compared = 0
+    for _ in range(24):
+        qpos = model.qpos0.copy()
+        mujoco.mj_integratePos(model, qpos, 0.1 * rng.normal(size=model.nv), 1.0)
+        state = np.concatenate([qpos, rng.normal(size=model.nv)])
+        result, truth = program(state), reference.reference(state, np.zeros(model.nu))
+        following = np.concatenate([result.data.qpos, result.data.qvel])
+        if oracle.same_next_state(following, truth.next_state) and truth.disagreement < oracle.AGREEMENT:
+            compared += 1
+            assert oracle.relative_error(np.hstack([result.J_s, result.J_a]), truth.jacobian) < 1e-6
+    assert compared >= 6
 
 
 def settled(task: str, steps: int = 4000, height: float | None = None):
@@ -217,9 +284,6 @@ def test_stock_jacobian_is_the_truncated_step_s_own():
 
 def test_lost_tangents_are_flagged():
     """Cheetah at rest from its own warm start: MJX's solver stops at once, and its derivative is nonsense."""
-    import jax
-    from mujoco import mjx
-
     physics, state, action = settled("CheetahRun")
     stock = dynamics.load_physics("CheetahRun", "stock")
     converged = mujoco.MjData(physics.mj_model)
