@@ -11,6 +11,7 @@ from mujoco import mjx
 from states import varied_states
 
 from dynamic_sparsity.generation import dynamics, jacobians, oracle, residuals, runtime, solver, tasks
+from dynamic_sparsity.generation.deep import DifferenceOracle
 from dynamic_sparsity.generation.settings import MASK_THRESHOLD
 
 pytestmark = pytest.mark.slow
@@ -128,30 +129,30 @@ ODD_MODELS = {
 
 @pytest.mark.parametrize("name", ODD_MODELS)
 def test_closed_form_on_other_models(name):
-    """Joints that no task has: against MuJoCo C, with damping taken implicitly by the Euler integrator."""
+    """Joints that no task has, against central differences of the same step (C may turn a friction pyramid otherwise)."""
     model = mujoco.MjModel.from_xml_string(ODD_MODELS[name])
     task = tasks.Task("Odd", "odd", model.nq, model.nv, model.nu, 3, 3 * model.opt.timestep)
     physics = dynamics.physics_from_model(model, task)
     assert residuals.closed_form_gap(physics) is None
     rng = np.random.default_rng(0)
-    reference = oracle.Oracle(physics)
+    reference = DifferenceOracle(physics)
     empty = mjx.make_data(physics.mj_model, impl="jax")
+    action = np.zeros(model.nu)
     program = runtime.jit(
         lambda state: jacobians.linearise(
-            physics, empty.replace(qpos=state[: model.nq], qvel=state[model.nq :]), np.zeros(model.nu)
+            physics, empty.replace(qpos=state[: model.nq], qvel=state[model.nq :]), action
         )
     )
     compared = 0
-    for _ in range(24):
+    for _ in range(12):
         qpos = model.qpos0.copy()
         mujoco.mj_integratePos(model, qpos, 0.1 * rng.normal(size=model.nv), 1.0)
         state = np.concatenate([qpos, rng.normal(size=model.nv)])
-        result, truth = program(state), reference.reference(state, np.zeros(model.nu))
-        following = np.concatenate([result.data.qpos, result.data.qvel])
-        if oracle.same_next_state(following, truth.next_state) and truth.disagreement < oracle.AGREEMENT:
+        result, truth = program(state), reference.reference(state, action, np.zeros(model.nv))
+        if truth.disagreement < oracle.AGREEMENT:
             compared += 1
             assert oracle.relative_error(np.hstack([result.J_s, result.J_a]), truth.jacobian) < 1e-6
-    assert compared >= 6
+    assert compared >= 8
 
 
 def settled(task: str, steps: int = 4000, height: float | None = None):
@@ -266,8 +267,6 @@ def test_double_integrator_is_exact():
 
 def test_stock_jacobian_is_the_truncated_step_s_own():
     """stock: against central differences of the same step, where automatic differentiation lost no tangents."""
-    from dynamic_sparsity.generation.deep import DifferenceOracle
-
     physics = dynamics.load_physics("CartpoleBalance", "stock")
     state, action = varied_states(physics, 64, seed=5)
     _, jacobian, info = run("cartpole", state, action, engine="differentiate", dynamics_kind="stock")
