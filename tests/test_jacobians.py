@@ -129,7 +129,7 @@ ODD_MODELS = {
 
 @pytest.mark.parametrize("name", ODD_MODELS)
 def test_closed_form_on_other_models(name):
-    """Joints that no task has, against central differences of the same step (C may turn a friction pyramid otherwise)."""
+    """Joints that no task has, against differences of the same step (C may turn a friction pyramid otherwise)."""
     model = mujoco.MjModel.from_xml_string(ODD_MODELS[name])
     task = tasks.Task("Odd", "odd", model.nq, model.nv, model.nu, 3, 3 * model.opt.timestep)
     physics = dynamics.physics_from_model(model, task)

@@ -1,0 +1,143 @@
+"""Every task generated, verified, and held against MuJoCo C: the evidence behind the data, as a table.
+
+    python benchmarks/verification.py [TASK …] [--root DIR] [--json PATH] [--markdown PATH]
+
+Makes the default store of each task (or goes on with it), runs `verify` and `verify --deep` on it, and reports the
+quantiles of the relative error, the solver's iterations and residuals, and how often MJX and C see different contacts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import importlib.metadata
+import json
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dynamic_sparsity.generation import runtime
+
+
+def check(task: str, root: Path, sample: int) -> dict[str, Any]:
+    """Generates and verifies one task."""
+    from dynamic_sparsity import load_dataset
+    from dynamic_sparsity.generation.deep import verify_deep
+    from dynamic_sparsity.generation.generate import generate
+    from dynamic_sparsity.generation.settings import Settings
+    from dynamic_sparsity.schemas import FLAG_BITS
+    from dynamic_sparsity.storage.verify import verify_store
+
+    began = time.perf_counter()
+    path = generate(Settings(task), root)
+    generated = time.perf_counter() - began
+    problems = [str(problem) for problem in verify_store(path)]
+    report = verify_deep(path, sample)
+    problems += [str(problem) for problem in report.problems]
+    columns = ["flags", "solver_iterations", "solver_residual", "state", "next_state", "J_s", "J_a", "reward"]
+    dataset = load_dataset(task, root=root, columns=columns)
+    rows = dataset[:]
+    floats = [rows[name].reshape(len(dataset), -1) for name in ("state", "next_state", "J_s", "J_a", "reward")]
+    finite = np.isfinite(np.concatenate(floats, axis=1)).all(axis=1)
+    flagged = (rows["flags"] >> FLAG_BITS["nonfinite"]) & 1 == 1
+    statistics = dataset.store.statistics
+    return {
+        "task": task,
+        "rows": len(dataset),
+        "seconds": round(generated, 1),
+        "problems": problems,
+        "unflagged_nonfinite": int(np.sum(~finite & ~flagged)),
+        "iterations_median": float(np.median(rows["solver_iterations"])),
+        "iterations_max": int(rows["solver_iterations"].max()),
+        "residual_max": float(rows["solver_residual"].max()),
+        "contact_mismatch": float(np.mean((rows["flags"] >> FLAG_BITS["contact_mismatch"]) & 1)),
+        "rows_contact": int(statistics["rows_contact"]),
+        "zeros_J_s": int(np.sum(statistics["zero_share_s"] == 1)),
+        "zeros_J_a": int(np.sum(statistics["zero_share_a"] == 1)),
+        "comparisons": [
+            {
+                "oracle": one.oracle,
+                "compared": len(one.errors),
+                "other_contacts": len(one.other_step),
+                "near_switch": one.near_switch,
+                "relative_error": {str(q): value for q, value in one.quantiles().items()},
+            }
+            for one in report.comparisons
+        ],
+    }
+
+
+def markdown(records: list[dict[str, Any]], note: str) -> str:
+    """The records as a page."""
+    columns = (
+        "task", "rows", "C: n", "median", "99 %", "max", "own: n", "max", "near a switch", "iterations: median / max",
+        "largest residual", "C sees other contacts", "always zero in J_s / J_a", "unflagged NaN",
+    )  # fmt: skip
+    lines = [
+        "# Every task against MuJoCo C",
+        "",
+        f"Made by `benchmarks/verification.py`. {note}",
+        "",
+        "Relative error of [J_s | J_a], stored in float32, in the Frobenius norm. *C*: rows that MuJoCo C steps alike,",
+        "against its central differences. *own*: rows where C finds other contacts than MJX, against central",
+        "differences of MJX's own step. Rows near a switch of a contact or limit, where the differences themselves",
+        "disagree, are left out and counted.",
+        "",
+        f"| {' | '.join(columns)} |",
+        "|" + "---|" * len(columns),
+    ]
+    for r in records:
+        first = r["comparisons"][0]
+        own = r["comparisons"][1] if len(r["comparisons"]) > 1 else None
+        error = {float(q): f"{value:.0e}" for q, value in first["relative_error"].items()}
+        cells = [
+            r["task"],
+            f"{r['rows']:,}",
+            first["compared"],
+            *(error.get(q, "–") for q in (0.5, 0.99, 1.0)),
+            own["compared"] if own else 0,
+            f"{own['relative_error']['1.0']:.0e}" if own and own["relative_error"] else "–",
+            sum(one["near_switch"] for one in r["comparisons"]),
+            f"{r['iterations_median']:g} / {r['iterations_max']}",
+            f"{r['residual_max']:.0e}",
+            f"{100 * r['contact_mismatch']:.1f} %",
+            f"{r['zeros_J_s']} / {r['zeros_J_a']}",
+            r["unflagged_nonfinite"],
+        ]
+        lines.append("| " + " | ".join(map(str, cells)) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Checks and reports; exit code 1 if anything is wrong."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("tasks", nargs="*", help="tasks; all by default")
+    parser.add_argument("--root", type=Path, help="keep the stores here")
+    parser.add_argument("--sample", type=int, default=100, help="rows to compute again")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--markdown", type=Path)
+    options = parser.parse_args()
+    runtime.configure()
+    from dynamic_sparsity.generation.tasks import TASKS, get_task
+
+    records = []
+    with tempfile.TemporaryDirectory() as temporary:
+        for name in options.tasks or TASKS:
+            records.append(check(get_task(name).name, options.root or Path(temporary), options.sample))
+            print(json.dumps(records[-1]), flush=True)
+            if options.json:
+                options.json.write_text(json.dumps(records, indent=1) + "\n")
+    packages = ("jax", "mujoco", "mujoco-mjx", "playground")
+    versions = ", ".join(f"{package} {importlib.metadata.version(package)}" for package in packages)
+    if options.markdown:
+        options.markdown.write_text(markdown(records, f"{datetime.date.today().isoformat()}; {versions}; CPU."))
+    wrong = [record["task"] for record in records if record["problems"] or record["unflagged_nonfinite"]]
+    print(f"{len(records) - len(wrong)} of {len(records)} tasks right" + (f"; wrong: {wrong}" if wrong else ""))
+    raise SystemExit(bool(wrong))
+
+
+if __name__ == "__main__":
+    main()
