@@ -52,7 +52,8 @@ def main(arguments: list[str] | None = None) -> int:
         console.print("Error:", style="bold red", end=" ")
         console.print(describe(error), markup=False)
         return 1
-    return result if isinstance(result, int) else 0
+    # Typer turns Ctrl-C into this exit code.
+    return _interrupted(console) if result == INTERRUPTED else int(result or 0)
 
 
 def _interrupted(console: Console) -> int:
