@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -143,21 +145,57 @@ def _one_writer() -> Iterator[Callable[..., None]]:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
+class _Stopped(Exception):
+    """Another unit failed, or the run was interrupted: this one is given up."""
+
+
 def _run(episodes: Episodes, planned: layout.Layout, units: list[Unit], path: Path, progress: Progress) -> None:
-    length = episodes.settings.episode_length
-    specs = row_arrays(store_sizes(episodes.physics), episodes.settings.dynamics)
-    with _one_writer() as write:
-        for unit in units:
+    """Simulates units, one at a time on each device, and writes each when it is finished."""
+    devices = jax.local_devices()
+    stop = threading.Event()
 
-            def report(rows: int, share: float = unit.episodes / planned.unit_episodes) -> None:
-                progress.advanced(round(rows * share))
+    def simulate(unit: Unit, device: jax.Device) -> Columns:
+        share = unit.episodes / planned.unit_episodes
 
+        def report(rows: int) -> None:
+            if stop.is_set():
+                raise _Stopped
+            progress.advanced(round(rows * share))
+
+        with jax.default_device(device):
             # The last unit is simulated whole as well: bits depend on how many episodes run side by side.
-            columns = episodes.simulate(unit.first_episode, planned.unit_episodes, report)
-            table = finish(columns, specs, episodes.settings, unit.first_episode)
-            used = slice(0, unit.episodes * length)
-            flat = {spec.name: columns[spec.name].reshape(-1, *columns[spec.name].shape[2:])[used] for spec in specs}
-            write(path, unit.first_row, flat, table[: unit.episodes])
+            return episodes.simulate(unit.first_episode, planned.unit_episodes, report)
+
+    specs = row_arrays(store_sizes(episodes.physics), episodes.settings.dynamics)
+    with _one_writer() as write, ThreadPoolExecutor(len(devices), thread_name_prefix="device") as pool:
+        waiting, running = deque(units), dict[Future[Columns], tuple[Unit, jax.Device]]()
+        idle = list(devices)
+        try:
+            while waiting or running:
+                while waiting and idle:
+                    unit, device = waiting.popleft(), idle.pop()
+                    running[pool.submit(simulate, unit, device)] = unit, device
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    unit, device = running.pop(future)
+                    idle.append(device)
+                    _write(write, path, unit, future.result(), specs, episodes.settings)
+        except BaseException:
+            stop.set()
+            raise
+
+
+def _write(
+    write: Callable[..., None],
+    path: Path,
+    unit: Unit,
+    columns: Columns,
+    specs: Sequence[ArraySpec],
+    settings: Settings,
+) -> None:
+    table = finish(columns, specs, settings, unit.first_episode)
+    used = slice(0, unit.episodes * settings.episode_length)
+    flat = {spec.name: columns[spec.name].reshape(-1, *columns[spec.name].shape[2:])[used] for spec in specs}
+    write(path, unit.first_row, flat, table[: unit.episodes])
 
 
 def finish(

@@ -182,6 +182,12 @@ def test_resumes_after_each_unit(store, tmp_path, monkeypatch):
     assert digest(path) == digest(store)
 
 
+def test_two_devices_give_the_same_bits(store, tmp_path):
+    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    subprocess.run(command(tmp_path), check=True, capture_output=True, env=environment)
+    assert digest(tmp_path / "CartpoleBalance" / "noise.zarr") == digest(store)
+
+
 def test_interrupt_is_not_an_error_message(tmp_path):
     # A test run in the background inherits that Ctrl-C is ignored; a user's terminal does not.
     listen = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
