@@ -10,6 +10,7 @@ from dynamic_sparsity.generation import settings as settings_module
 from dynamic_sparsity.generation.dynamics import Physics
 from dynamic_sparsity.generation.settings import Settings
 from dynamic_sparsity.schemas import FLAG_BITS, SCHEMA_VERSION
+from dynamic_sparsity.schemas.consistency import settings_digest
 from dynamic_sparsity.storage.layout import Layout
 
 _QPOS_PARTS = {
@@ -100,6 +101,6 @@ def store_attributes(physics: Physics, settings: Settings, layout: Layout, backe
         "policies": [settings.policy],
         "splits": ["train", "validation", "test"],
         "settings": document,
-        "settings_sha256": settings_module.sha256_of(document),
+        "settings_sha256": settings_digest(document),
         "provenance": settings_module.provenance(backend),
     }

@@ -11,8 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dynamic_sparsity.errors import InvalidSettingError
-
-MAX_BETA = 4.0
+from dynamic_sparsity.generation.settings import MAX_BETA
 
 
 def coloured_noise(key: jax.Array, length: int, size: int, beta: float) -> jax.Array:

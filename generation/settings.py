@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 import platform
 import subprocess
 from dataclasses import dataclass
@@ -14,15 +12,16 @@ from typing import Any
 
 from dynamic_sparsity.errors import InvalidSettingError
 from dynamic_sparsity.generation import tasks
-from dynamic_sparsity.generation.noise import MAX_BETA
+from dynamic_sparsity.loaders.store import DYNAMICS, store_path
 
 MASK_THRESHOLD = 1e-12
 """An entry of a Jacobian is zero if its absolute value is below this, in float64 (the paper's own threshold)."""
 
+MAX_BETA = 4.0
+"""Largest exponent of coloured noise."""
+
 POLICIES = ("noise",)
 """Policies that can generate data."""
-
-DYNAMICS = ("converged", "stock")
 
 _NUMERICAL_PACKAGES = ("jax", "jaxlib", "mujoco", "mujoco-mjx", "playground")
 _OTHER_PACKAGES = ("dynamic-sparsity", "brax", "numpy", "zarr", "numcodecs")
@@ -78,8 +77,6 @@ class Settings:
 
     def store_path(self, root: Path) -> Path:
         """Where the store lies below a root folder."""
-        from dynamic_sparsity.loaders.store import store_path
-
         return store_path(root, self.task, self.policy, self.dynamics)
 
     def document(self, unit_episodes: int, backend: str) -> dict[str, Any]:
@@ -99,11 +96,6 @@ class Settings:
             "backend": backend,
             "versions": {name: metadata.version(name) for name in _NUMERICAL_PACKAGES},
         }
-
-
-def sha256_of(document: dict[str, Any]) -> str:
-    """sha256 of JSON data in its canonical form (sorted keys, no spaces)."""
-    return hashlib.sha256(json.dumps(document, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def provenance(backend: str) -> dict[str, Any]:
