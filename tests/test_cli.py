@@ -141,3 +141,14 @@ def test_looking_needs_no_simulator(store):
 )
 def test_size(number, text):
     assert size(number) == text
+
+
+def test_generating_without_a_simulator_says_what_to_install(tmp_path):
+    script = (
+        "import sys; sys.modules['jax'] = None; from dynamic_sparsity import cli; "
+        f"sys.exit(cli.main(['generate', 'CartpoleBalance', '--out', {str(tmp_path)!r}]))"
+    )
+    finished = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert finished.returncode == 1
+    assert "dynamic-sparsity[generate]" in finished.stderr
+    assert "Traceback" not in finished.stderr
