@@ -66,8 +66,8 @@ def varied_states(physics: Physics, count: int, seed: int = 0, rest: float = 0.1
         state = np.concatenate([data.qpos, data.qvel]).astype(np.float32).astype(np.float64)
         action = action.astype(np.float32).astype(np.float64)
         following = oracle.step(state, action)
-        # Also false for NaN.
-        if max(np.abs(state).max(), np.abs(following).max()) < LARGEST:
+        # Also false where the simulation ends in NaN.
+        if np.abs(np.concatenate([state, following])).max() < LARGEST:
             states.append(state)
             actions.append(action)
     return np.stack(states), np.stack(actions)

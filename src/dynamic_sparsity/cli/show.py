@@ -100,33 +100,21 @@ def _attributes(path: Path) -> dict[str, Any]:
 
 def made(console: Console, paths: Sequence[Path]) -> None:
     """Prints what `generate` made."""
-    table = Table(
-        title="Made",
-        caption="share of zeros per row: |J| < 1e-12 in float64; contact: a contact or limit acts",
-        caption_justify="left",
+    caption = (
+        "zeros: mean share of |J| < 1e-12 over all rows / free / where a contact or limit acts; always: in every row"
     )
-    for name in (
-        "store",
-        "rows",
-        "size",
-        "zeros in J_s",
-        "… free",
-        "… contact",
-        "always zero",
-        "zeros in J_a",
-        "return",
-    ):
-        table.add_column(name, justify="left" if name == "store" else "right")
+    table = Table(title="Made", caption=caption, caption_justify="left")
+    for name in ("task", "rows", "size", "zeros in J_s, %", "always", "J_a, %", "return"):
+        table.add_column(name, justify="left" if name == "task" else "right", no_wrap=True)
     for path in paths:
         store = open_store(path, verify="size")
         bytes_ = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
         shares = zero_shares(store)
-        always = f"{shares['always_s']} of {store.metadata['sizes']['dx'] ** 2}"
+        zeros = " / ".join(_percent(shares[key]) for key in ("s", "s_free", "s_contact"))
+        always = f"{shares['always_s']}/{store.metadata['sizes']['dx'] ** 2}"
         returns = store.episodes["return"]
-        zeros = (_percent(shares[key]) for key in ("s", "s_free", "s_contact"))
-        mean_return = f"{np.mean(returns):.1f} ± {np.std(returns):.1f}"
-        name = f"{store.task}/{path.name}"
-        table.add_row(name, f"{store.rows:,}", size(bytes_), *zeros, always, _percent(shares["a"]), mean_return)
+        mean_return = f"{np.mean(returns):.0f} ± {np.std(returns):.0f}"
+        table.add_row(store.task, f"{store.rows:,}", size(bytes_), zeros, always, _percent(shares["a"]), mean_return)
     console.print(table)
 
 
@@ -144,7 +132,7 @@ def zero_shares(store: Store) -> dict[str, float]:
 
 
 def _percent(share: float) -> str:
-    return "–" if np.isnan(share) else f"{100 * share:.1f} %"
+    return "–" if np.isnan(share) else f"{100 * share:.1f}"
 
 
 def store(path: Path) -> None:
@@ -198,10 +186,10 @@ def _sparsity(console: Console, opened: Store) -> None:
     console.print("[bold]sparsity[/bold] (share of entries with |J| < 1e-12, mean over rows)")
     kinds = {"all": "s", "free": "s_free", "contact": "s_contact"}
     parts = [
-        f"{kind} {_percent(shares[key])} ({int(statistics[f'rows_{kind}']):,} rows)" for kind, key in kinds.items()
+        f"{kind} {_percent(shares[key])} % ({int(statistics[f'rows_{kind}']):,} rows)" for kind, key in kinds.items()
     ]
     console.print(f"  J_s: {', '.join(parts)} (contact: a contact or limit acts)")
-    console.print(f"  J_a: all {_percent(shares['a'])}")
+    console.print(f"  J_a: all {_percent(shares['a'])} %")
     entries_s, entries_a = sizes["dx"] ** 2, sizes["dx"] * sizes["da"]
     always = f"{shares['always_s']} of {entries_s} in J_s, {shares['always_a']} of {entries_a} in J_a"
     console.print(f"  zero in every row: {always}")
