@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -103,18 +104,17 @@ def made(console: Console, paths: Sequence[Path]) -> None:
     caption = (
         "zeros: mean share of |J| < 1e-12 over all rows / free / where a contact or limit acts; always: in every row"
     )
-    table = Table(title="Made", caption=caption, caption_justify="left")
-    for name in ("task", "rows", "size", "zeros in J_s, %", "always", "J_a, %", "return"):
+    table = Table(title="Made", box=box.SIMPLE_HEAD, caption=caption, caption_justify="left")
+    for name in ("task", "rows", "zeros in J_s, %", "always", "J_a, %", "return"):
         table.add_column(name, justify="left" if name == "task" else "right", no_wrap=True)
     for path in paths:
         store = open_store(path, verify="size")
-        bytes_ = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
         shares = zero_shares(store)
         zeros = " / ".join(_percent(shares[key]) for key in ("s", "s_free", "s_contact"))
         always = f"{shares['always_s']}/{store.metadata['sizes']['dx'] ** 2}"
         returns = store.episodes["return"]
         mean_return = f"{np.mean(returns):.0f} ± {np.std(returns):.0f}"
-        table.add_row(store.task, f"{store.rows:,}", size(bytes_), zeros, always, _percent(shares["a"]), mean_return)
+        table.add_row(store.task, f"{store.rows:,}", zeros, always, _percent(shares["a"]), mean_return)
     console.print(table)
 
 
