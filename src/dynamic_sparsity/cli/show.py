@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -104,7 +103,7 @@ def made(console: Console, paths: Sequence[Path]) -> None:
     caption = (
         "zeros: mean share of |J| < 1e-12 over all rows / free / where a contact or limit acts; always: in every row"
     )
-    table = Table(title="Made", box=box.SIMPLE_HEAD, caption=caption, caption_justify="left")
+    table = Table(title="Made", box=None, padding=(0, 2, 0, 0), pad_edge=False, caption=caption, caption_justify="left")
     for name in ("task", "rows", "zeros in J_s, %", "always", "J_a, %", "return"):
         table.add_column(name, justify="left" if name == "task" else "right", no_wrap=True)
     for path in paths:
