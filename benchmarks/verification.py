@@ -13,7 +13,6 @@ import datetime
 import importlib.metadata
 import json
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +30,7 @@ def check(task: str, root: Path, sample: int) -> dict[str, Any]:
     from dynamic_sparsity.schemas import FLAG_BITS
     from dynamic_sparsity.storage.verify import verify_store
 
-    began = time.perf_counter()
     path = generate(Settings(task), root)
-    generated = time.perf_counter() - began
     problems = [str(problem) for problem in verify_store(path)]
     report = verify_deep(path, sample)
     problems += [str(problem) for problem in report.problems]
@@ -47,7 +44,6 @@ def check(task: str, root: Path, sample: int) -> dict[str, Any]:
     return {
         "task": task,
         "rows": len(dataset),
-        "seconds": round(generated, 1),
         "problems": problems,
         "unflagged_nonfinite": int(np.sum(~finite & ~flagged)),
         "iterations_median": float(np.median(rows["solver_iterations"])),
