@@ -53,7 +53,7 @@ def test_finds_the_minimum(shape):
         start = jnp.asarray(np.linalg.solve(data.inertia, data.smooth_force))
         solution = solver.solve(data, start)
         x = np.asarray(solution.acceleration)
-        assert solution.residual < 1e-12
+        assert solution.residual < 1e-11
         assert solution.iterations <= 20
         best = cost(data, x)
         for step in (1e-5, 1e-3, 0.1, 3.0):
@@ -91,7 +91,7 @@ def test_derivative(shape):
         for index, derivative in enumerate(tangents):
             difference = (at(1e-6)[index] - at(-1e-6)[index]) / 2e-6
             np.testing.assert_allclose(
-                derivative, difference, rtol=1e-5, atol=1e-6 * np.abs(difference).max(initial=1e-6)
+                derivative, difference, rtol=1e-4, atol=1e-6 * np.abs(difference).max(initial=1e-6)
             )
 
 
