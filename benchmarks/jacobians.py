@@ -66,7 +66,7 @@ def programs(task: str) -> dict[str, Callable[[Any, Any], Any]]:
     environment = dynamics.load_environment(task)
     nq = physics.task.nq
     empty = mjx.make_data(physics.mj_model, impl="jax")
-    initial = jax.jit(environment.reset)(jax.random.PRNGKey(0))
+    initial = runtime.jit(environment.reset)(jax.random.PRNGKey(0))
 
     def at(data: Any, state: Any) -> Any:
         return data.replace(qpos=state[:nq], qvel=state[nq:])

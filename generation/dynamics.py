@@ -35,7 +35,7 @@ from mujoco.mjx._src import forward as mjx_forward
 from mujoco.mjx._src import solver as mjx_solver
 
 from dynamic_sparsity.errors import InvalidSettingError, UnsupportedModelError
-from dynamic_sparsity.generation import contacts, solver, tangent
+from dynamic_sparsity.generation import contacts, linear_algebra, solver, tangent
 from dynamic_sparsity.generation.tasks import Task, get_task
 
 Dynamics = Literal["converged", "stock"]
@@ -232,7 +232,7 @@ def integrated_acceleration(physics: Physics, d: mjx.Data) -> jax.Array:
         acceleration: jax.Array = d.qacc
         return acceleration
     s_matrix = support.full_m(physics.mjx_model, d) - physics.mjx_model.opt.timestep * q_matrix
-    return solver.solve_positive_definite(s_matrix, d.qfrc_smooth + d.qfrc_constraint)
+    return linear_algebra.solve_positive_definite(s_matrix, d.qfrc_smooth + d.qfrc_constraint)
 
 
 def advance(physics: Physics, d: mjx.Data, acceleration: jax.Array) -> mjx.Data:

@@ -36,7 +36,7 @@ import jax.numpy as jnp
 from mujoco import mjx
 from mujoco.mjx._src import support
 
-from dynamic_sparsity.generation import dynamics, residuals, solver, tangent
+from dynamic_sparsity.generation import dynamics, linear_algebra, residuals, solver, tangent
 from dynamic_sparsity.generation.dynamics import Forward, Physics, Substep
 
 
@@ -63,12 +63,12 @@ def acceleration_jacobian(physics: Physics, result: Forward, w: jax.Array) -> ja
     blocks = (residuals.closed_form if covered else residuals.by_differentiation)(physics, result, w)
     inertia = support.full_m(m, d)
     hessian = inertia if result.problem is None else solver.hessian(result.problem, result.zones)
-    jacobian = -solver.solve_positive_definite(hessian, blocks.residual)
+    jacobian = -linear_algebra.solve_positive_definite(hessian, blocks.residual)
     q_matrix = dynamics.implicit_derivative(physics, d)
     if q_matrix is None or blocks.implicit is None:
         return jacobian
     s_matrix = inertia - m.opt.timestep * q_matrix
-    return solver.solve_positive_definite(s_matrix, inertia @ jacobian - blocks.implicit)
+    return linear_algebra.solve_positive_definite(s_matrix, inertia @ jacobian - blocks.implicit)
 
 
 def linearise(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable
-from functools import cache
+from functools import cache, wraps
 from pathlib import Path
 from typing import Any
 
@@ -70,8 +70,15 @@ def compiler_options() -> dict[str, bool] | None:
 
 
 def jit(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`jax.jit` with this machine's `compiler_options`."""
+    """`jax.jit` with this machine's `compiler_options`, and without LAPACK (`linear_algebra` says why)."""
     import jax
 
-    compiled: Callable[..., Any] = jax.jit(function, compiler_options=compiler_options())
+    from dynamic_sparsity.generation.linear_algebra import without_lapack
+
+    @wraps(function)
+    def traced(*arguments: Any) -> Any:
+        with without_lapack():
+            return function(*arguments)
+
+    compiled: Callable[..., Any] = jax.jit(traced, compiler_options=compiler_options())
     return compiled

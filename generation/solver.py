@@ -44,6 +44,8 @@ import mujoco
 import numpy as np
 from jax import custom_derivatives
 
+from dynamic_sparsity.generation.linear_algebra import solve_positive_definite
+
 MAX_ITERATIONS = 100
 """Newton iterations after which a state counts as not converged. None of the 25 tasks was seen to need more than 20."""
 
@@ -140,11 +142,6 @@ def hessian(problem: Problem, zone: Zones) -> jax.Array:
     weighted = problem.jacobian * (problem.stiffness * zone.quadratic)[:, None]
     product = weighted.T @ problem.jacobian
     return problem.inertia + (product + product.T) / 2
-
-
-def solve_positive_definite(matrix: jax.Array, right: jax.Array) -> jax.Array:
-    """Solves matrix · X = right for a symmetric positive definite matrix (n, n) and right (n,) or (n, k)."""
-    return jax.scipy.linalg.cho_solve((jnp.linalg.cholesky(matrix), True), right)
 
 
 def _exact_step(problem: Problem, slope: jax.Array, curvature: jax.Array, y: jax.Array, dy: jax.Array) -> jax.Array:

@@ -9,6 +9,8 @@ import pytest
 
 from dynamic_sparsity.generation import solver
 
+solve = jax.jit(solver.solve)
+
 
 def problem(rng, nv=4, n_equality=0, n_friction=2, n_unilateral=6):
     nefc = n_equality + n_friction + n_unilateral
@@ -51,7 +53,7 @@ def test_finds_the_minimum(shape):
     for _ in range(10):
         data = problem(rng, **shape)
         start = jnp.asarray(np.linalg.solve(data.inertia, data.smooth_force))
-        solution = solver.solve(data, start)
+        solution = solve(data, start)
         x = np.asarray(solution.acceleration)
         assert solution.residual < 1e-11
         assert solution.iterations <= 20
@@ -64,7 +66,7 @@ def test_finds_the_minimum(shape):
 def test_does_not_depend_on_its_start():
     rng = np.random.default_rng(1)
     data = problem(rng)
-    solutions = [solver.solve(data, jnp.asarray(rng.normal(size=4) * scale)).acceleration for scale in (0, 1, 100)]
+    solutions = [solve(data, jnp.asarray(rng.normal(size=4) * scale)).acceleration for scale in (0, 1, 100)]
     np.testing.assert_allclose(solutions[1], solutions[0], rtol=1e-10)
     np.testing.assert_allclose(solutions[2], solutions[0], rtol=1e-10)
 
@@ -84,7 +86,7 @@ def test_derivative(shape):
             inertia = data.inertia + t * 0.01 * other.inertia
             changed = {name: moved(name) for name in fields}
             fixed = {"n_equality": data.n_equality, "n_friction": data.n_friction}
-            solution = solver.solve(solver.Problem(inertia=inertia, **changed, **fixed), start)
+            solution = solve(solver.Problem(inertia=inertia, **changed, **fixed), start)
             return solution.acceleration, solution.force
 
         tangents = jax.jvp(at, (0.0,), (1.0,))[1]
@@ -98,7 +100,7 @@ def test_derivative(shape):
 def test_nothing_acts():
     data = problem(np.random.default_rng(3), n_friction=0)
     far = solver.Problem(**{**vars(data), "reference": jnp.full(6, -1e6)})
-    solution = solver.solve(far, jnp.zeros(4))
+    solution = solve(far, jnp.zeros(4))
     np.testing.assert_allclose(solution.acceleration, np.linalg.solve(far.inertia, far.smooth_force), rtol=1e-12)
     assert not solution.zones.quadratic.any()
 
@@ -106,7 +108,7 @@ def test_nothing_acts():
 def test_nan_stops_at_once():
     data = problem(np.random.default_rng(4))
     broken = solver.Problem(**{**vars(data), "smooth_force": jnp.full(4, jnp.nan)})
-    solution = solver.solve(broken, jnp.zeros(4))
+    solution = solve(broken, jnp.zeros(4))
     assert solution.iterations <= 2
     assert not solution.residual <= solver.RESIDUAL_TOLERANCE
 
@@ -116,8 +118,8 @@ def test_limit_of_iterations_shows_in_the_residual():
     unfinished = 0
     for _ in range(10):
         data = problem(rng, nv=9, n_unilateral=24)
-        solution = solver.solve(data, jnp.zeros(9), 1)
-        finished = solver.solve(data, jnp.zeros(9))
+        solution = solve(data, jnp.zeros(9), 1)
+        finished = solve(data, jnp.zeros(9))
         right = np.allclose(solution.acceleration, finished.acceleration, rtol=1e-8)
         assert right == bool(solution.residual <= solver.RESIDUAL_TOLERANCE)
         unfinished += not right

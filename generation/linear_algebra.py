@@ -1,0 +1,58 @@
+"""Small linear systems without LAPACK.
+
+JAX's batched LAPACK kernels on a CPU wait for workers of the very thread pool they run in; with few cores all workers
+can end up waiting for each other, and the program hangs (seen with jaxlib 0.10.2 on two cores, in a batched triangular
+solve). The systems here have 1 to 27 unknowns, for which plain elimination does as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+
+def solve_positive_definite(matrix: jax.Array, right: jax.Array) -> jax.Array:
+    """Solves matrix · X = right by Gauss-Jordan elimination, which needs no pivoting for positive definite matrices.
+
+    Args:
+        matrix: Symmetric positive definite, shape (n, n).
+        right: Shape (n,) or (n, k).
+
+    Returns:
+        X, of right's shape.
+
+    Source: Higham, "Accuracy and stability of numerical algorithms", sections 10.1 and 14.4.
+    """
+    n = matrix.shape[0]
+    columns = right[:, None] if right.ndim == 1 else right
+    index = jnp.arange(n)
+
+    def eliminate(k: jax.Array, system: jax.Array) -> jax.Array:
+        row = jax.lax.dynamic_index_in_dim(system, k, 0, keepdims=False)
+        column = jax.lax.dynamic_index_in_dim(system, k, 1, keepdims=False)
+        row = row / jax.lax.dynamic_index_in_dim(row, k, 0, keepdims=False)
+        return jnp.where((index == k)[:, None], row, system - column[:, None] * row)
+
+    solved = jax.lax.fori_loop(0, n, eliminate, jnp.concatenate([matrix, columns], axis=1))
+    solution: jax.Array = solved[:, n:].reshape(right.shape)
+    return solution
+
+
+@contextmanager
+def without_lapack() -> Iterator[None]:
+    """While tracing: MJX's Cholesky factorisations and solves become eliminations.
+
+    What stands for the factor is the matrix itself; only the solve below may use it, as MJX does.
+    """
+    linalg: Any = jax.scipy.linalg
+    originals = linalg.cho_factor, linalg.cho_solve
+    linalg.cho_factor = lambda matrix, *_args, **_kwargs: (matrix, False)
+    linalg.cho_solve = lambda factor, right, *_args, **_kwargs: solve_positive_definite(factor[0], right)
+    try:
+        yield
+    finally:
+        linalg.cho_factor, linalg.cho_solve = originals
