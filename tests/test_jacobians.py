@@ -291,7 +291,7 @@ def test_lost_tangents_are_flagged():
     data = mjx.make_data(stock.mj_model, impl="jax").replace(
         qpos=state[0, :9], qvel=state[0, 9:], qacc_warmstart=np.array(converged.qacc)
     )
-    result = jax.jit(lambda d, a: jacobians.differentiate(stock, d, a))(data, action[0])
+    result = runtime.jit(lambda d, a: jacobians.differentiate(stock, d, a))(data, action[0])
     assert bool(result.info.tangents_lost.any())
     right = run("cheetah", state, action)[1][0][:, :18]
     assert oracle.relative_error(np.asarray(result.J_s), right) > 0.1, "the flag marks a real failure"
