@@ -55,7 +55,9 @@ def generate(tasks: Sequence[str], out: Path, **options: Any) -> None:
     paths = []
     with _progress(console) as bars:
         for one in settings:
-            paths.append(generate_store(one, out, _Reporter(bars, one.task)))
+            reporter = _Reporter(bars, one.task)
+            paths.append(generate_store(one, out, reporter))
+            reporter.done()
     show.made(console, paths)
     console.print(f"\nNext: [bold]dynamic-sparsity verify {shlex.quote(str(paths[0]))} --deep[/bold]", soft_wrap=True)
 

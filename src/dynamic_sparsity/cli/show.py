@@ -29,6 +29,11 @@ def size(number: float) -> str:
     return f"{number:.1f} {_UNITS[-1]}"
 
 
+def bytes_below(folder: Path) -> int:
+    """Total size of the files below a folder, bytes."""
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
 def tasks() -> None:
     """Prints all tasks."""
     table = Table(
@@ -75,8 +80,9 @@ def stores(root: Path) -> None:
         table.add_column(name, justify="right" if right else "left")
     for location in found:
         rows, episodes, state = _state(location.path)
-        bytes_ = sum(file.stat().st_size for file in location.path.rglob("*") if file.is_file())
-        table.add_row(location.task, location.policy, location.dynamics, rows, episodes, size(bytes_), state)
+        table.add_row(
+            location.task, location.policy, location.dynamics, rows, episodes, size(bytes_below(location.path)), state
+        )
     console.print(table)
 
 
@@ -165,8 +171,13 @@ def _arrays(opened: Store) -> Table:
     for spec in row_arrays(opened.metadata["sizes"], opened.dynamics):
         shape = spec.shape(opened.metadata["sizes"], opened.rows)
         raw = int(np.prod(shape[1:], dtype=int)) * np.dtype(spec.dtype).itemsize
-        stored = sum(file.stat().st_size for file in (opened.path / spec.name).rglob("*") if file.is_file())
-        table.add_row(spec.name, " × ".join(f"{n:,}" for n in shape), spec.dtype, str(raw), size(stored))
+        table.add_row(
+            spec.name,
+            " × ".join(f"{n:,}" for n in shape),
+            spec.dtype,
+            str(raw),
+            size(bytes_below(opened.path / spec.name)),
+        )
     return table
 
 
