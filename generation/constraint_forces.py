@@ -36,6 +36,7 @@ from mujoco import mjx
 from mujoco.mjx._src import collision_driver
 from mujoco.mjx._src import constraint as mjx_constraint
 
+from dynamic_sparsity.generation import contacts
 from dynamic_sparsity.generation.rigid_body import (
     Derivatives,
     Displacements,
@@ -78,8 +79,7 @@ def _parameters(model: mjx.Model, data: mjx.Data) -> tuple[jax.Array, jax.Array]
         parts += [(model.tendon_solref_lim[tendon], model.tendon_solimp_lim[tendon])]
     contact = data._impl.contact
     if enabled & mujoco.mjtDisableBit.mjDSBL_CONTACT and contact.dim.size:
-        count = np.where(contact.dim == 1, 1, 2 * (contact.dim - 1))
-        point = np.repeat(np.arange(len(count)), count)
+        point = np.repeat(np.arange(len(contact.dim)), contacts.rows_per_point(contact.dim))
         parts += [(contact.solref[point], contact.solimp[point])]
     return jnp.concatenate([a for a, _ in parts]), jnp.concatenate([b for _, b in parts])
 
@@ -153,17 +153,17 @@ def _contact_derivative(
     arm = contact.pos[:, None] - origin
     sign = jnp.array([-1.0, 1.0])
 
-    # Rows of each point, as (n, 4) with a sentinel row of zeros where a frictionless point has but one.
-    count = np.where(contact.dim == 1, 1, 4)
-    table = np.where(np.arange(4) < count[:, None], contact.efc_address[:, None] + np.arange(4), len(row.force))
+    # The sentinel is a row of zeros: a frictionless point has but one row where others have four.
+    table = contacts.point_rows(contact, len(row.force))
     force, by_pos, stiffness = (jnp.append(x, 0.0)[table] for x in (row.force, row.by_pos, row.stiffness))
     damping = row.damping[contact.efc_address]
     friction = jnp.where((contact.dim > 1)[:, None], contact.friction[:, :2], 0.0)
-    weights = jnp.stack([friction[:, 0], -friction[:, 0], friction[:, 1], -friction[:, 1]], axis=1)
+    edge_count = table.shape[1]
+    weights = jnp.stack([friction[:, 0], -friction[:, 0], friction[:, 1], -friction[:, 1]], axis=1)[:, :edge_count]
 
     def edges(frame: jax.Array, normal: float) -> jax.Array:
-        """Pyramid edges (..., 4, 3) of frames (..., 3, 3); linear in the frame."""
-        tangents = frame[..., np.array([1, 1, 2, 2]), :]
+        """Pyramid edges (..., 4 or 1, 3) of frames (..., 3, 3); linear in the frame."""
+        tangents = frame[..., np.array([1, 1, 2, 2])[:edge_count], :]
         return normal * frame[..., :1, :] + weights[:, :, None] * tangents
 
     d = edges(contact.frame, 1.0)

@@ -115,6 +115,18 @@ def describe(model: mujoco.MjModel) -> Constraints:
     return Constraints(tuple(items), tuple(pairs), single_rows, pair_index)
 
 
+def rows_per_point(dim: np.ndarray) -> np.ndarray:
+    """Constraint rows of contact points of given dimensions, shape (n,): one, or the edges of a friction pyramid."""
+    return np.where(dim == 1, 1, 2 * (dim - 1))
+
+
+def point_rows(contact: mjx.Contact, sentinel: int) -> np.ndarray:
+    """Constraint rows of each contact point, shape (n, most rows of a point), padded with the index `sentinel`."""
+    count = rows_per_point(contact.dim)
+    offset = np.arange(count.max())
+    return np.where(offset < count[:, None], contact.efc_address[:, None] + offset, sentinel)
+
+
 def observe(constraints: Constraints, data: mjx.Data, zones: Zones, force: jax.Array) -> Features:
     """Features of one physics step.
 
@@ -132,11 +144,8 @@ def observe(constraints: Constraints, data: mjx.Data, zones: Zones, force: jax.A
         empty = jnp.zeros(0)
         return Features(single, rows, empty, empty, jnp.array(0, jnp.int32))
 
-    # Rows of each contact point, padded with the index of a sentinel that is never active and has no force.
-    sentinel = force.shape[0]
-    count = np.where(contact.dim == 1, 1, 2 * (contact.dim - 1))
-    offset = np.arange(count.max())
-    table = np.where(offset < count[:, None], contact.efc_address[:, None] + offset, sentinel)
+    # The sentinel is never active and has no force.
+    table = point_rows(contact, force.shape[0])
     point_active = jnp.append(zones.quadratic, False)[table].any(axis=1)
     point_force = jnp.append(force, 0.0)[table].sum(axis=1)
 
