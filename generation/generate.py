@@ -232,7 +232,7 @@ def finish(
                 "return": float(rewards.sum()),
                 "terminated": int(terminated),
                 "split": split_of(index),
-                "policy": 0,
+                "policy": index % len(settings.policies),
             }
         )
     return records

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from dynamic_sparsity.errors import NotConvergedError
 from dynamic_sparsity.generation import dynamics, jacobians, oracle, runtime, solver, tangent, tasks
-from dynamic_sparsity.generation.policies import NoisePolicy, Policy
+from dynamic_sparsity.generation.policies import Plan, Policy, make_policy
 from dynamic_sparsity.generation.settings import MASK_THRESHOLD, Settings
 from dynamic_sparsity.schemas import FLAG_BITS
 
@@ -144,7 +144,7 @@ class Episodes:
     policy: Policy
     _reset: Callable[[jax.Array], Any]
     _observe: Callable[..., Any]
-    _plan: Callable[[jax.Array], jax.Array]
+    _plan: Callable[[jax.Array, jax.Array], Plan]
     _act: Callable[..., jax.Array]
 
     @classmethod
@@ -153,7 +153,7 @@ class Episodes:
         kind = cast(dynamics.Dynamics, settings.dynamics)
         environment = dynamics.load_environment(settings.task)
         physics = dynamics.load_physics(settings.task, kind)
-        policy = NoisePolicy(physics.task.da, settings.noise_beta)
+        policy = make_policy(settings, physics.task.da)
 
         def reset(key: jax.Array) -> Any:
             state = environment.reset(key)
@@ -169,7 +169,7 @@ class Episodes:
             policy=policy,
             _reset=runtime.jit(jax.vmap(reset)),
             _observe=runtime.jit(jax.vmap(observe)),
-            _plan=runtime.jit(lambda keys: policy.start(keys, settings.episode_length)),
+            _plan=runtime.jit(lambda keys, episodes: policy.start(keys, episodes, settings.episode_length)),
             _act=runtime.jit(policy.act),
         )
 
@@ -195,7 +195,7 @@ class Episodes:
         program = transition_program(self.physics.task.group, self.physics.dynamics)
         reset_keys, policy_keys = self._keys(first, count)
         state = self._reset(reset_keys)
-        plan = self._plan(policy_keys)
+        plan = self._plan(policy_keys, jnp.arange(first, first + count))
         limit = jnp.asarray(max_iterations, jnp.int32)
         for step in range(length):
             action = self._act(plan, jnp.asarray(step), state.obs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import platform
 import subprocess
 from dataclasses import dataclass
@@ -12,7 +13,8 @@ from typing import Any
 
 from dynamic_sparsity.errors import InvalidSettingError
 from dynamic_sparsity.generation import tasks
-from dynamic_sparsity.loaders.store import DYNAMICS, store_path
+from dynamic_sparsity.loaders.store import DYNAMICS, POLICY_PATTERN, STOCK_SUFFIX, store_path
+from dynamic_sparsity.policies import files as policy_files
 
 MASK_THRESHOLD = 1e-12
 """An entry of a Jacobian is zero if its absolute value is below this, in float64 (the paper's own threshold)."""
@@ -20,8 +22,11 @@ MASK_THRESHOLD = 1e-12
 MAX_BETA = 4.0
 """Largest exponent of coloured noise."""
 
-POLICIES = ("noise",)
-"""Policies that can generate data."""
+MIXTURE = ("noise", "expert", "expert-mean")
+"""The policies of a mixture; episode i has number i modulo 3."""
+
+POLICIES = (*MIXTURE, "mixture")
+"""Policies that can generate data, beside those given by a file."""
 
 _NUMERICAL_PACKAGES = ("jax", "jaxlib", "mujoco", "mujoco-mjx", "playground")
 _OTHER_PACKAGES = ("dynamic-sparsity", "brax", "numpy", "zarr", "numcodecs")
@@ -36,7 +41,9 @@ class Settings:
         episodes: Number of episodes.
         episode_length: Control steps of an episode.
         seed: Seed of initial states and actions; episode i's random key is folded from (seed, task, i).
-        policy: What chooses the actions.
+        policy: What chooses the actions. "noise": tanh of coloured noise. "expert": the task's expert, with coloured
+            noise in place of white. "expert-mean": the expert without noise. "mixture": episodes alternate among these.
+            The path of a safetensors file: as "expert", with the policy of that file; its name is the store's.
         noise_beta: Exponent of the coloured noise.
         dynamics: "converged" or "stock".
         batch: Least number of episodes simulated side by side; rounded up so that they fill whole shards. None
@@ -71,13 +78,52 @@ class Settings:
             raise InvalidSettingError(
                 f"noise_beta is {self.noise_beta}; it must be in [0, {MAX_BETA:g}] (0 white, 1 pink, 2 red)."
             )
-        for name, legal in (("policy", POLICIES), ("dynamics", DYNAMICS)):
-            if getattr(self, name) not in legal:
-                raise InvalidSettingError(f"{name} is {getattr(self, name)!r}; it must be one of: {', '.join(legal)}.")
+        if self.dynamics not in DYNAMICS:
+            raise InvalidSettingError(f"dynamics is {self.dynamics!r}; it must be one of: {', '.join(DYNAMICS)}.")
+        self._check_policy()
+
+    def _check_policy(self) -> None:
+        if self.policy in POLICIES:
+            _ = self.policy_file
+        elif not self.policy.endswith(policy_files.SUFFIX) or not Path(self.policy).is_file():
+            raise InvalidSettingError(
+                f"policy is {self.policy!r}; it must be one of: {', '.join(POLICIES)}, or the path of a policy's file "
+                f"(…{policy_files.SUFFIX}) that exists."
+            )
+        elif (
+            self.policy_name in POLICIES
+            or not POLICY_PATTERN.fullmatch(self.policy_name)
+            or self.policy_name.endswith(STOCK_SUFFIX)
+        ):
+            raise InvalidSettingError(
+                f"policy is {self.policy!r}; the file's name becomes the store's, so it must have lower-case letters, "
+                f"digits, '_', '.' and '-' only, be none of {', '.join(POLICIES)}, and not end in '{STOCK_SUFFIX}'."
+            )
+
+    @property
+    def policy_name(self) -> str:
+        """Name of the policy, and of the store."""
+        return self.policy if self.policy in POLICIES else Path(self.policy).name.removesuffix(policy_files.SUFFIX)
+
+    @property
+    def policy_file(self) -> Path | None:
+        """The file of the expert that acts; None if none does.
+
+        Raises:
+            UnknownNameError: The task has no expert.
+        """
+        if self.policy == "noise":
+            return None
+        return policy_files.expert_path(self.task) if self.policy in POLICIES else Path(self.policy)
+
+    @property
+    def policies(self) -> tuple[str, ...]:
+        """Names of the policies that act in the store; episode i has number i modulo their count."""
+        return MIXTURE if self.policy == "mixture" else (self.policy_name,)
 
     def store_path(self, root: Path) -> Path:
         """Where the store lies below a root folder."""
-        return store_path(root, self.task, self.policy, self.dynamics)
+        return store_path(root, self.task, self.policy_name, self.dynamics)
 
     def document(self, unit_episodes: int, backend: str) -> dict[str, Any]:
         """All that decides the numbers, as JSON data: these settings, the batch really used, and the numerical
@@ -87,8 +133,11 @@ class Settings:
             unit_episodes: Episodes simulated side by side.
             backend: JAX's backend: "cpu", "gpu" or "tpu".
         """
-        document = dataclasses.asdict(self)
+        document = dataclasses.asdict(self) | {"policy": self.policy_name}
         del document["batch"]
+        if self.policy_file is not None:
+            # The file's content decides the numbers, not where it lies.
+            document["policy_sha256"] = hashlib.sha256(self.policy_file.read_bytes()).hexdigest()
         return document | {
             "unit_episodes": unit_episodes,
             "mask_threshold": MASK_THRESHOLD,

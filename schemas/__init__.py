@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 SCHEMA_VERSION: Final = "1.0.0"
-SCHEMA_NAMES: Final = ("store", "shard_manifest", "manifest", "episodes")
+SCHEMA_NAMES: Final = ("store", "shard_manifest", "manifest", "episodes", "policy")
 
 Storage = Literal["raw", "packed", "plain"]
 
@@ -88,7 +88,7 @@ def load_schema(name: str) -> Mapping[str, Any]:
     """The JSON Schema of one kind of document; not to be changed by the caller.
 
     Args:
-        name: `store`, `shard_manifest`, `manifest` or `episodes`.
+        name: `store`, `shard_manifest`, `manifest`, `episodes` or `policy`.
 
     Raises:
         UnknownNameError: There is no such schema.
@@ -130,7 +130,7 @@ def validate(instance: object, schema_name: str, where: str) -> None:
 
     Args:
         instance: The parsed document.
-        schema_name: `store`, `shard_manifest`, `manifest` or `episodes`.
+        schema_name: `store`, `shard_manifest`, `manifest`, `episodes` or `policy`.
         where: What to call the document in the message, usually its path.
 
     Raises:

@@ -9,7 +9,7 @@ import pytest
 
 from dynamic_sparsity.errors import InvalidSettingError
 from dynamic_sparsity.generation.noise import coloured_noise
-from dynamic_sparsity.generation.policies import LARGEST_ACTION, NoisePolicy
+from dynamic_sparsity.generation.policies import LARGEST_ACTION, SquashedPolicy
 
 LENGTH, SERIES = 512, 4000
 
@@ -53,11 +53,12 @@ def test_refuses_exponents(beta):
 
 
 def test_actions_are_inside_and_episodes_are_their_own():
-    policy = NoisePolicy(3, 0.5)
+    policy = SquashedPolicy(("noise",), 3, 0.5, None)
     keys = jax.vmap(jax.random.PRNGKey)(np.arange(500))
-    plan = np.asarray(policy.start(keys, 100))
-    assert plan.shape == (500, 100, 3)
-    assert np.abs(plan).max() <= LARGEST_ACTION < 1
-    assert (plan == plan.astype(np.float32)).all()
-    alone = np.asarray(policy.start(keys[7:8], 100))
-    np.testing.assert_array_equal(alone[0], plan[7])
+    plan = policy.start(keys, np.arange(500), 100)
+    assert plan.noise.shape == (500, 100, 3)
+    actions = np.stack([policy.act(plan, step, np.zeros((500, 1))) for step in range(100)], axis=1)
+    assert np.abs(actions).max() <= LARGEST_ACTION < 1
+    assert (actions == actions.astype(np.float32)).all()
+    alone = policy.start(keys[7:8], np.arange(7, 8), 100)
+    np.testing.assert_array_equal(alone.noise[0], plan.noise[7])

@@ -29,6 +29,10 @@ class CorruptStoreError(DynamicSparsityError, ValueError):
     """The store's bytes are not the ones that were written, or not what its schema says."""
 
 
+class CorruptPolicyError(DynamicSparsityError, ValueError):
+    """A policy's file is damaged, or is not the file of a policy."""
+
+
 class StoreLockedError(DynamicSparsityError, RuntimeError):
     """Another process is writing to the store."""
 

@@ -76,7 +76,12 @@ def generate(
     episode_length: Annotated[int, typer.Option(help="Control steps per episode; 1000 is the tasks' own.")] = 1000,
     seed: Annotated[int, typer.Option(help="Seed of initial states and actions.")] = 0,
     policy: Annotated[
-        str, typer.Option(help="What chooses the actions: noise (coloured noise, squashed into (-1, 1)).")
+        str,
+        typer.Option(
+            help="What chooses the actions: noise (coloured noise, squashed into (-1, 1)), expert (the task's trained "
+            "policy, with coloured noise inside the squashing), expert-mean (the same without noise), mixture "
+            "(episodes alternate among these three), or the path of a .safetensors file that `train` wrote."
+        ),
     ] = "noise",
     noise_beta: Annotated[
         float, typer.Option(help="The noise's colour, power ~ 1/f^beta: 0 white, 1 pink, 2 red.")
