@@ -214,13 +214,20 @@ def _stock_start(m: mjx.Model, d: mjx.Data) -> jax.Array:
     return jnp.where(warm.cost < smooth.cost, d.qacc_warmstart, d.qacc_smooth)
 
 
+def is_implicit(physics: Physics) -> bool:
+    """Whether the integrator takes some forces implicitly."""
+    opt = physics.mj_model.opt
+    damped = not opt.disableflags & mujoco.mjtDisableBit.mjDSBL_EULERDAMP
+    return bool(opt.integrator == mujoco.mjtIntegrator.mjINT_IMPLICITFAST) or damped
+
+
 def implicit_derivative(physics: Physics, d: mjx.Data) -> jax.Array | None:
     """Q of the module's docstring, shape (nv, nv); None where the integrator takes no force implicitly."""
     m = physics.mjx_model
     if physics.mj_model.opt.integrator == mujoco.mjtIntegrator.mjINT_IMPLICITFAST:
         result: jax.Array | None = derivative.deriv_smooth_vel(m, d)
         return result
-    if physics.mj_model.opt.disableflags & mujoco.mjtDisableBit.mjDSBL_EULERDAMP:
+    if not is_implicit(physics):
         return None
     return -jnp.diag(m.dof_damping)
 

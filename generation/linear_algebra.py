@@ -14,6 +14,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from dynamic_sparsity.generation.batch_last import batch_last
+
 
 def solve_positive_definite(matrix: jax.Array, right: jax.Array) -> jax.Array:
     """Solves matrix · X = right by Gauss-Jordan elimination, which needs no pivoting for positive definite matrices.
@@ -27,19 +29,25 @@ def solve_positive_definite(matrix: jax.Array, right: jax.Array) -> jax.Array:
 
     Source: Higham, "Accuracy and stability of numerical algorithms", sections 10.1 and 14.4.
     """
-    n = matrix.shape[0]
     columns = right[:, None] if right.ndim == 1 else right
-    index = jnp.arange(n)
+    solution: jax.Array = _eliminate(matrix, columns)
+    return solution.reshape(right.shape)
 
-    def eliminate(k: jax.Array, system: jax.Array) -> jax.Array:
-        row = jax.lax.dynamic_index_in_dim(system, k, 0, keepdims=False)
-        column = jax.lax.dynamic_index_in_dim(system, k, 1, keepdims=False)
-        row = row / jax.lax.dynamic_index_in_dim(row, k, 0, keepdims=False)
-        return jnp.where((index == k)[:, None], row, system - column[:, None] * row)
 
-    solved = jax.lax.fori_loop(0, n, eliminate, jnp.concatenate([matrix, columns], axis=1))
-    solution: jax.Array = solved[:, n:].reshape(right.shape)
-    return solution
+@batch_last
+def _eliminate(matrix: jax.Array, right: jax.Array) -> jax.Array:
+    """Solutions (n, k, B) for matrices (n, n, B) and right sides (n, k, B)."""
+    n = len(matrix)
+    index = jnp.arange(n)[:, None, None]
+
+    def step(k: jax.Array, system: jax.Array) -> jax.Array:
+        row = jax.lax.dynamic_index_in_dim(system, k, 0)
+        column = jax.lax.dynamic_index_in_dim(system, k, 1)
+        row = row / jax.lax.dynamic_index_in_dim(row, k, 1)
+        return jnp.where(index == k, row, system - column * row)
+
+    system: jax.Array = jax.lax.fori_loop(0, n, step, jnp.concatenate([matrix, right], axis=1))
+    return system[:, n:]
 
 
 @contextmanager

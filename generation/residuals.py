@@ -12,7 +12,7 @@ actuators. `by_differentiation` differentiates MJX's own stages forward, for mod
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -23,8 +23,16 @@ from mujoco import mjx
 from mujoco.mjx._src import collision_driver, constraint, passive, smooth, support
 from mujoco.mjx._src import forward as mjx_forward
 
-from dynamic_sparsity.generation import dynamics, rigid_body, solver, tangent
-from dynamic_sparsity.generation.constraint_forces import TendonDisplacements, constraint_force_derivatives, rows
+from dynamic_sparsity.generation import contact_geometry, dynamics, rigid_body, solver, tangent
+from dynamic_sparsity.generation.batch_last import batch_last
+from dynamic_sparsity.generation.constraint_forces import (
+    ContactState,
+    TendonDisplacements,
+    by_contacts,
+    by_limits,
+    contact_state,
+    rows,
+)
 from dynamic_sparsity.generation.dynamics import Forward, Physics
 
 
@@ -61,6 +69,7 @@ def closed_form_gap(physics: Physics) -> str | None:
         (bool(m.jnt_limited[~scalar].any()), "limits of ball joints"),
         (contact and bool(((m.geom_condim != 1) & (m.geom_condim != 3)).any()), "contacts with torsional friction"),
         (contact and m.npair > 0, "explicit contact pairs"),
+        (contact and not contact_geometry.covers(m), "contacts of geoms other than planes, spheres and capsules"),
         (not bool(np.isin(m.actuator_trntype, simple).all()), "actuators on sites or bodies"),
         (not bool(scalar[m.actuator_trnid[on_joint, 0]].all()), "actuators on ball or free joints"),
         (bool((m.body_gravcomp != 0).any()), "gravity compensation"),
@@ -98,12 +107,22 @@ def _simple_forces(m: mjx.Model, d: mjx.Data, at: _Simple, qvel: jax.Array, ctrl
     return force
 
 
-def _tendon_displacements(
-    physics: Physics, d: mjx.Data, basis: jax.Array, moved: rigid_body.Displacements
-) -> TendonDisplacements | None:
-    m = physics.mjx_model
+def _tendon_displacements(physics: Physics, d: mjx.Data, basis: jax.Array) -> TendonDisplacements | None:
+    """How tendons change with every degree of freedom; None if no spatial tendon does."""
+    m, top = physics.mjx_model, _topology(physics)
     if not m.ntendon:
         return None
+    axes, root_com = d.cdof, d.subtree_com[np.asarray(m.body_rootid)]
+
+    def shifts(body: Any, position: jax.Array) -> jax.Array:
+        """Rigid displacements (nv, n, 3) of points (n, 3) of bodies (n,)."""
+        moved = axes[:, None, 3:] + jnp.cross(axes[:, None, :3], position - root_com[body])
+        return jnp.where(top.moves[body].T[:, :, None], moved, 0.0)
+
+    turn, velocity = axes[:, None, :3], axes[:, None, 3:]
+    carried = jnp.cross(velocity, axes[None, :, :3]) + jnp.cross(turn, axes[None, :, 3:])
+    swung = jnp.concatenate([jnp.cross(turn, axes[None, :, :3]), carried], axis=-1)
+    swung = jnp.where(top.carries[:, :, None], swung, 0.0)
 
     def tendons(qpos: jax.Array, site_xpos: jax.Array, axes: jax.Array, geom_xpos: jax.Array) -> tuple[Any, Any]:
         stretched = smooth.tendon(m, d.replace(qpos=qpos, site_xpos=site_xpos, cdof=axes, geom_xpos=geom_xpos))
@@ -114,7 +133,69 @@ def _tendon_displacements(
         derivative: tuple[jax.Array, jax.Array] = jax.jvp(tendons, point, directions)[1]
         return derivative
 
-    return TendonDisplacements(*jax.vmap(along)(basis.T, moved.site_xpos, moved.axes, moved.geom_xpos))
+    sites, geoms = np.asarray(m.site_bodyid), np.asarray(m.geom_bodyid)
+    return TendonDisplacements(*jax.vmap(along)(basis.T, shifts(sites, d.site_xpos), swung, shifts(geoms, d.geom_xpos)))
+
+
+def _simple_blocks(physics: Physics, d: mjx.Data, basis: jax.Array, tendons: TendonDisplacements | None) -> jax.Array:
+    """∂/∂(q, v, a) of the forces of springs, dampers and actuators, shape (nv, 2 nv + da)."""
+    m, nv = physics.mjx_model, physics.task.nv
+    at = _Simple(d.qpos, d.ten_length, d._impl.ten_J)
+    none = TendonDisplacements(jnp.zeros((nv, m.ntendon)), jnp.zeros((nv, m.ntendon, nv)))
+    moved = none if tendons is None else tendons
+    columns = [
+        _columns(lambda s: _simple_forces(m, d, s, d.qvel, d.ctrl), at, _Simple(basis.T, moved.length, moved.jacobian)),
+        _columns(lambda v: _simple_forces(m, d, at, v, d.ctrl), d.qvel, jnp.eye(nv)),
+        _columns(lambda a: _simple_forces(m, d, at, d.qvel, a), d.ctrl, jnp.eye(physics.task.nu)),
+    ]
+    return jnp.concatenate(columns, axis=1)
+
+
+class _Row(NamedTuple):
+    """What the closed forms of inverse dynamics and contacts are made of, of one row.
+
+    Attributes:
+        axes: MJX's `cdof`, (nv, 6).
+        cinert: MJX's packed inertias of the bodies that move, (n, 10).
+        qvel: v, (nv,).
+        qacc: x, (nv,).
+        difference: w - x, (nv,).
+        fluid: The medium's forces, if there is one.
+        contacts: The contacts, if there can be some.
+    """
+
+    axes: jax.Array
+    cinert: jax.Array
+    qvel: jax.Array
+    qacc: jax.Array
+    difference: jax.Array
+    fluid: rigid_body.Medium | None
+    contacts: ContactState | None
+
+
+def _rigid_blocks(physics: Physics, row: _Row) -> tuple[jax.Array, jax.Array, jax.Array | None]:
+    """Of arrays with a last batch axis: ∂/∂q and ∂/∂v of inverse dynamics and contacts, ∂E/∂q; (nv, nv, B) each."""
+    m, top = physics.mjx_model, _topology(physics)
+    gravity = jnp.zeros(3) if m.opt.disableflags & mujoco.mjtDisableBit.mjDSBL_GRAVITY else m.opt.gravity
+    moving = rigid_body.motion(top, row.axes, row.qvel)
+    derive = rigid_body.inverse_dynamics_derivatives
+    g_q, g_v = derive(top, row.axes, row.cinert, moving, row.qvel, row.qacc, gravity, row.fluid)
+    if row.contacts is not None:
+        accelerating = rigid_body.motion(top, row.axes, row.qacc)
+        rates, motions = (row.qacc, row.qvel), (accelerating, moving)
+        g_q -= by_contacts(top, m, row.axes, rates, motions, row.contacts)
+    if not dynamics.is_implicit(physics):
+        return g_q, g_v, None
+    # M (w - x) is the inverse dynamics at rest and without gravity; Q depends on no position here.
+    rest = jnp.zeros_like(row.qvel)
+    still = rigid_body.motion(top, row.axes, rest)
+    turned = derive(top, row.axes, row.cinert, still, rest, row.difference, jnp.zeros(3))
+    return g_q, g_v, turned.by_position
+
+
+@cache
+def _batched_rigid_blocks(physics: Physics) -> Callable[[_Row], tuple[jax.Array, jax.Array, jax.Array | None]]:
+    return batch_last(partial(_rigid_blocks, physics))
 
 
 def closed_form(physics: Physics, result: Forward, w: jax.Array) -> Blocks:
@@ -126,42 +207,24 @@ def closed_form(physics: Physics, result: Forward, w: jax.Array) -> Blocks:
         w: (v' - v) / h, shape (nv,).
     """
     m, d, top = physics.mjx_model, result.data, _topology(physics)
-    nv, nu = physics.task.nv, physics.task.nu
-    axes, x = d.cdof, d.qacc
-    no_gravity = m.opt.disableflags & mujoco.mjtDisableBit.mjDSBL_GRAVITY
-    gravity = jnp.zeros(3) if no_gravity else m.opt.gravity
-    moving = rigid_body.motion(top, axes, d.qvel)
-    fluid = rigid_body.medium(m, d, moving.body) if _has_medium(m) else None
-    inertial = rigid_body.inverse_dynamics_derivatives(top, axes, d._impl.cinert, moving, d.qvel, x, gravity, fluid)
-    moved = rigid_body.displacements(top, m, d)
+    nv = physics.task.nv
     basis = tangent.basis(physics.blocks, d.qpos)
-    tendons = _tendon_displacements(physics, d, basis, moved)
-
-    at = _Simple(d.qpos, d.ten_length, d._impl.ten_J)
-    none = TendonDisplacements(jnp.zeros((nv, m.ntendon)), jnp.zeros((nv, m.ntendon, nv)))
-    stretched = none if tendons is None else tendons
-    by_position = _columns(
-        lambda s: _simple_forces(m, d, s, d.qvel, d.ctrl), at, _Simple(basis.T, stretched.length, stretched.jacobian)
-    )
-    by_velocity = _columns(lambda v: _simple_forces(m, d, at, v, d.ctrl), d.qvel, jnp.eye(nv))
-    by_action = _columns(lambda a: _simple_forces(m, d, at, d.qvel, a), d.ctrl, jnp.eye(nu))
-    g_q, g_v = inertial.by_position - by_position, inertial.by_velocity - by_velocity
+    tendons = _tendon_displacements(physics, d, basis)
+    residual = -_simple_blocks(physics, d, basis, tendons)
+    state = None
     if result.problem is not None:
-        accelerating = rigid_body.motion(top, axes, x)
-        row = rows(m, d, result.zones, d._impl.efc_force)
-        pushed = constraint_force_derivatives(top, m, d, row, (accelerating, moving), moved, tendons)
-        g_q, g_v = g_q - pushed.by_position, g_v - pushed.by_velocity
-    residual = jnp.concatenate([g_q, g_v, -by_action], axis=1)
-    if dynamics.implicit_derivative(physics, d) is None:
+        row = rows(physics, d, result.zones, d._impl.efc_force)
+        pushed = by_limits(m, d, row, tendons)
+        residual = residual.at[:, : 2 * nv].add(-jnp.concatenate(pushed, axis=1))
+        if d._impl.contact.dim.size:
+            state = contact_state(top, m, d, row)
+    fluid = rigid_body.medium(top, m, d) if _has_medium(m) else None
+    inputs = _Row(d.cdof, d._impl.cinert[top.moving], d.qvel, d.qacc, w - d.qacc, fluid, state)
+    g_q, g_v, turned = _batched_rigid_blocks(physics)(inputs)
+    residual = residual.at[:, : 2 * nv].add(jnp.concatenate([g_q, g_v], axis=1))
+    if turned is None:
         return Blocks(residual, None)
-    # M (w - x) is the inverse dynamics at rest and without gravity; Q depends on no position here.
-    still = rigid_body.motion(top, axes, jnp.zeros(nv))
-    turned = rigid_body.inverse_dynamics_derivatives(
-        top, axes, d._impl.cinert, still, jnp.zeros(nv), w - x, jnp.zeros(3)
-    )
-    return Blocks(
-        residual, jnp.concatenate([turned.by_position, jnp.zeros((nv, nv)), _implicit_action(physics, d, w)], 1)
-    )
+    return Blocks(residual, jnp.concatenate([turned, jnp.zeros((nv, nv)), _implicit_action(physics, d, w)], 1))
 
 
 def _has_medium(m: mjx.Model) -> bool:

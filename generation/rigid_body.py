@@ -15,17 +15,23 @@ acceleration of what j does *not* carry, and
 
 a body behind j changes its velocity by S_j × v_l + ψ̇_j and its acceleration by S_j × a_l + ψ̇_j × v_l + ψ̈_j. So
 
-    ∂f_l/∂q_j = S_j ×* f_l + I_l ψ̈_j + B_l ψ̇_j         B_l y = v_l ×* I_l y - I_l (v_l × y) + y ×* I_l v_l -
-    (∂w_l/∂v_l) y ∂f_l/∂v_j = I_l (Ṡ_j + ψ̇_j) + B_l S_j
+    ∂f_l/∂q_j = S_j ×* f_l + I_l ψ̈_j + B_l ψ̇_j              ∂f_l/∂v_j = I_l (Ṡ_j + ψ̇_j) + B_l S_j
+    B_l y = v_l ×* I_l y - I_l (v_l × y) + y ×* I_l v_l - (∂w_l/∂v_l) y.
 
-and, with I^C, B^C, F summed over the bodies behind the later one of i and j in the chain (zero if they share none):
+Without the medium, B_l y is the Coriolis force of the body's particles (mass m at r, velocity u) in a frame that
+turns with y's rotation ω_y, 2 Σ m (r × (ω_y × u), ω_y × u): twelve numbers per body, with p = Σ m u, P = Σ m r rᵀ and
+c = Σ m r,
+
+    B_l y = 2 (c × (ω_y × v_lin) - ω_l × P ω_y,  ω_y × p).
+
+With I^C, B^C, F summed over the bodies behind the later one of i and j in the chain (zero if they share none),
 
     ∂τ_i/∂q_j = S_iᵀ (I_i^C ψ̈_j + B_i^C ψ̇_j)                        if j carries axis i, or i = j,
               = S_iᵀ (I_j^C ψ̈_j + B_j^C ψ̇_j + S_j ×* F_j)            if i comes before j,
     ∂τ_i/∂v_j = S_iᵀ (I^C (Ṡ_j + ψ̇_j) + B^C S_j).
 
 The three axes of a ball joint, or of a free joint's rotation, carry each other. A few small matrix products replace 2
-nv differentiations of the recursive algorithm.
+nv differentiations of the recursive algorithm. All arrays have the batch as their last axis (`batch_last`).
 
 Source: Singh, Russell, Wensing, "Efficient analytical derivatives of rigid-body dynamics using spatial vector algebra",
 IEEE RA-L 2022; Featherstone, "Rigid body dynamics algorithms"; MuJoCo's `mj_rne` and `mj_comVel`.
@@ -44,6 +50,8 @@ from mujoco import mjx
 from mujoco.mjx._src import passive as mjx_passive
 from numpy.typing import NDArray
 
+from dynamic_sparsity.generation.batch_last import apply, cross, cross_force, cross_motion, dot, outer, total
+
 Bools = NDArray[np.bool_]
 
 
@@ -58,6 +66,7 @@ class Topology:
         before: before[i, j]: i comes before j in a chain and is not carried by it, shape (nv, nv).
         rests: rests[j, k]: k acts on what j moves, but j does not carry it, shape (nv, nv).
         body: Body of each degree of freedom, shape (nv,).
+        moving: Bodies that move at all.
     """
 
     moves: Bools
@@ -66,6 +75,7 @@ class Topology:
     before: Bools
     rests: Bools
     body: NDArray[np.int32]
+    moving: NDArray[np.int64]
 
 
 def topology(model: mujoco.MjModel) -> Topology:
@@ -89,44 +99,21 @@ def topology(model: mujoco.MjModel) -> Topology:
     carries = shares_chain & (index[:, None] < index) | same_rotation
     before = shares_chain & (index[:, None] < index) & ~same_rotation
     rests = moves[body_of] & (index[:, None] != index) & ~carries
-    return Topology(moves, behind, carries, before, rests, body_of)
+    return Topology(moves, behind, carries, before, rests, body_of, np.flatnonzero(moves.any(axis=1)))
 
 
-def cross(u: jax.Array, v: jax.Array) -> jax.Array:
-    """u × v of motions, shapes (..., 6)."""
-    angular = jnp.cross(u[..., :3], v[..., :3])
-    linear = jnp.cross(u[..., 3:], v[..., :3]) + jnp.cross(u[..., :3], v[..., 3:])
-    return jnp.concatenate([angular, linear], axis=-1)
-
-
-def cross_force(v: jax.Array, f: jax.Array) -> jax.Array:
-    """v ×* f of a motion and a force, shapes (..., 6)."""
-    angular = jnp.cross(v[..., :3], f[..., :3]) + jnp.cross(v[..., 3:], f[..., 3:])
-    linear = jnp.cross(v[..., :3], f[..., 3:])
-    return jnp.concatenate([angular, linear], axis=-1)
-
-
-def _skew(a: jax.Array) -> jax.Array:
-    """[a]× for a of shape (n, 3), shape (n, 3, 3)."""
-    x, y, z = a[:, 0], a[:, 1], a[:, 2]
-    zero = jnp.zeros_like(x)
-    return jnp.stack([zero, -z, y, z, zero, -x, -y, x, zero], axis=1).reshape(-1, 3, 3)
-
-
-def _blocks(a: jax.Array, b: jax.Array, c: jax.Array, d: jax.Array) -> jax.Array:
-    return jnp.concatenate([jnp.concatenate([a, b], axis=2), jnp.concatenate([c, d], axis=2)], axis=1)
-
-
-def _inertia_matrix(cinert: jax.Array) -> jax.Array:
-    """MuJoCo's packed inertias (n, 10) as matrices (n, 6, 6)."""
-    rotational = cinert[:, np.array([[0, 3, 4], [3, 1, 5], [4, 5, 2]])]
-    moment = _skew(cinert[:, 6:9])
-    mass = cinert[:, 9, None, None] * jnp.eye(3, dtype=cinert.dtype)
-    return _blocks(rotational, moment, -moment, mass)
+def _times_inertia(inertia: jax.Array, motion: jax.Array) -> jax.Array:
+    """Momenta (n, 6, B) of motions (n, 6, B), by MuJoCo's packed inertias (n, 10, B)."""
+    xx, yy, zz, xy, xz, yz = jnp.moveaxis(inertia[:, :6], 1, 0)
+    rows = [[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]]
+    tensor = jnp.stack([jnp.stack(row, axis=1) for row in rows], axis=1)
+    turn, shift = motion[:, :3], motion[:, 3:]
+    moment, mass = inertia[:, 6:9], inertia[:, 9:]
+    return jnp.concatenate([apply(tensor, turn) + cross(moment, shift), mass * shift - cross(moment, turn)], axis=1)
 
 
 class Motion(NamedTuple):
-    """Velocities of axes and bodies for one velocity v; shapes (nv, 6) and (nbody, 6).
+    """Velocities of axes and bodies for one velocity v; shapes (nv, 6, B) and (bodies that move, 6, B).
 
     Attributes:
         axis_rate: Ṡ.
@@ -142,30 +129,35 @@ class Motion(NamedTuple):
 
 
 def motion(top: Topology, axes: jax.Array, qvel: jax.Array) -> Motion:
-    """Velocities for qvel of shape (nv,) and axes S of shape (nv, 6)."""
+    """Velocities for qvel of shape (nv, B) and axes S of shape (nv, 6, B)."""
     each = axes * qvel[:, None]
-    resting = jnp.asarray(top.rests, each.dtype) @ each
+    resting = total(top.rests, each)
     return Motion(
-        axis_rate=cross(jnp.asarray(top.carries.T, each.dtype) @ each, axes),
-        body=jnp.asarray(top.moves, each.dtype) @ each,
+        axis_rate=cross_motion(total(top.carries.T, each), axes),
+        body=total(top.moves[top.moving], each),
         resting=resting,
-        psi_dot=cross(resting, axes),
+        psi_dot=cross_motion(resting, axes),
     )
 
 
 class Medium(NamedTuple):
-    """Force of the medium on each body and its derivative by the body's velocity, (nbody, 6) and (nbody, 6, 6)."""
+    """Force of the medium on each moving body about O, and its derivative by the body's velocity.
+
+    Shapes (n, 6) and (n, 6, 6) of one row, (n, 6, B) and (n, 6, 6, B) of many.
+    """
 
     force: jax.Array
     by_velocity: jax.Array
 
 
-def medium(model: mjx.Model, data: mjx.Data, body_velocity: jax.Array) -> Medium:
-    """The medium's forces about O, from body velocities (nbody, 6) about O.
+def medium(top: Topology, model: mjx.Model, data: mjx.Data) -> Medium:
+    """The medium's forces in one row.
 
     Source: MJX `passive._inertia_box_fluid_model`; MuJoCo's documentation, "Inertia model".
     """
-    root_com = data.subtree_com[np.asarray(model.body_rootid)]
+    moving = top.moving
+    velocity = jnp.asarray(top.moves[moving], data.qvel.dtype) @ (data.cdof * data.qvel[:, None])
+    root_com = data.subtree_com[np.asarray(model.body_rootid)[moving]]
 
     def one(
         velocity: jax.Array,
@@ -178,15 +170,55 @@ def medium(model: mjx.Model, data: mjx.Data, body_velocity: jax.Array) -> Medium
         force, torque = mjx_passive._inertia_box_fluid_model(model, inertia, mass, com, position, rotation, velocity)
         return jnp.concatenate([torque + jnp.cross(position - com, force), force])
 
-    arguments = (body_velocity, model.body_inertia, model.body_mass, root_com, data.xipos, data.ximat)
+    body = model.body_inertia[moving], model.body_mass[moving]
+    arguments = (velocity, *body, root_com, data.xipos[moving], data.ximat[moving])
     return Medium(jax.vmap(one)(*arguments), jax.vmap(jax.jacfwd(one))(*arguments))
 
 
 class Derivatives(NamedTuple):
-    """∂τ/∂q in tangent coordinates and ∂τ/∂v, both (nv, nv)."""
+    """∂τ/∂q in tangent coordinates and ∂τ/∂v, both (nv, nv, B)."""
 
     by_position: jax.Array
     by_velocity: jax.Array
+
+
+class _Bias(NamedTuple):
+    """B of every axis: p, (nv, 3, B); the matrix of 2 (c × (y × v) - ω × P y), (nv, 3, 3, B); the medium's part of
+    B."""
+
+    momentum: jax.Array
+    turning: jax.Array
+    medium: jax.Array | None
+
+    def times(self, y: jax.Array) -> jax.Array:
+        """B y for motions (nv, 6, B)."""
+        turn = y[:, :3]
+        result = jnp.concatenate([apply(self.turning, turn), 2 * cross(turn, self.momentum)], axis=1)
+        return result if self.medium is None else result - apply(self.medium, y)
+
+    def transposed_times(self, y: jax.Array) -> jax.Array:
+        """Bᵀ y for motions (nv, 6, B)."""
+        angular = apply(jnp.swapaxes(self.turning, 1, 2), y[:, :3]) + 2 * cross(self.momentum, y[:, 3:])
+        result = jnp.concatenate([angular, jnp.zeros_like(angular)], axis=1)
+        return result if self.medium is None else result - apply(jnp.swapaxes(self.medium, 1, 2), y)
+
+
+def _bias(behind: Bools, inertia: jax.Array, velocity: jax.Array, momentum: jax.Array, fluid: Medium | None) -> _Bias:
+    """B summed over the bodies behind each axis, from bodies' inertias, velocities and momenta."""
+    turn, shift, moment = velocity[:, :3], velocity[:, 3:], inertia[:, 6:9]
+    xx, yy, zz, xy, xz, yz = jnp.moveaxis(inertia[:, :6], 1, 0)
+    half = (xx + yy + zz) / 2
+    rows = [[half - xx, -xy, -xz], [-xy, half - yy, -yz], [-xz, -yz, half - zz]]
+    # Row k is P e_k; [c]×[v]× = v cᵀ - (c · v) 1.
+    second = jnp.stack([jnp.stack(row, axis=1) for row in rows], axis=1)
+    gyration = jnp.swapaxes(cross(turn[:, None], second), 1, 2)
+    identity = jnp.eye(3, dtype=turn.dtype)[:, :, None]
+    product = shift[:, :, None] * moment[:, None] - dot(moment, shift)[:, None, None] * identity
+    return _Bias(
+        total(behind, momentum[:, 3:]),
+        total(behind, -2 * (product + gyration)),
+        None if fluid is None else total(behind, fluid.by_velocity),
+    )
 
 
 def inverse_dynamics_derivatives(
@@ -203,95 +235,38 @@ def inverse_dynamics_derivatives(
 
     Args:
         top: The topology.
-        axes: S, MJX's `cdof`, shape (nv, 6).
-        cinert: MJX's packed inertias, shape (nbody, 10).
+        axes: S, MJX's `cdof`, shape (nv, 6, B).
+        cinert: MJX's packed inertias of the bodies that move, shape (n, 10, B).
         moving: `motion` for `qvel`.
-        qvel: v, shape (nv,).
-        qacc: x, shape (nv,).
+        qvel: v, shape (nv, B).
+        qacc: x, shape (nv, B).
         gravity: Acceleration of gravity, m/s², shape (3,).
         fluid: The medium's forces, if there is one.
     """
-    dtype = axes.dtype
-    body = top.body
-    inertia = _inertia_matrix(cinert)
     each = axes * qacc[:, None] + moving.axis_rate * qvel[:, None]
-    base = jnp.concatenate([jnp.zeros(3, dtype), -gravity])
-    velocity, acceleration = moving.body, base + jnp.asarray(top.moves, dtype) @ each
-    momentum = jnp.einsum("bij,bj->bi", inertia, velocity)
-    force = jnp.einsum("bij,bj->bi", inertia, acceleration) + cross_force(velocity, momentum)
-
-    turn, shift = _skew(velocity[:, :3]), _skew(velocity[:, 3:])
-    zero = jnp.zeros_like(turn)
-    v_cross, v_cross_force = _blocks(turn, zero, shift, turn), _blocks(turn, shift, zero, turn)
-    # y ×* h as a matrix that acts on y.
-    h_angular, h_linear = _skew(momentum[:, :3]), _skew(momentum[:, 3:])
-    momentum_cross = _blocks(-h_angular, -h_linear, -h_linear, zero)
-    bias = v_cross_force @ inertia - inertia @ v_cross + momentum_cross
+    base = jnp.concatenate([jnp.zeros(3, axes.dtype), -gravity])[:, None]
+    velocity, acceleration = moving.body, base + total(top.moves[top.moving], each)
+    momentum = _times_inertia(cinert, velocity)
+    force = _times_inertia(cinert, acceleration) + cross_force(velocity, momentum)
     if fluid is not None:
-        force, bias = force - fluid.force, bias - fluid.by_velocity
+        force -= fluid.force
 
-    behind = jnp.asarray(top.behind[body], dtype)
-    total = behind @ force
-    inertia_c = jnp.einsum("kb,bij->kij", behind, inertia)
-    bias_c = jnp.einsum("kb,bij->kij", behind, bias)
-
-    resting_acceleration = base + jnp.asarray(top.rests, dtype) @ each
-    psi_ddot = cross(resting_acceleration, axes) + cross(moving.resting, moving.psi_dot)
-    velocity_like = moving.axis_rate + moving.psi_dot
+    behind = top.behind[top.body][:, top.moving]
+    inertia = total(behind, cinert)
+    bias = _bias(behind, cinert, velocity, momentum, fluid)
+    psi_dot, psi_ddot = moving.psi_dot, cross_motion(base + total(top.rests, each), axes)
+    psi_ddot += cross_motion(moving.resting, psi_dot)
+    velocity_like = moving.axis_rate + psi_dot
 
     # Row i acts where j carries i (or is it), column j where i comes before j.
-    row_inertia, row_bias = jnp.einsum("ki,kij->kj", axes, inertia_c), jnp.einsum("ki,kij->kj", axes, bias_c)
+    row_inertia, row_bias = _times_inertia(inertia, axes), bias.transposed_times(axes)
+    column_position = _times_inertia(inertia, psi_ddot) + bias.times(psi_dot)
+    column_position += cross_force(axes, total(behind, force))
+    column_velocity = _times_inertia(inertia, velocity_like) + bias.times(axes)
+    carried = (top.carries.T | np.eye(len(top.body), dtype=bool))[:, :, None]
 
-    def column(first: jax.Array, second: jax.Array) -> jax.Array:
-        return jnp.einsum("kij,kj->ki", inertia_c, first) + jnp.einsum("kij,kj->ki", bias_c, second)
+    def joined(first: jax.Array, second: jax.Array, column: jax.Array) -> jax.Array:
+        row = outer(row_inertia, first) + outer(row_bias, second)
+        return jnp.where(carried, row, jnp.where(top.before[:, :, None], outer(axes, column), 0.0))
 
-    carried = top.carries.T | np.eye(len(body), dtype=bool)
-    by_position = jnp.where(carried, row_inertia @ psi_ddot.T + row_bias @ moving.psi_dot.T, 0.0)
-    rigid = cross_force(axes, total)
-    by_position += jnp.where(top.before, axes @ (column(psi_ddot, moving.psi_dot) + rigid).T, 0.0)
-    by_velocity = jnp.where(carried, row_inertia @ velocity_like.T + row_bias @ axes.T, 0.0)
-    by_velocity += jnp.where(top.before, axes @ column(velocity_like, axes).T, 0.0)
-    return Derivatives(by_position, by_velocity)
-
-
-class Displacements(NamedTuple):
-    """How frames move when each degree of freedom turns: leading axis j of size nv.
-
-    Attributes:
-        geom_xpos: (nv, ngeom, 3).
-        geom_xmat: (nv, ngeom, 3, 3).
-        site_xpos: (nv, nsite, 3).
-        site_xmat: (nv, nsite, 3, 3).
-        axes: ∂S/∂q about the fixed O, (nv, nv, 6).
-    """
-
-    geom_xpos: jax.Array
-    geom_xmat: jax.Array
-    site_xpos: jax.Array
-    site_xmat: jax.Array
-    axes: jax.Array
-
-
-def displacements(top: Topology, model: mjx.Model, data: mjx.Data) -> Displacements:
-    """Rigid displacements of geoms, sites and axes by every degree of freedom."""
-    axes = data.cdof
-    root_com = data.subtree_com[np.asarray(model.body_rootid)]
-
-    def points(body: NDArray[np.int32], position: jax.Array) -> jax.Array:
-        offset = position - root_com[body]
-        moved = axes[:, None, 3:] + jnp.cross(axes[:, None, :3], offset)
-        return jnp.where(top.moves[body].T[:, :, None], moved, 0.0)
-
-    def frames(body: NDArray[np.int32], rotation: jax.Array) -> jax.Array:
-        turned = jnp.einsum("jab,gbc->jgac", _skew(axes[:, :3]), rotation)
-        return jnp.where(top.moves[body].T[:, :, None, None], turned, 0.0)
-
-    geom_body, site_body = np.asarray(model.geom_bodyid), np.asarray(model.site_bodyid)
-    carried = cross(axes[:, None], axes[None])
-    return Displacements(
-        geom_xpos=points(geom_body, data.geom_xpos),
-        geom_xmat=frames(geom_body, data.geom_xmat),
-        site_xpos=points(site_body, data.site_xpos),
-        site_xmat=frames(site_body, data.site_xmat),
-        axes=jnp.where(top.carries[:, :, None], carried, 0.0),
-    )
+    return Derivatives(joined(psi_ddot, psi_dot, column_position), joined(velocity_like, axes, column_velocity))
