@@ -16,7 +16,8 @@ import jax
 import numpy as np
 
 from dynamic_sparsity.generation.metadata import store_attributes, store_sizes
-from dynamic_sparsity.generation.rollout import Columns, Episodes
+from dynamic_sparsity.generation.recording import Columns
+from dynamic_sparsity.generation.rollout import Episodes
 from dynamic_sparsity.generation.settings import Settings
 from dynamic_sparsity.schemas import FLAG_BITS, ArraySpec, row_arrays
 from dynamic_sparsity.schemas.splits import split_of
