@@ -118,16 +118,17 @@ class Episodes:
         """Compiles all programs for batches of `count` episodes, or reads them from the cache; returns seconds."""
         began = time.perf_counter()
         carry, task, plan = self._start(0, count)
-        jax.block_until_ready(self._step(0, carry, task, plan, np.int32(solver.MAX_ITERATIONS)))
+        _, step = self._step(0, carry, task, plan, solver.MAX_ITERATIONS)
+        np.asarray(step.task.reward), np.asarray(step.row.flags)
         return time.perf_counter() - began
 
     def _start(self, first: int, count: int) -> tuple[Carry, Any, Plan]:
         reset_keys, policy_keys = self._keys(first, count)
         return *self._reset(reset_keys), self._plan(policy_keys, jnp.arange(first, first + count))
 
-    def _step(self, index: int, carry: Carry, task: Any, plan: Plan, max_iterations: np.int32) -> tuple[Carry, Step]:
+    def _step(self, index: int, carry: Carry, task: Any, plan: Plan, max_iterations: int) -> tuple[Carry, Step]:
         action = self._act(plan, np.int64(index), task.obs)
-        after, observed, row = self._transition(carry, action, max_iterations)
+        after, observed, row = self._transition(carry, action, np.int32(max_iterations))
         return after, Step(action, row, self._observe(task, action, observed))
 
     def simulate(self, first: int, count: int, progress: Callable[[int], None] | None = None) -> Columns:
@@ -168,7 +169,7 @@ class Episodes:
         state = np.concatenate([carry.qpos, carry.qvel], axis=1).astype(np.float32)
         with Recorder(self.physics, state, length) as recorder:
             for index in range(length):
-                carry, step = self._step(index, carry, task, plan, np.int32(max_iterations))
+                carry, step = self._step(index, carry, task, plan, max_iterations)
                 task = step.task
                 recorder.put(index, step.action, step.row, task.reward, task.done)
                 if progress is not None:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from mujoco import mjx
 
 from dynamic_sparsity.generation import dynamics, jacobians, runtime, solver, tangent, tasks
@@ -148,7 +149,7 @@ def _row(
     return row._replace(flags=row.flags | _flag("nonfinite", ~finite))
 
 
-Program = Callable[[Carry, jax.Array, jax.Array], tuple[Carry, Observed, Row]]
+Program = Callable[[Carry, jax.Array, np.int32], tuple[Carry, Observed, Row]]
 
 
 @cache

@@ -115,6 +115,7 @@ def generate(
     make.generate(
         make.chosen_tasks(tasks or [], every),
         out,
+        make.Work(),
         episodes=episodes,
         episode_length=episode_length,
         seed=seed,
