@@ -61,6 +61,9 @@ def work(executor: Executor, units: Iterator[Unit], told: Callable[[Event], None
             told(event)
             if event.what is Happening.FINISHED:
                 running -= 1
+            elif event.what is Happening.RETURNED:
+                running -= 1
+                again.append(event.unit)
             elif event.what is Happening.FAILED:
                 running -= 1
                 trouble = event.trouble or Trouble("WorkerError", "the worker did not say why")

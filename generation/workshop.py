@@ -20,9 +20,6 @@ from dynamic_sparsity.schemas import FLAG_BITS, ArraySpec, row_arrays
 from dynamic_sparsity.schemas.splits import split_of
 from dynamic_sparsity.storage import layout, writer
 
-UNITS_AT_ONCE = 2
-"""Units that share a device: while one is written, or waits for the host, the other one computes."""
-
 
 class Report(Protocol):
     """Told what a unit is at; may raise to give it up."""

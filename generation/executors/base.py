@@ -19,6 +19,9 @@ from dynamic_sparsity.errors import (
 from dynamic_sparsity.generation.settings import Settings
 from dynamic_sparsity.generation.units import Unit
 
+UNITS_AT_ONCE = 2
+"""Units that share a device: while one is written, or waits for the host, the other one computes."""
+
 _DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM})
 
 
@@ -73,7 +76,7 @@ class Trouble:
 
 
 class Happening(StrEnum):
-    """What can happen to a unit."""
+    """What can happen to a unit; `returned` is one that no worker had begun when its worker died."""
 
     STARTED = "started"
     COMPILING = "compiling"
@@ -81,6 +84,7 @@ class Happening(StrEnum):
     ADVANCED = "advanced"
     FINISHED = "finished"
     FAILED = "failed"
+    RETURNED = "returned"
 
 
 @dataclass(frozen=True)

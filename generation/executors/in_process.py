@@ -11,12 +11,13 @@ from typing import Any
 
 import jax
 
-from dynamic_sparsity.generation.executors.base import Event, Happening, Trouble
+from dynamic_sparsity.generation.executors.base import UNITS_AT_ONCE, Event, Happening, Trouble
 from dynamic_sparsity.generation.settings import Settings
 from dynamic_sparsity.generation.units import Unit
-from dynamic_sparsity.generation.workshop import UNITS_AT_ONCE, Workshop
+from dynamic_sparsity.generation.workshop import Workshop
 
 PATIENCE_S = 0.5
+TELL_EVERY_S = 0.1
 
 
 class _Stopped(Exception):
@@ -28,6 +29,7 @@ class _Reporter:
 
     def __init__(self, tell: Callable[[Event], None], stop: threading.Event) -> None:
         self._tell, self._stop = tell, stop
+        self._told, self._rows = time.monotonic(), 0
 
     def _event(self, what: Happening, unit: Unit, amount: float = 0.0) -> None:
         if self._stop.is_set():
@@ -41,7 +43,10 @@ class _Reporter:
         self._event(Happening.COMPILED, unit, seconds)
 
     def advanced(self, unit: Unit, rows: int) -> None:
-        self._event(Happening.ADVANCED, unit, rows)
+        self._rows += rows
+        if time.monotonic() - self._told > TELL_EVERY_S or self._stop.is_set():
+            self._event(Happening.ADVANCED, unit, self._rows)
+            self._told, self._rows = time.monotonic(), 0
 
 
 class InProcess:

@@ -29,6 +29,8 @@ from dynamic_sparsity.generation.tasks import TASKS, get_task
 if TYPE_CHECKING:
     from dynamic_sparsity.generation.executors.base import Executor
 
+EXECUTORS = ("local", "ray")
+
 
 def chosen_tasks(names: Sequence[str], every: bool) -> list[str]:
     """The tasks asked for, each once, in the order given.
@@ -106,6 +108,20 @@ class Work:
             InvalidSettingError: There is no such executor, or an option does not fit it.
             MissingDependencyError: What it needs is not installed.
         """
+        if self.executor not in EXECUTORS:
+            raise InvalidSettingError(f"executor is {self.executor!r}; it must be one of: {', '.join(EXECUTORS)}.")
+        if self.workers is not None and self.workers < 1:
+            raise InvalidSettingError(f"workers is {self.workers}; it must be at least 1.")
+        if self.ray_address is not None and self.executor != "ray":
+            raise InvalidSettingError("--ray-address needs --executor ray.")
+        if self.executor == "ray":
+            from dynamic_sparsity.generation.executors.on_ray import OnRay
+
+            return OnRay(self.ray_address, self.workers)
+        if self.workers is not None:
+            from dynamic_sparsity.generation.executors.processes import Processes
+
+            return Processes(self.workers)
         from dynamic_sparsity.generation import runtime
 
         runtime.configure()
