@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
 import jax
 import numpy as np
 
 from dynamic_sparsity.generation.batches import default_batch
+from dynamic_sparsity.generation.executors.base import Report
 from dynamic_sparsity.generation.metadata import store_attributes, store_sizes
 from dynamic_sparsity.generation.recording import Columns
 from dynamic_sparsity.generation.rollout import Episodes
@@ -21,19 +22,6 @@ from dynamic_sparsity.schemas.splits import split_of
 from dynamic_sparsity.storage import layout, writer
 
 
-class Report(Protocol):
-    """Told what a unit is at; may raise to give it up."""
-
-    def compiling(self, unit: Unit) -> None:
-        """Its programs are being compiled, or read from the cache."""
-
-    def compiled(self, unit: Unit, seconds: float) -> None:
-        """They are ready."""
-
-    def advanced(self, unit: Unit, rows: int) -> None:
-        """More of its rows were computed."""
-
-
 class Workshop:
     """Makes units, from several threads if one likes; keeps what was compiled for the next ones."""
 
@@ -41,6 +29,11 @@ class Workshop:
         self._preparing, self._compiling = threading.Lock(), threading.Lock()
         self._episodes: dict[Settings, Episodes] = {}
         self._compiled: set[tuple[Settings, int, jax.Device]] = set()
+
+    def devices(self) -> Sequence[jax.Device]:
+        """All of JAX's devices in this process."""
+        devices: list[jax.Device] = jax.local_devices()
+        return devices
 
     def _prepare(self, settings: Settings) -> Episodes:
         # The number of episodes changes nothing about the programs.

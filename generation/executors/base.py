@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -102,6 +103,54 @@ class Event:
     unit: Unit
     amount: float = 0.0
     trouble: Trouble | None = None
+
+
+class Report(Protocol):
+    """Told what a unit is at; may raise to give it up."""
+
+    def compiling(self, unit: Unit) -> None:
+        """Its programs are being compiled, or read from the cache."""
+
+    def compiled(self, unit: Unit, seconds: float) -> None:
+        """They are ready."""
+
+    def advanced(self, unit: Unit, rows: int) -> None:
+        """More of its rows were computed."""
+
+
+class Maker(Protocol):
+    """Makes units in this process: `Workshop`, or what a test puts in its place."""
+
+    def devices(self) -> Sequence[Any]:
+        """What units can be made on."""
+        ...
+
+    def describe(self, settings: Settings) -> dict[str, Any]:
+        """The attributes of the store that these settings make on this machine."""
+        ...
+
+    def check(self, unit: Unit) -> None:
+        """Raises SettingsMismatchError if this machine would make a unit of another store than the one there is."""
+        ...
+
+    def make(self, unit: Unit, device: Any, report: Report) -> None:
+        """Makes a unit on a device and writes it. Called from several threads at once."""
+        ...
+
+
+WORKSHOP = "dynamic_sparsity.generation.workshop:Workshop"
+"""Where the processes of an executor find what makes their units: MODULE:CLASS."""
+
+
+def load_maker(name: str) -> Maker:
+    """Makes a maker from its MODULE:CLASS, with JAX set up for it."""
+    if name == WORKSHOP:
+        from dynamic_sparsity.generation import runtime
+
+        runtime.configure()
+    module, _, attribute = name.partition(":")
+    maker: Maker = getattr(importlib.import_module(module), attribute)()
+    return maker
 
 
 class Executor(Protocol):

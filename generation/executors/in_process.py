@@ -9,12 +9,9 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import jax
-
-from dynamic_sparsity.generation.executors.base import UNITS_AT_ONCE, Event, Happening, Trouble
+from dynamic_sparsity.generation.executors.base import UNITS_AT_ONCE, Event, Happening, Maker, Trouble
 from dynamic_sparsity.generation.settings import Settings
 from dynamic_sparsity.generation.units import Unit
-from dynamic_sparsity.generation.workshop import Workshop
 
 PATIENCE_S = 0.5
 TELL_EVERY_S = 0.1
@@ -56,14 +53,23 @@ class InProcess:
         capacity: Units it takes at a time.
     """
 
-    def __init__(self, tell: Callable[[Event], None] | None = None) -> None:
-        """Uses all of JAX's devices in this process; `tell` gets the events in place of `events`."""
+    def __init__(self, maker: Maker | None = None, tell: Callable[[Event], None] | None = None) -> None:
+        """Uses all of a maker's devices.
+
+        Args:
+            maker: Makes the units; a `Workshop` by default.
+            tell: Gets the events, in place of `events`.
+        """
+        if maker is None:
+            from dynamic_sparsity.generation.workshop import Workshop
+
+            maker = Workshop()
         self._queue: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._tell = tell or self._queue.put
-        self._workshop = Workshop()
-        self._devices: queue.SimpleQueue[jax.Device] = queue.SimpleQueue()
+        self._maker = maker
+        self._devices: queue.SimpleQueue[Any] = queue.SimpleQueue()
         for _ in range(UNITS_AT_ONCE):
-            for device in jax.local_devices():
+            for device in maker.devices():
                 self._devices.put(device)
         self.capacity = self._devices.qsize()
         self._stop = threading.Event()
@@ -78,11 +84,11 @@ class InProcess:
 
     def describe(self, settings: Settings) -> dict[str, Any]:
         """As `Executor`."""
-        return self._workshop.describe(settings)
+        return self._maker.describe(settings)
 
     def check(self, unit: Unit) -> None:
-        """As `Workshop.check`."""
-        self._workshop.check(unit)
+        """As `Maker`."""
+        self._maker.check(unit)
 
     def submit(self, unit: Unit) -> None:
         """As `Executor`."""
@@ -93,7 +99,7 @@ class InProcess:
         began = time.monotonic()
         try:
             self._tell(Event(Happening.STARTED, unit))
-            self._workshop.make(unit, device, _Reporter(self._tell, self._stop))
+            self._maker.make(unit, device, _Reporter(self._tell, self._stop))
             self._tell(Event(Happening.FINISHED, unit, time.monotonic() - began))
         except _Stopped:
             pass

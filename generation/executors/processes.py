@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import IO, Any
 
 from dynamic_sparsity.errors import InvalidSettingError, WorkerError
-from dynamic_sparsity.generation.executors.base import UNITS_AT_ONCE, Event, Happening, Trouble
+from dynamic_sparsity.generation.executors.base import UNITS_AT_ONCE, WORKSHOP, Event, Happening, Trouble
 from dynamic_sparsity.generation.settings import Settings
 from dynamic_sparsity.generation.units import Unit
 
 PATIENCE_S = 0.5
+MERCY_S = 5.0
 STILLBIRTHS = 3
 """Workers that may die one after the other without having begun a unit: then something is wrong with the machine."""
 
@@ -56,11 +57,14 @@ class _Worker:
         *lines, self.received = (self.received + data).split(b"\n")
         return [json.loads(line) for line in lines]
 
-    def bury(self) -> str:
+    def bury(self, mercy_s: float = 0.0) -> str:
         """Ends it for good; returns what is known of its death."""
-        self.process.kill()
-        code = self.process.wait()
         self.connection.close()
+        try:
+            code = self.process.wait(mercy_s)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            code = self.process.wait()
         self.errors.seek(0, os.SEEK_END)
         self.errors.seek(max(0, self.errors.tell() - _TAIL_BYTES))
         said = self.errors.read().decode(errors="replace").strip()
@@ -79,8 +83,12 @@ class Processes:
         capacity: Units it takes at a time.
     """
 
-    def __init__(self, workers: int) -> None:
+    def __init__(self, workers: int, maker: str = WORKSHOP) -> None:
         """Starts nothing yet.
+
+        Args:
+            workers: Number of processes.
+            maker: MODULE:CLASS of what makes their units.
 
         Raises:
             InvalidSettingError: The number of workers is not positive.
@@ -88,7 +96,7 @@ class Processes:
         if workers < 1:
             raise InvalidSettingError(f"workers is {workers}; it must be at least 1.")
         self.capacity = workers * UNITS_AT_ONCE
-        self._count = workers
+        self._count, self._maker = workers, maker
         self._workers: list[_Worker] = []
         self._selector = selectors.DefaultSelector()
         self._news: deque[Event] = deque()
@@ -117,6 +125,7 @@ class Processes:
                 "dynamic_sparsity.generation.executors.worker",
                 str(theirs.fileno()),
                 str(os.getpid()),
+                self._maker,
             ],
             env=os.environ | device_environment(index, self._count),
             pass_fds=[theirs.fileno()],
@@ -189,7 +198,8 @@ class Processes:
         """Buries a worker, says what became of its units, and starts another one in its place."""
         self._selector.unregister(worker.connection)
         self._workers.remove(worker)
-        death = worker.bury()
+        # It closed its side of the connection: what it died of shows when it is really dead.
+        death = worker.bury(MERCY_S)
         if not worker.started:
             self._stillbirths += 1
             if self._stillbirths > STILLBIRTHS:

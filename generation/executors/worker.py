@@ -1,4 +1,4 @@
-"""A process that makes units for `processes`: `python -m dynamic_sparsity.generation.executors.worker DESCRIPTOR`.
+"""A process that makes units for `processes`: `python -m dynamic_sparsity.generation.executors.worker`.
 
 It reads and writes lines of JSON on the socket it is given. When its parent is gone, so is it: at once on Linux, when
 the socket closes elsewhere.
@@ -13,8 +13,11 @@ import signal
 import socket
 import sys
 import threading
+import traceback
 from typing import Any
 
+from dynamic_sparsity.generation.executors.base import Event, Happening, Trouble, load_maker
+from dynamic_sparsity.generation.executors.in_process import InProcess
 from dynamic_sparsity.generation.settings import Settings
 from dynamic_sparsity.generation.units import Unit
 
@@ -22,14 +25,8 @@ _DIE_WITH_PARENT = 1
 """PR_SET_PDEATHSIG of Linux' prctl."""
 
 
-def serve(connection: socket.socket) -> None:
+def serve(connection: socket.socket, maker: str) -> None:
     """Answers until the other side closes the connection."""
-    from dynamic_sparsity.generation import runtime
-
-    runtime.configure()
-    from dynamic_sparsity.generation.executors.base import Event, Happening, Trouble
-    from dynamic_sparsity.generation.executors.in_process import InProcess
-
     writing = threading.Lock()
 
     def send(message: dict[str, Any]) -> None:
@@ -40,7 +37,7 @@ def serve(connection: socket.socket) -> None:
         trouble = None if event.trouble is None else event.trouble.document()
         send({"what": event.what, "unit": key(event.unit), "amount": event.amount, "trouble": trouble})
 
-    executor = InProcess(tell)
+    executor = InProcess(load_maker(maker), tell)
     checked = set()
     with connection.makefile("rb") as lines:
         for line in lines:
@@ -68,7 +65,7 @@ def key(unit: Unit) -> list[Any]:
 
 
 def main() -> None:
-    """Serves on the socket whose descriptor is the first argument; the second is the parent's process id."""
+    """Arguments: descriptor of the socket, the parent's process id, MODULE:CLASS of what makes the units."""
     # Ctrl-C in a terminal reaches every process of its group; the parent decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     descriptor, parent = int(sys.argv[1]), int(sys.argv[2])
@@ -77,9 +74,12 @@ def main() -> None:
         if os.getppid() != parent:
             return
     try:
-        serve(socket.socket(fileno=descriptor))
+        serve(socket.socket(fileno=descriptor), sys.argv[3])
+    except Exception:
+        traceback.print_exc()
     finally:
         # Whatever threads are doing is of no use to anybody any more.
+        sys.stderr.flush()
         os._exit(0)
 
 
