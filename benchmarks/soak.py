@@ -10,6 +10,7 @@ must have the bytes of the undisturbed run, and nothing may lie beside them.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime
 import hashlib
 import importlib.metadata
@@ -82,10 +83,8 @@ def kill_something(driver: subprocess.Popen[bytes], rng: random.Random) -> str |
 
 
 def _kill(pid: int) -> None:
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
 
 
 def one_round(
