@@ -1,96 +1,56 @@
-"""The main job: one store, from settings to sealed data, in blocks of episodes; killed at any moment, it goes on."""
+"""The main job: stores, from settings to sealed data, in units of work; killed at any moment, it goes on.
+
+Stores are opened one after the other, when the executor has room for their first unit, and sealed in the background
+when their last one is on disk.
+"""
 
 from __future__ import annotations
 
-import math
-import threading
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
 
-import jax
-import numpy as np
-
-from dynamic_sparsity.generation.metadata import store_attributes, store_sizes
-from dynamic_sparsity.generation.rollout import Columns, Episodes
+from dynamic_sparsity.errors import UnitsFailedError
+from dynamic_sparsity.generation.executors.base import Event, Executor, Happening
+from dynamic_sparsity.generation.progress import Board, Progress, Silent, forget
+from dynamic_sparsity.generation.schedule import SetAside, work
 from dynamic_sparsity.generation.settings import Settings
-from dynamic_sparsity.schemas import FLAG_BITS, ArraySpec, row_arrays
-from dynamic_sparsity.schemas.splits import split_of
-from dynamic_sparsity.storage import layout, writer
-
-
-class Progress(Protocol):
-    """Told how a run goes on; the command line draws a bar from it."""
-
-    def compiling(self, task: str, group: str) -> None:
-        """The programs of a group of tasks are being compiled, or read from the cache."""
-
-    def started(self, task: str, rows: int, finished: int) -> None:
-        """Simulation begins: how many rows the store will have, and how many are there already."""
-
-    def advanced(self, rows: int) -> None:
-        """More rows were computed."""
-
-    def sealing(self, task: str) -> None:
-        """All rows are on disk; checksums and statistics are being made."""
-
-
-class Silent:
-    """Reports nothing."""
-
-    def compiling(self, task: str, group: str) -> None:
-        """Does nothing."""
-
-    def started(self, task: str, rows: int, finished: int) -> None:
-        """Does nothing."""
-
-    def advanced(self, rows: int) -> None:
-        """Does nothing."""
-
-    def sealing(self, task: str) -> None:
-        """Does nothing."""
+from dynamic_sparsity.generation.units import Part, Unit, plan_units, unfinished
+from dynamic_sparsity.storage import writer
 
 
 @dataclass(frozen=True)
-class Unit:
-    """A block of whole episodes whose rows fill whole shards.
+class Summary:
+    """What a run did.
 
     Attributes:
-        first_episode: Index of its first episode.
-        episodes: Number of its episodes that belong to the store.
-        first_row: Row of the store where it begins.
-        shards: Indices of its shards.
+        stores: Paths of all stores asked for, in order.
+        sealed: Those that are complete now.
+        rows: Rows made by this run.
+        units: Units made by this run.
+        set_aside: Units that failed again and again.
     """
 
-    first_episode: int
-    episodes: int
-    first_row: int
-    shards: range
+    stores: tuple[Path, ...]
+    sealed: tuple[Path, ...]
+    rows: int
+    units: int
+    set_aside: tuple[SetAside, ...]
 
-
-def plan_layout(settings: Settings, dx: int) -> layout.Layout:
-    """The store's layout; a store of fewer episodes than a unit simulates just those."""
-    planned = layout.plan(settings.episode_length, dx, settings.batch)
-    return replace(planned, unit_episodes=min(planned.unit_episodes, settings.episodes))
-
-
-def plan_units(settings: Settings, planned: layout.Layout) -> list[Unit]:
-    """Cuts a store into units, in order. Deterministic, and independent of what is already done."""
-    units = []
-    for first in range(0, settings.episodes, planned.unit_episodes):
-        episodes = min(planned.unit_episodes, settings.episodes - first)
-        start, stop = first * settings.episode_length, (first + episodes) * settings.episode_length
-        shards = range(start // planned.shard_rows, math.ceil(stop / planned.shard_rows))
-        units.append(Unit(first, episodes, start, shards))
-    return units
+    def check(self) -> None:
+        """Raises UnitsFailedError if units were set aside."""
+        if self.set_aside:
+            lines = "\n".join(f"  {one.unit.name}: {one.trouble}" for one in self.set_aside)
+            raise UnitsFailedError(
+                f"{len(self.set_aside)} units failed three times each and were set aside; all others are finished:\n"
+                f"{lines}\nThe same command tries these again; `dynamic-sparsity status STORE` lists them."
+            )
 
 
 def generate(settings: Settings, root: Path, progress: Progress | None = None) -> Path:
-    """Makes a store, or goes on with one, and seals it. A store that is complete is checked and left as it is.
+    """Makes a store in this process, or goes on with one, and seals it. A complete one is checked and left as it is.
 
     Args:
         settings: What to generate.
@@ -103,143 +63,133 @@ def generate(settings: Settings, root: Path, progress: Progress | None = None) -
     Raises:
         SettingsMismatchError: The store exists with other settings.
         StoreLockedError: Another process is writing to it.
-        NotConvergedError: The constraint solver failed on a state.
+        UnitsFailedError: Units failed, for example because the constraint solver did not converge.
     """
-    progress = progress or Silent()
-    path = settings.store_path(root)
-    with writer.lock(path):
-        episodes = Episodes.prepare(settings)
-        planned = plan_layout(settings, episodes.physics.task.dx)
-        writer.create_store(path, store_attributes(episodes.physics, settings, planned, jax.default_backend()))
-        writer.sweep(path)
-        missing = writer.missing_shards(path)
-        units = [unit for unit in plan_units(settings, planned) if missing.intersection(unit.shards)]
-        if units:
-            progress.compiling(settings.task, episodes.physics.task.group)
-            episodes.compile(planned.unit_episodes)
-            total = settings.episodes * settings.episode_length
-            progress.started(settings.task, total, total - sum(u.episodes for u in units) * settings.episode_length)
-            _run(episodes, planned, units, path, progress)
-        progress.sealing(settings.task)
-        writer.finalize(path)
-    return path
+    from dynamic_sparsity.generation.executors.in_process import InProcess
+
+    summary = generate_all([settings], root, InProcess(), progress)
+    summary.check()
+    return summary.stores[0]
 
 
-@contextmanager
-def _one_writer() -> Iterator[Callable[..., None]]:
-    """Writes in the background, one unit at a time: memory holds the unit being computed and the one being written."""
-    pool = ThreadPoolExecutor(1, thread_name_prefix="unit-writer")
-    last: Future[Any] | None = None
-
-    def submit(*arguments: Any) -> None:
-        nonlocal last
-        if last is not None:
-            last.result()
-        last = pool.submit(writer.write_unit, *arguments)
-
-    try:
-        yield submit
-        if last is not None:
-            last.result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-class _Stopped(Exception):
-    """Another unit failed, or the run was interrupted: this one is given up."""
-
-
-def _run(episodes: Episodes, planned: layout.Layout, units: list[Unit], path: Path, progress: Progress) -> None:
-    """Simulates units, one at a time on each device, and writes each when it is finished."""
-    devices = jax.local_devices()
-    stop = threading.Event()
-
-    def simulate(unit: Unit, device: jax.Device) -> Columns:
-        share = unit.episodes / planned.unit_episodes
-
-        def report(rows: int) -> None:
-            if stop.is_set():
-                raise _Stopped
-            progress.advanced(round(rows * share))
-
-        with jax.default_device(device):
-            # The last unit is simulated whole as well: bits depend on how many episodes run side by side.
-            return episodes.simulate(unit.first_episode, planned.unit_episodes, report)
-
-    specs = row_arrays(store_sizes(episodes.physics), episodes.settings.dynamics)
-    with _one_writer() as write, ThreadPoolExecutor(len(devices), thread_name_prefix="device") as pool:
-        waiting, running = deque(units), dict[Future[Columns], tuple[Unit, jax.Device]]()
-        idle = list(devices)
-        try:
-            while waiting or running:
-                while waiting and idle:
-                    unit, device = waiting.popleft(), idle.pop()
-                    running[pool.submit(simulate, unit, device)] = unit, device
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    unit, device = running.pop(future)
-                    idle.append(device)
-                    _write(write, path, unit, future.result(), specs, episodes.settings)
-        except BaseException:
-            stop.set()
-            raise
-
-
-def _write(
-    write: Callable[..., None],
-    path: Path,
-    unit: Unit,
-    columns: Columns,
-    specs: Sequence[ArraySpec],
-    settings: Settings,
-) -> None:
-    table = finish(columns, specs, settings, unit.first_episode)
-    used = slice(0, unit.episodes * settings.episode_length)
-    flat = {spec.name: columns[spec.name].reshape(-1, *columns[spec.name].shape[2:])[used] for spec in specs}
-    write(path, unit.first_row, flat, table[: unit.episodes])
-
-
-def finish(
-    columns: Columns, specs: Sequence[ArraySpec], settings: Settings, first_episode: int
-) -> list[dict[str, Any]]:
-    """Adds `episode` and `step`, turns what follows a termination into padding, and lists the episodes.
+def generate_all(
+    wanted: Sequence[Settings],
+    root: Path,
+    executor: Executor,
+    progress: Progress | None = None,
+    part: Part | None = None,
+) -> Summary:
+    """Makes stores, or goes on with them, and seals them; arguments and errors as `generate`.
 
     Args:
-        columns: Columns with leading axes (count, episode_length); changed in place.
-        specs: The row arrays of the store.
-        settings: The run's settings.
-        first_episode: Index of the first episode.
+        wanted: What to generate, one entry per store.
+        root: Folder of all stores.
+        executor: Makes the units; entered and left here.
+        progress: Told how it goes on.
+        part: Make only this job's units and seal nothing: `finalize` does that when all jobs have ended.
 
     Returns:
-        One record of the episode table per episode.
+        What was done; `Summary.check` raises if units were set aside.
     """
-    count, length = columns["done"].shape
-    columns["step"] = np.tile(np.arange(length, dtype=np.int32), (count, 1))
-    columns["episode"] = np.tile(np.arange(first_episode, first_episode + count, dtype=np.int32)[:, None], (1, length))
-    ended = (columns["done"] == 1) | (columns["flags"] & (1 << FLAG_BITS["nonfinite"]) != 0)
-    records = []
-    for row in range(count):
-        index = first_episode + row
-        terminated = bool(ended[row].any())
-        used = int(np.argmax(ended[row])) + 1 if terminated else length
-        _pad(columns, specs, row, used)
-        rewards = columns["reward"][row, :used].astype(np.float64)
-        records.append(
-            {
-                "index": index,
-                "start": index * settings.episode_length,
-                "length": used,
-                "seed": settings.seed,
-                "return": float(rewards.sum()),
-                "terminated": int(terminated),
-                "split": split_of(index),
-                "policy": index % len(settings.policies),
-            }
-        )
-    return records
+    run = _Run(root, executor, progress or Silent(), part or Part())
+    # The executor is left before the locks: nobody else may write while one of its workers still does.
+    with ExitStack() as locks, ThreadPoolExecutor(1, thread_name_prefix="seal") as sealer, executor:
+        run.sealer = sealer
+        try:
+            aside = work(executor, run.units(wanted, locks), run.told)
+            for one in aside:
+                run.boards[one.unit.store].set_aside(one.unit, one.trouble)
+        finally:
+            for board in run.boards.values():
+                board.close()
+    for future in run.sealing.values():
+        future.result()
+    stores = tuple(settings.store_path(root) for settings in wanted)
+    return Summary(stores, tuple(run.sealing), run.rows, run.made, tuple(aside))
 
 
-def _pad(columns: Columns, specs: Sequence[ArraySpec], row: int, used: int) -> None:
-    """Gives the rows of an episode behind its end the fill value, and the padding flag."""
-    for spec in specs:
-        columns[spec.name][row, used:] = spec.fill_value
-    columns["flags"][row, used:] = 1 << FLAG_BITS["padding"]
+@dataclass
+class _Run:
+    """The stores a run has opened, and what is left to do for each."""
+
+    root: Path
+    executor: Executor
+    progress: Progress
+    part: Part
+    left: dict[Path, int] = field(default_factory=dict)
+    boards: dict[Path, Board] = field(default_factory=dict)
+    sealing: dict[Path, Future[None]] = field(default_factory=dict)
+    rows: int = 0
+    made: int = 0
+    sealer: ThreadPoolExecutor = field(init=False)
+
+    def units(self, wanted: Sequence[Settings], locks: ExitStack) -> Iterator[Unit]:
+        """Opens store after store, and yields what is to be made of each."""
+        planned = 0
+        for settings in wanted:
+            store = settings.store_path(self.root)
+            locks.enter_context(writer.lock(store, shared=not self.part.whole))
+            if not self.part.whole:
+                locks.enter_context(writer.lock(store.with_name(f"{store.name}.{self.part.name}")))
+            attributes = self.executor.describe(settings)
+            writer.create_store(store, attributes)
+            if self.part.whole:
+                writer.sweep(store)
+                forget(store)
+            units = plan_units(settings, store, attributes)
+            own, planned = self.part.of(units, planned), planned + len(units)
+            todo = unfinished(own, writer.missing_shards(store))
+            rows = sum(unit.rows for unit in todo)
+            self.boards[store], self.left[store] = Board(store, self.part, rows), len(todo)
+            total = sum(unit.rows for unit in own)
+            self.progress.opened(store, total, total - rows)
+            if todo:
+                yield from todo
+            else:
+                self._finish(store)
+
+    def told(self, event: Event) -> None:
+        """Takes note of what happened to a unit."""
+        store = event.unit.store
+        if event.what is Happening.COMPILING:
+            self.progress.compiling(store)
+        elif event.what is Happening.COMPILED:
+            self.progress.compiled(store, event.amount)
+        change = self.boards[store].told(event)
+        if change:
+            self.progress.advanced(store, change)
+        if event.what is Happening.FINISHED:
+            self.rows, self.made = self.rows + event.unit.rows, self.made + 1
+            self.left[store] -= 1
+            if not self.left[store]:
+                self._finish(store)
+
+    def _finish(self, store: Path) -> None:
+        if not self.part.whole:
+            self.progress.closed(store)
+            return
+        self.progress.sealing(store)
+
+        def seal() -> None:
+            writer.finalize(store)
+            self.boards[store].close()
+            self.progress.closed(store)
+
+        self.sealing[store] = self.sealer.submit(seal)
+
+
+def finalize(store: Path) -> None:
+    """Seals a store whose units were made by several jobs.
+
+    Args:
+        store: Its path.
+
+    Raises:
+        StoreNotFoundError: There is none.
+        StoreLockedError: A job is still writing to it.
+        IncompleteStoreError: Units are missing.
+        CorruptStoreError: Some file's bytes are not the ones that were written.
+    """
+    with writer.lock(store):
+        writer.finalize(store)
+        forget(store)

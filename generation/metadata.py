@@ -6,12 +6,15 @@ from typing import Any
 
 import mujoco
 
+from dynamic_sparsity.generation import residuals
 from dynamic_sparsity.generation import settings as settings_module
 from dynamic_sparsity.generation.dynamics import Physics
 from dynamic_sparsity.generation.settings import Settings
 from dynamic_sparsity.schemas import FLAG_BITS, SCHEMA_VERSION
 from dynamic_sparsity.schemas.consistency import settings_digest
 from dynamic_sparsity.storage.layout import Layout
+
+CLOSED_FORM = "implicit, by closed forms of the residual's derivatives"
 
 _QPOS_PARTS = {
     "free": (".x", ".y", ".z", ".qw", ".qx", ".qy", ".qz"),
@@ -66,6 +69,16 @@ def store_sizes(physics: Physics) -> dict[str, int]:
     }
 
 
+def engine(physics: Physics) -> str:
+    """Which engine computes the Jacobians of a model, and why not the fast one if it does not."""
+    if physics.dynamics == "stock":
+        return "forward differentiation of the control step"
+    gap = residuals.closed_form_gap(physics)
+    if gap is None:
+        return CLOSED_FORM
+    return f"implicit, by forward differentiation of the residual, which is slower (no closed form for {gap})"
+
+
 def store_attributes(physics: Physics, settings: Settings, layout: Layout, backend: str) -> dict[str, Any]:
     """Builds the attributes of a store's root group; `docs/format.md` says what each one is."""
     model, task = physics.mj_model, physics.task
@@ -102,5 +115,5 @@ def store_attributes(physics: Physics, settings: Settings, layout: Layout, backe
         "splits": ["train", "validation", "test"],
         "settings": document,
         "settings_sha256": settings_digest(document),
-        "provenance": settings_module.provenance(backend),
+        "provenance": settings_module.provenance(backend) | {"jacobians": engine(physics)},
     }

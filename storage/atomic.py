@@ -6,6 +6,8 @@ import errno
 import fcntl
 import hashlib
 import os
+import secrets
+import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +16,13 @@ from typing import Final
 from dynamic_sparsity.errors import StoreLockedError
 
 PARTIAL_SUFFIX: Final = ".partial"
+# Two processes, on whatever machines, never write to the same unfinished file.
+_OWN: Final = secrets.token_hex(4)
+
+
+def partial_path(path: Path) -> Path:
+    """Where this process writes what shall appear as `path` when it is whole."""
+    return path.with_name(f"{path.name}.{_OWN}{PARTIAL_SUFFIX}")
 
 
 def publish(path: Path, pieces: Iterable[bytes]) -> tuple[str, int]:
@@ -29,16 +38,21 @@ def publish(path: Path, pieces: Iterable[bytes]) -> tuple[str, int]:
         sha256 of the bytes written, as hexadecimal digits, and their number.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + PARTIAL_SUFFIX)
+    partial = partial_path(path)
     digest, size = hashlib.sha256(), 0
-    with partial.open("wb") as stream:
-        for piece in pieces:
-            stream.write(piece)
-            digest.update(piece)
-            size += len(piece)
-        stream.flush()
-        os.fsync(stream.fileno())
-    partial.replace(path)
+    try:
+        with partial.open("wb") as stream:
+            for piece in pieces:
+                stream.write(piece)
+                digest.update(piece)
+                size += len(piece)
+            stream.flush()
+            os.fsync(stream.fileno())
+        partial.replace(path)
+    except BaseException:
+        # A full disk, or an interrupt: nothing unfinished stays behind.
+        partial.unlink(missing_ok=True)
+        raise
     return digest.hexdigest(), size
 
 
@@ -62,22 +76,28 @@ def sync_directories(files: Iterable[Path], root: Path) -> None:
 
 
 def sweep(path: Path) -> list[Path]:
-    """Delete what interrupted writes have left under a directory.
+    """Delete what interrupted writes have left of a store. Nobody else may be writing to it.
 
     Args:
-        path: The store; one that does not exist has nothing to sweep.
+        path: The store; one that does not exist has nothing to sweep but unfinished templates beside it.
 
     Returns:
         The files deleted.
     """
     leftovers = sorted(file for file in path.rglob(f"*{PARTIAL_SUFFIX}") if file.is_file())
+    for template in path.parent.glob(f"{path.name}.*{PARTIAL_SUFFIX}"):
+        if template.is_dir():
+            leftovers += sorted(file for file in template.rglob("*") if file.is_file())
+            shutil.rmtree(template)
+        else:
+            leftovers.append(template)
     for file in leftovers:
-        file.unlink()
+        file.unlink(missing_ok=True)
     return leftovers
 
 
 @contextmanager
-def lock(path: Path) -> Iterator[None]:
+def lock(path: Path, *, shared: bool = False) -> Iterator[None]:
     """Keep other processes from writing to a store while the context lasts.
 
     The lock is `<store>.lock` beside the store. It goes with the process that holds it, even if that is killed, so a
@@ -85,37 +105,63 @@ def lock(path: Path) -> Iterator[None]:
 
     Args:
         path: The store; it need not exist yet.
+        shared: Let others in who also share: jobs that each write shards of their own.
 
     Raises:
         StoreLockedError: Another process holds the lock.
     """
     lock_path = path.with_name(path.name + ".lock")
     lock_path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = _acquire(lock_path, path)
+    descriptor = _acquire(lock_path, path, shared)
     try:
-        os.truncate(descriptor, 0)
+        os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         yield
     finally:
-        lock_path.unlink(missing_ok=True)
+        if not shared or _take(descriptor, fcntl.LOCK_EX):
+            lock_path.unlink(missing_ok=True)
         os.close(descriptor)
 
 
-def _acquire(lock_path: Path, store: Path) -> int:
+def is_locked(path: Path) -> bool:
+    """Whether some process is writing to a store now."""
+    lock_path = path.with_name(path.name + ".lock")
+    try:
+        descriptor = os.open(lock_path, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        return not _take(descriptor, fcntl.LOCK_EX)
+    finally:
+        os.close(descriptor)
+
+
+def _take(descriptor: int, kind: int) -> bool:
+    """Takes a lock of a kind on an open file if nobody holds one against it."""
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+            return False
+        raise
+    return True
+
+
+def _acquire(lock_path: Path, store: Path, shared: bool) -> int:
     while True:
         descriptor = os.open(lock_path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            taken = _take(descriptor, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
             # The last holder may have deleted the file between our open and our lock: then it is no longer the lock.
-            if lock_path.exists() and os.path.samestat(os.fstat(descriptor), lock_path.stat()):
+            if taken and lock_path.exists() and os.path.samestat(os.fstat(descriptor), lock_path.stat()):
                 return descriptor
-        except OSError as error:
             holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
+        except BaseException:
             os.close(descriptor)
-            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
-                raise
+            raise
+        os.close(descriptor)
+        if not taken:
             raise StoreLockedError(
                 f"{store} is being written by another process (id {holder}), which holds {lock_path.name}; wait until "
                 f"it has ended, or write to another --out"
-            ) from error
-        os.close(descriptor)
+            )

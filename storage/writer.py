@@ -8,6 +8,7 @@ and publishes each one's manifest when its files are on disk; killed at any mome
 
 from __future__ import annotations
 
+import errno
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +22,7 @@ from dynamic_sparsity.errors import InvalidSettingError, SettingsMismatchError
 from dynamic_sparsity.schemas import SCHEMA_VERSION, ArraySpec, row_arrays, validate
 from dynamic_sparsity.schemas.consistency import settings_digest
 from dynamic_sparsity.schemas.documents import array_document, encode_document, group_document, shard_file
-from dynamic_sparsity.storage.atomic import PARTIAL_SUFFIX, lock, publish, sweep, sync_directories
+from dynamic_sparsity.storage.atomic import lock, partial_path, publish, sweep, sync_directories
 from dynamic_sparsity.storage.encoding import shard_pieces
 from dynamic_sparsity.storage.manifests import (
     FileRecord,
@@ -62,22 +63,28 @@ def create_store(path: Path, attributes: Mapping[str, Any]) -> None:
     if (path / "zarr.json").exists():
         _refuse_other_settings(path, read_attributes(path), wanted)
         return
-    template = path.with_name(path.name + PARTIAL_SUFFIX)
-    if template.exists():
-        shutil.rmtree(template)
+    template = partial_path(path)
     documents = {
         spec.name: array_document(
             spec, spec.shape(wanted["sizes"], wanted["rows"]), wanted["chunk_rows"], wanted["shard_rows"]
         )
         for spec in row_arrays(wanted["sizes"], wanted["dynamics"])
     }
-    files = {template / "zarr.json": group_document(wanted)}
-    files |= {template / name / "zarr.json": document for name, document in documents.items()}
-    for file, document in files.items():
-        publish(file, [encode_document(document)])
-    (template / "shards").mkdir()
-    sync_directories(files, template)
-    template.rename(path)
+    try:
+        files = {template / "zarr.json": group_document(wanted)}
+        files |= {template / name / "zarr.json": document for name, document in documents.items()}
+        for file, document in files.items():
+            publish(file, [encode_document(document)])
+        (template / "shards").mkdir()
+        sync_directories(files, template)
+        template.rename(path)
+    except BaseException as error:
+        shutil.rmtree(template, ignore_errors=True)
+        # Of several jobs that lay the store out at once, one is first.
+        if isinstance(error, OSError) and error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            _refuse_other_settings(path, read_attributes(path), wanted)
+            return
+        raise
     sync_directories([], path.parent)
 
 

@@ -17,10 +17,12 @@ import pytest
 from dynamic_sparsity import load_dataset
 from dynamic_sparsity.errors import InvalidSettingError, SettingsMismatchError, StoreLockedError
 from dynamic_sparsity.generation import dynamics, oracle
-from dynamic_sparsity.generation.generate import generate, plan_layout, plan_units
+from dynamic_sparsity.generation.generate import generate
 from dynamic_sparsity.generation.settings import Settings
+from dynamic_sparsity.generation.units import plan_units
 from dynamic_sparsity.schemas import FLAG_BITS
 from dynamic_sparsity.storage import writer
+from dynamic_sparsity.storage.manifests import read_attributes
 from dynamic_sparsity.storage.verify import verify_store
 
 pytestmark = pytest.mark.slow
@@ -43,8 +45,8 @@ def store(tmp_path_factory):
     return generate(SMALL, tmp_path_factory.mktemp("data"))
 
 
-def test_small_has_several_units():
-    units = plan_units(SMALL, plan_layout(SMALL, 4))
+def test_small_has_several_units(store):
+    units = plan_units(SMALL, store, read_attributes(store))
     assert len(units) == 3
     assert [unit.first_episode for unit in units] == [0, 16, 32]
     assert [shard for unit in units for shard in unit.shards] == list(range(3))

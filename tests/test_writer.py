@@ -178,10 +178,12 @@ def test_wrong_attributes_leave_nothing_behind(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_the_leftover_of_a_killed_template_is_replaced(tmp_path: Path) -> None:
-    leftover = tmp_path / "noise.zarr.partial" / "state"
+def test_the_leftover_of_a_killed_template_is_swept(tmp_path: Path) -> None:
+    leftover = tmp_path / "noise.zarr.0123abcd.partial" / "state"
     leftover.mkdir(parents=True)
+    (leftover / "zarr.json").touch()
     writer.create_store(tmp_path / "noise.zarr", synthetic.make_attributes())
+    assert writer.sweep(tmp_path / "noise.zarr") == [leftover / "zarr.json"]
     assert [entry.name for entry in tmp_path.iterdir()] == ["noise.zarr"]
 
 

@@ -47,3 +47,11 @@ class NotConvergedError(DynamicSparsityError, ArithmeticError):
 
 class MissingDependencyError(DynamicSparsityError, ImportError):
     """An optional dependency is not installed; the message names the extra that has it."""
+
+
+class WorkerError(DynamicSparsityError, RuntimeError):
+    """A process that makes units failed or died."""
+
+
+class UnitsFailedError(DynamicSparsityError, RuntimeError):
+    """Some units of work failed again and again and were set aside; all others are finished."""

@@ -6,7 +6,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from dynamic_sparsity.errors import DynamicSparsityError
+from dynamic_sparsity.errors import DynamicSparsityError, UnitsFailedError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 DEBUG_OPTION = "--debug"
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
+SET_ASIDE = 3
+"""Exit code if some units of work failed again and again, and all others are finished."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -23,7 +25,8 @@ def main(arguments: list[str] | None = None) -> int:
         arguments: Words after the program's name; those of this process by default.
 
     Returns:
-        0 on success, 1 on failure, 2 for a command that can't be understood, 130 when interrupted.
+        0 on success, 1 on failure, 2 for a command that can't be understood, 3 if units were set aside, 130 when
+        interrupted.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = DEBUG_OPTION in words
@@ -51,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
             raise
         console.print("Error:", style="bold red", end=" ")
         console.print(describe(error), markup=False)
-        return 1
+        return SET_ASIDE if isinstance(error, UnitsFailedError) else 1
     # Typer turns Ctrl-C into this exit code.
     return _interrupted(console) if result == INTERRUPTED else int(result or 0)
 

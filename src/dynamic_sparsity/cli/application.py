@@ -22,6 +22,8 @@ app = typer.Typer(
     ),
 )
 
+SCALING = "Scaling out (docs/scaling.md)"
+
 RootOption = Annotated[
     Path, typer.Option("--out", "--root", help="Folder of all stores; a store is OUT/<Task>/<policy>[-stock].zarr.")
 ]
@@ -100,6 +102,36 @@ def generate(
             help="Episodes simulated side by side, at least; rounded up to fill whole files.", show_default="by task"
         ),
     ] = None,
+    executor: Annotated[
+        str,
+        typer.Option(
+            help="local: this machine. ray: one actor per GPU, or per node without GPUs (needs the extra `ray`).",
+            rich_help_panel=SCALING,
+        ),
+    ] = "local",
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            help="Processes, or Ray actors. One that is killed is replaced, and only what it was making is made again.",
+            show_default="threads of one process for local, one per device for ray",
+            rich_help_panel=SCALING,
+        ),
+    ] = None,
+    ray_address: Annotated[
+        str | None,
+        typer.Option(
+            help="Cluster to join, `auto` or HOST:PORT.",
+            show_default="start one on this machine",
+            rich_help_panel=SCALING,
+        ),
+    ] = None,
+    shard_index: Annotated[
+        int,
+        typer.Option(
+            help="Which job of an array this is, from 0. `finalize` joins what they made.", rich_help_panel=SCALING
+        ),
+    ] = 0,
+    shard_count: Annotated[int, typer.Option(help="Jobs of the array.", rich_help_panel=SCALING)] = 1,
 ) -> None:
     """Make data sets: simulate, differentiate, check, write.
 
@@ -115,6 +147,7 @@ def generate(
     make.generate(
         make.chosen_tasks(tasks or [], every),
         out,
+        make.Work(executor, workers, ray_address, shard_index, shard_count),
         episodes=episodes,
         episode_length=episode_length,
         seed=seed,
@@ -123,6 +156,28 @@ def generate(
         dynamics=dynamics,
         batch=batch,
     )
+
+
+@app.command()
+def finalize(stores: Annotated[list[Path], typer.Argument(help="Stores that several jobs made.")]) -> None:
+    """Seal stores made by an array of jobs: check every byte, add statistics, write the manifest.
+
+    A store of which units are missing is refused; run the jobs again, they make only what is missing.
+    """
+    from dynamic_sparsity.cli import follow
+
+    follow.finalize(stores)
+
+
+@app.command()
+def status(
+    stores: Annotated[list[Path], typer.Argument(help="Stores, e.g. data/CheetahRun/noise.zarr.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show how far the making of stores is: units done, running and failed, rows per second, time left."""
+    from dynamic_sparsity.cli import follow
+
+    follow.status(stores, as_json=as_json)
 
 
 @app.command()

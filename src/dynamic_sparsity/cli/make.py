@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import shlex
+import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import (
@@ -23,6 +25,11 @@ from rich.text import Text
 from dynamic_sparsity.cli import show
 from dynamic_sparsity.errors import InvalidSettingError
 from dynamic_sparsity.generation.tasks import TASKS, get_task
+
+if TYPE_CHECKING:
+    from dynamic_sparsity.generation.executors.base import Executor
+
+EXECUTORS = ("local", "ray")
 
 
 def chosen_tasks(names: Sequence[str], every: bool) -> list[str]:
@@ -42,24 +49,85 @@ def chosen_tasks(names: Sequence[str], every: bool) -> list[str]:
     return list(TASKS) if every else list(dict.fromkeys(get_task(name).name for name in names))
 
 
-def generate(tasks: Sequence[str], out: Path, **options: Any) -> None:
-    """Generates the stores of several tasks and prints what was made."""
-    from dynamic_sparsity.generation import runtime
+def generate(tasks: Sequence[str], out: Path, work: Work, **options: Any) -> None:
+    """Generates the stores of several tasks and prints what was made.
+
+    Raises:
+        UnitsFailedError: Some units were set aside.
+    """
     from dynamic_sparsity.generation.settings import Settings
+    from dynamic_sparsity.generation.units import Part
 
     settings = [Settings(task=task, **options) for task in tasks]
+    part = Part(work.shard_index, work.shard_count)
     console = Console()
     with console.status("Loading the simulator"):
-        runtime.configure()
-        from dynamic_sparsity.generation.generate import generate as generate_store
-    paths = []
+        executor = work.executor_of()
+        from dynamic_sparsity.generation.generate import generate_all
+    began = time.monotonic()
     with _progress(console) as bars:
-        for one in settings:
-            reporter = _Reporter(bars, one.task)
-            paths.append(generate_store(one, out, reporter))
-            reporter.done()
-    show.made(console, paths)
-    console.print(f"\nNext: [bold]dynamic-sparsity verify {shlex.quote(str(paths[0]))} --deep[/bold]", soft_wrap=True)
+        summary = generate_all(settings, out, executor, _Reporter(bars), part)
+    seconds = time.monotonic() - began
+    if summary.sealed:
+        show.made(console, summary.sealed)
+    console.print(
+        f"\n{summary.rows:,} rows in {summary.units:,} units, in {seconds:,.0f} s with compilation and sealing",
+        highlight=False,
+    )
+    summary.check()
+    if part.whole:
+        following = f"verify {shlex.quote(str(summary.stores[0]))} --deep"
+    else:
+        following = f"finalize {' '.join(shlex.quote(str(store)) for store in summary.stores)}"
+    after = "Next" if part.whole else f"When all {part.count} jobs have ended"
+    console.print(f"{after}: [bold]dynamic-sparsity {following}[/bold]", soft_wrap=True)
+
+
+@dataclass(frozen=True)
+class Work:
+    """Who makes the units.
+
+    Attributes:
+        executor: "local" or "ray".
+        workers: Processes of the local executor; None for threads of this one.
+        ray_address: A cluster to join: "auto", HOST:PORT; None starts one on this machine.
+        shard_index: Which of several jobs this is.
+        shard_count: How many there are.
+    """
+
+    executor: str = "local"
+    workers: int | None = None
+    ray_address: str | None = None
+    shard_index: int = 0
+    shard_count: int = 1
+
+    def executor_of(self) -> Executor:
+        """Sets up the executor.
+
+        Raises:
+            InvalidSettingError: There is no such executor, or an option does not fit it.
+            MissingDependencyError: What it needs is not installed.
+        """
+        if self.executor not in EXECUTORS:
+            raise InvalidSettingError(f"executor is {self.executor!r}; it must be one of: {', '.join(EXECUTORS)}.")
+        if self.workers is not None and self.workers < 1:
+            raise InvalidSettingError(f"workers is {self.workers}; it must be at least 1.")
+        if self.ray_address is not None and self.executor != "ray":
+            raise InvalidSettingError("--ray-address needs --executor ray.")
+        if self.executor == "ray":
+            from dynamic_sparsity.generation.executors.on_ray import OnRay
+
+            return OnRay(self.ray_address, self.workers)
+        if self.workers is not None:
+            from dynamic_sparsity.generation.executors.processes import Processes
+
+            return Processes(self.workers)
+        from dynamic_sparsity.generation import runtime
+
+        runtime.configure()
+        from dynamic_sparsity.generation.executors.in_process import InProcess
+
+        return InProcess()
 
 
 class _Rate(ProgressColumn):
@@ -70,6 +138,16 @@ class _Rate(ProgressColumn):
         return Text(f"{task.speed:,.0f} rows/s" if task.speed else "", style="cyan")
 
 
+class _Phase(ProgressColumn):
+    """What is done now, with the seconds it has taken where nothing else moves."""
+
+    def render(self, task: Task) -> Text:
+        """Renders one bar's phase."""
+        since = task.fields["since"]
+        waited = "" if since is None else f", {time.monotonic() - since:.0f} s"
+        return Text(task.fields["phase"] + waited, style="dim")
+
+
 def _progress(console: Console) -> Progress:
     return Progress(
         TextColumn("{task.description}"),
@@ -77,31 +155,48 @@ def _progress(console: Console) -> Progress:
         MofNCompleteColumn(),
         _Rate(),
         TimeRemainingColumn(),
-        TextColumn("[dim]{task.fields[phase]}"),
+        _Phase(),
         console=console,
         speed_estimate_period=60,
     )
 
 
 class _Reporter:
-    """Draws one store's progress."""
+    """Draws a bar for each store."""
 
-    def __init__(self, bars: Progress, task: str) -> None:
+    def __init__(self, bars: Progress) -> None:
         self._bars = bars
-        self._bar: TaskID = bars.add_task(task, total=None, phase="opening")
+        self._ids: dict[Path, TaskID] = {}
+        self._compiled: dict[Path, float] = {}
 
-    def compiling(self, task: str, group: str) -> None:
-        self._bars.update(self._bar, phase=f"compiling the program of {group} (once; then kept on disk)")
+    def opened(self, store: Path, rows: int, finished: int) -> None:
+        name = store.parent.name
+        self._ids[store] = self._bars.add_task(name, total=rows, completed=finished, phase="waiting", since=None)
 
-    def started(self, task: str, rows: int, finished: int) -> None:
-        self._bars.reset(self._bar, total=rows, completed=finished, phase="simulating")
+    def compiling(self, store: Path) -> None:
+        self._bars.update(self._ids[store], phase="compiling (once; then kept on disk)", since=time.monotonic())
 
-    def advanced(self, rows: int) -> None:
-        self._bars.advance(self._bar, rows)
+    def compiled(self, store: Path, seconds: float) -> None:
+        self._compiled[store] = self._compiled.get(store, 0.0) + seconds
+        self._show(store, f"simulating{self._after(store)}")
 
-    def sealing(self, task: str) -> None:
-        total = self._bars.tasks[self._bar].total
-        self._bars.update(self._bar, total=total or 1, completed=total or 1, phase="checking and sealing")
+    def advanced(self, store: Path, rows: int) -> None:
+        if store not in self._compiled:
+            self._compiled[store] = 0.0
+            self._show(store, "simulating")
+        self._bars.advance(self._ids[store], rows)
 
-    def done(self) -> None:
-        self._bars.update(self._bar, phase="")
+    def sealing(self, store: Path) -> None:
+        total = self._bars.tasks[self._ids[store]].total
+        self._bars.update(self._ids[store], completed=total)
+        self._show(store, f"checking and sealing{self._after(store)}")
+
+    def closed(self, store: Path) -> None:
+        self._show(store, f"done{self._after(store)}")
+
+    def _after(self, store: Path) -> str:
+        seconds = self._compiled.get(store)
+        return "" if not seconds else f" (compiled in {seconds:.0f} s)"
+
+    def _show(self, store: Path, phase: str) -> None:
+        self._bars.update(self._ids[store], phase=phase, since=None)

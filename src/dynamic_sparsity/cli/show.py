@@ -121,6 +121,10 @@ def made(console: Console, paths: Sequence[Path]) -> None:
         mean_return = f"{np.mean(returns):.0f} ± {np.std(returns):.0f}"
         table.add_row(store.task, f"{store.rows:,}", zeros, always, _percent(shares["a"]), mean_return)
     console.print(table)
+    for path in paths:
+        engine = open_store(path, verify="size").metadata["provenance"].get("jacobians", "")
+        if "slower" in engine:
+            console.print(f"{path}: Jacobians {engine}", soft_wrap=True)
 
 
 def zero_shares(store: Store) -> dict[str, float]:

@@ -1,0 +1,98 @@
+"""Rows from the device to the store's columns, in the background while the next control steps are computed."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import Any
+
+import jax
+import numpy as np
+from numpy.typing import NDArray
+
+from dynamic_sparsity.generation import oracle
+from dynamic_sparsity.generation.dynamics import Physics
+from dynamic_sparsity.generation.transitions import Row
+from dynamic_sparsity.schemas import FLAG_BITS
+
+IN_FLIGHT = 4
+"""Control steps that may wait to be recorded: enough to keep the device busy, few enough to bound memory."""
+
+CORES_PER_COUNTER = 4
+"""Of so many cores, one counts contacts with MuJoCo C; the others are left to the simulation."""
+
+MAX_COUNTERS = 8
+
+Columns = dict[str, NDArray[Any]]
+
+
+class Recorder:
+    """Collects the rows of a batch of episodes on the host; a context, after which `columns` is whole.
+
+    Attributes:
+        columns: The store's columns but `episode` and `step`, each with leading axes (count, episode_length).
+    """
+
+    def __init__(self, physics: Physics, first_state: NDArray[np.float32], length: int) -> None:
+        """Begins with the states after the reset, shape (count, ds)."""
+        count = len(first_state)
+        self._shape = (count, length)
+        self.columns: Columns = {"state": np.empty((*self._shape, first_state.shape[1]), np.float32)}
+        self.columns["state"][:, 0] = first_state
+        counters = (
+            min(MAX_COUNTERS, max(1, (os.cpu_count() or 1) // CORES_PER_COUNTER)) if physics.constraints.pairs else 0
+        )
+        self._oracles = [oracle.Oracle(physics) for _ in range(counters)]
+        self._counters = ThreadPoolExecutor(max(1, counters), thread_name_prefix="contacts")
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="recorder")
+        self._pending: deque[Future[None]] = deque()
+
+    def __enter__(self) -> Recorder:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            while self._pending and error is None:
+                self._pending.popleft().result()
+        finally:
+            self._thread.shutdown(cancel_futures=True)
+            self._counters.shutdown(cancel_futures=True)
+
+    def put(self, step: int, action: jax.Array, row: Row, reward: jax.Array, done: jax.Array) -> None:
+        """Takes one control step of all episodes; waits while `IN_FLIGHT` of them are not recorded yet."""
+        if len(self._pending) == IN_FLIGHT:
+            self._pending.popleft().result()
+        self._pending.append(self._thread.submit(self._store, step, action, row, reward, done))
+
+    def _store(self, step: int, action: jax.Array, row: Row, reward: jax.Array, done: jax.Array) -> None:
+        values = {name: np.asarray(value) for name, value in row._asdict().items() if value is not None}
+        values |= {
+            "action": np.asarray(action).astype(np.float32),
+            "reward": np.asarray(reward).astype(np.float32),
+            "done": (np.asarray(done) != 0).astype(np.uint8),
+        }
+        seen = values.pop("contact_count")
+        flags = values["flags"] | _bit("nonfinite", ~np.isfinite(values["reward"]))
+        if self._oracles:
+            flags = flags | _bit("contact_mismatch", self._contacts(self.columns["state"][:, step]) != seen)
+        values["flags"] = flags
+        for name, value in values.items():
+            if name not in self.columns:
+                self.columns[name] = np.empty((*self._shape, *value.shape[1:]), value.dtype)
+            self.columns[name][:, step] = value
+        if step + 1 < self._shape[1]:
+            self.columns["state"][:, step + 1] = values["next_state"]
+
+    def _contacts(self, states: NDArray[np.float32]) -> NDArray[np.int64]:
+        """MuJoCo C's number of contact points in touch at each state."""
+        parts = np.array_split(states.astype(np.float64), len(self._oracles))
+        counts = self._counters.map(lambda one, part: one.contact_counts(part), self._oracles, parts)
+        return np.concatenate(list(counts))
+
+
+def _bit(name: str, condition: NDArray[np.bool_]) -> NDArray[np.uint16]:
+    return condition.astype(np.uint16) << np.uint16(FLAG_BITS[name])

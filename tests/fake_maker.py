@@ -1,0 +1,83 @@
+"""Makes units without a simulator: for tests of who makes units where, and what happens when they die."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import synthetic
+
+from dynamic_sparsity.errors import NotConvergedError
+from dynamic_sparsity.generation.executors.base import Report
+from dynamic_sparsity.generation.settings import Settings
+from dynamic_sparsity.generation.units import Unit
+from dynamic_sparsity.schemas.consistency import settings_digest
+from dynamic_sparsity.storage import writer
+
+NAME = "fake_maker:FakeMaker"
+EPISODES_PER_UNIT = 4
+SHARD_ROWS = 80
+
+SECONDS, FAILING, CRASHING, FULL, MADE = "FAKE_SECONDS", "FAKE_FAILING", "FAKE_CRASHING", "FAKE_FULL", "FAKE_MADE"
+"""Environment variables: how long a unit takes; numbers of units that fail, that kill their process, that find the disk
+full; a file to which every made unit appends a line."""
+
+
+def settings(units: int, task: str = "CartpoleBalance", **options: Any) -> Settings:
+    """Settings of a store of so many units, the last one not full."""
+    return Settings(task, episodes=units * EPISODES_PER_UNIT - 1, episode_length=20, **options)
+
+
+class FakeMaker:
+    """As `Workshop`, with the pendulums of `synthetic`."""
+
+    def devices(self) -> Sequence[Any]:
+        return [None]
+
+    def describe(self, settings: Settings) -> dict[str, Any]:
+        attributes = synthetic.make_attributes(
+            episodes=settings.episodes,
+            episode_length=settings.episode_length,
+            seed=settings.seed,
+            chunk_rows=16,
+            shard_rows=SHARD_ROWS,
+        )
+        document = attributes["settings"] | {"unit_episodes": EPISODES_PER_UNIT, "task": settings.task}
+        return attributes | {
+            "task": settings.task,
+            "settings": document,
+            "settings_sha256": settings_digest(document),
+        }
+
+    def check(self, unit: Unit) -> None:
+        writer.create_store(unit.store, self.describe(unit.settings))
+
+    def make(self, unit: Unit, device: Any, report: Report) -> None:
+        if not writer.missing_shards(unit.store).intersection(unit.shards):
+            return
+        if _listed(FAILING, unit):
+            raise NotConvergedError(f"unit {unit.index} does not converge")
+        if _listed(FULL, unit):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(unit.store))
+        steps = 10
+        for _ in range(steps):
+            time.sleep(float(os.environ.get(SECONDS, "0")) / steps)
+            report.advanced(unit, unit.rows // steps)
+        if _listed(CRASHING, unit):
+            os.kill(os.getpid(), signal.SIGKILL)
+        attributes = self.describe(unit.settings)
+        episodes = range(unit.first_episode, unit.first_episode + unit.episodes)
+        columns, table = synthetic.make_unit(attributes, episodes, {})
+        writer.write_unit(unit.store, unit.first_row, columns, table)
+        if MADE in os.environ:
+            with Path(os.environ[MADE]).open("a") as log:
+                log.write(f"{unit.store.parent.name} {unit.index}\n")
+
+
+def _listed(variable: str, unit: Unit) -> bool:
+    return str(unit.index) in os.environ.get(variable, "").split(",")
