@@ -64,8 +64,8 @@ class Workplace:
         if document["digest"] != settings.digest():
             there = ", ".join(f"{k} {document['settings'][k]}" for k in ("algorithm", "profile", "seed"))
             raise SettingsMismatchError(
-                f"{path}: a training run with other settings lies there ({there}). Repeat those to go on with it, delete "
-                "the folder, or give another --out."
+                f"{path}: a training run with other settings lies there ({there}). Repeat those to go on with it, "
+                "delete the folder, or give another --out."
             )
         return cls(path, settings, [Point(**point) for point in document["curve"]], document["steps"])
 
@@ -99,12 +99,13 @@ class Workplace:
 
 def encode(parameters: Any) -> bytes:
     """brax's parameters (normaliser, policy and, for PPO, value) as the bytes of a safetensors file."""
-    from flax.traverse_util import flatten_dict
+    from flax import traverse_util as untyped
     from safetensors.numpy import save
 
+    traverse_util: Any = untyped
     normaliser, *networks = parameters
     tree = dict(zip(("policy", "value"), networks, strict=False))
-    arrays = {name: np.asarray(value) for name, value in flatten_dict(tree, sep="/").items()}
+    arrays = {name: np.asarray(value) for name, value in traverse_util.flatten_dict(tree, sep="/").items()}
     for name in ("mean", "std", "summed_variance"):
         arrays[f"normaliser/{name}"] = np.asarray(getattr(normaliser, name))
     arrays[_COUNT] = np.array([int(normaliser.count.hi), int(normaliser.count.lo)], np.uint32)
@@ -117,13 +118,14 @@ def decode(content: bytes) -> tuple[Any, ...]:
     import jax.numpy as jnp
     from brax.training.acme.running_statistics import RunningStatisticsState
     from brax.training.types import UInt64
-    from flax.traverse_util import unflatten_dict
+    from flax import traverse_util as untyped
     from safetensors.numpy import load
 
+    traverse_util: Any = untyped
     arrays = {name: jnp.asarray(value) for name, value in load(content).items()}
     high, low = arrays.pop(_COUNT)
     normaliser = {name: arrays.pop(f"normaliser/{name}") for name in ("mean", "std", "summed_variance")}
-    tree: dict[str, Any] = unflatten_dict(arrays, sep="/")
+    tree = traverse_util.unflatten_dict(arrays, sep="/")
     state = RunningStatisticsState(count=UInt64(hi=high, lo=low), **normaliser)
     return (state, *(tree[name] for name in ("policy", "value") if name in tree))
 

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dynamic_sparsity.generation import dynamics, runtime
+from dynamic_sparsity.generation.linear_algebra import without_lapack
 from dynamic_sparsity.generation.noise import coloured_noise
 from dynamic_sparsity.generation.tasks import EPISODE_LENGTH, get_task
 from dynamic_sparsity.policies import ExpertPolicy
@@ -146,14 +147,21 @@ def spread(values: NDArray[Any]) -> dict[str, float | int]:
 
 def evaluation(task: str, policy: ExpertPolicy, *, episodes: int = 64, seed: int = SEED) -> dict[str, Any]:
     """Measures a policy with and without noise, under both dynamics, by MuJoCo C; the record's entry `evaluation`."""
+    wanted: list[tuple[str, dynamics.Dynamics]] = [
+        ("expert", "converged"),
+        ("expert", "stock"),
+        ("expert-mean", "converged"),
+    ]
     measured = [
         {"simulator": "mujoco", "dynamics": kind, "policy": name}
         | spread(returns(task, policy, stochastic=name == "expert", kind=kind, episodes=episodes, seed=seed))
-        for name, kind in (("expert", "converged"), ("expert", "stock"), ("expert-mean", "converged"))
+        for name, kind in wanted
     ]
     return {"episode_length": EPISODE_LENGTH, "seed": seed, "noise_beta": NOISE_BETA, "measured": measured}
 
 
 def training_physics(model: Any, on_host: bool) -> Any:
     """The physics that training runs on, as a context for tracing: MuJoCo C, or Playground's MJX as it is."""
-    return host_physics(model) if on_host else nullcontext()
+    if on_host:
+        return host_physics(model)
+    return without_lapack() if jax.default_backend() == "cpu" else nullcontext()

@@ -18,7 +18,6 @@ import mujoco
 import numpy as np
 from flax import struct
 from mujoco import mjx
-from mujoco_playground._src import mjx_env
 from numpy.typing import NDArray
 
 _STATE = ("qpos", "qvel", "qacc_warmstart", "mocap_pos", "mocap_quat")
@@ -84,9 +83,10 @@ class HostPhysics:
         ctrl = data.ctrl if ctrl is None else jnp.asarray(ctrl, self._dtype)
         parts = [getattr(data, name).reshape(-1) for name in _STATE] + [ctrl.reshape(-1)]
         size = sum(self._sizes.values())
+        result: Any = jax.ShapeDtypeStruct((size,), self._dtype)  # type: ignore[no-untyped-call]
         flat = jax.pure_callback(
             lambda batch: self._run(np.asarray(batch), steps),
-            jax.ShapeDtypeStruct((size,), self._dtype),
+            result,
             jnp.concatenate([part.astype(self._dtype) for part in parts]),
             vmap_method="expand_dims",
         )
@@ -95,7 +95,7 @@ class HostPhysics:
             values[name] = flat[start : start + count].reshape(self._shapes[name])
             start += count
         time = data.time + steps * self.model.opt.timestep
-        return data.replace(ctrl=ctrl, time=time, **values)  # type: ignore[no-any-return]
+        return data.replace(ctrl=ctrl, time=time, **values)
 
     def _run(self, batch: NDArray[Any], steps: int) -> NDArray[Any]:
         rows = batch.reshape(-1, batch.shape[-1])
@@ -137,6 +137,8 @@ def _shape(name: str, value: NDArray[Any]) -> tuple[int, ...]:
 @contextmanager
 def host_physics(model: mujoco.MjModel) -> Iterator[HostPhysics]:
     """While tracing: Playground's tasks of this model run on MuJoCo C."""
+    from mujoco_playground._src import mjx_env
+
     host = HostPhysics(model)
     environment: Any = mjx_env
     simulator: Any = mjx
