@@ -182,6 +182,14 @@ def test_settings_refuse_other_policies(file, tmp_path):
         make_policy(Settings("CartpoleBalance", policy=str(file)), 1)
 
 
+def test_the_page_of_policies_is_what_the_records_say():
+    from dynamic_sparsity.policies.files import FOLDER
+    from dynamic_sparsity.training.table import table
+
+    again = "python -m dynamic_sparsity.training.table"
+    assert (FOLDER / "README.md").read_text(encoding="utf-8") == table(), f"run `{again}`"
+
+
 def test_task_without_expert(monkeypatch, tmp_path):
     from dynamic_sparsity.policies import files
 

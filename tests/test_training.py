@@ -50,7 +50,7 @@ def small(task, algorithm, steps, **changes):
     settings = resolve(task, algorithm, "cpu", steps, 3)
     few = {"num_envs": 16, "batch_size": 16}
     few |= (
-        {"num_minibatches": 4, "unroll_length": 8, "num_updates_per_batch": 2}
+        {"num_minibatches": 4, "unroll_length": 8, "num_updates_per_batch": 2, "policy_hidden_layer_sizes": [8]}
         if algorithm == "ppo"
         else {"grad_updates_per_step": 1, "min_replay_size": 64, "max_replay_size": 4096, "hidden_layer_sizes": [8, 8]}
     )
