@@ -43,7 +43,8 @@ class Settings:
         seed: Seed of initial states and actions; episode i's random key is folded from (seed, task, i).
         policy: What chooses the actions. "noise": tanh of coloured noise. "expert": the task's expert, with coloured
             noise in place of white. "expert-mean": the expert without noise. "mixture": episodes alternate among these.
-            The path of a safetensors file: as "expert", with the policy of that file; its name is the store's.
+            The path of a safetensors file, or of a folder with one for the task: as "expert", with the policy of that
+            file; the path's last part in lower-case letters is the policy's name.
         noise_beta: Exponent of the coloured noise.
         dynamics: "converged" or "stock".
         batch: Least number of episodes simulated side by side; rounded up so that they fill whole shards. None
@@ -83,27 +84,28 @@ class Settings:
         self._check_policy()
 
     def _check_policy(self) -> None:
+        file = self.policy_file
         if self.policy in POLICIES:
-            _ = self.policy_file
-        elif not self.policy.endswith(policy_files.SUFFIX) or not Path(self.policy).is_file():
+            return
+        if file is None or file.suffix != policy_files.SUFFIX or not file.is_file():
             raise InvalidSettingError(
                 f"policy is {self.policy!r}; it must be one of: {', '.join(POLICIES)}, or the path of a policy's file "
-                f"(…{policy_files.SUFFIX}) that exists."
+                f"(…{policy_files.SUFFIX}), or of a folder with {self.task}{policy_files.SUFFIX}, that exists."
             )
-        elif (
-            self.policy_name in POLICIES
-            or not POLICY_PATTERN.fullmatch(self.policy_name)
-            or self.policy_name.endswith(STOCK_SUFFIX)
-        ):
+        name = self.policy_name
+        if name in POLICIES or not POLICY_PATTERN.fullmatch(name) or name.endswith(STOCK_SUFFIX):
             raise InvalidSettingError(
-                f"policy is {self.policy!r}; the file's name becomes the store's, so it must have lower-case letters, "
-                f"digits, '_', '.' and '-' only, be none of {', '.join(POLICIES)}, and not end in '{STOCK_SUFFIX}'."
+                f"policy is {self.policy!r}; its name in lower-case letters becomes the store's, so it must have "
+                f"letters, digits, '_', '.' and '-' only, be none of {', '.join(POLICIES)}, and not end in "
+                f"'{STOCK_SUFFIX}'."
             )
 
     @property
     def policy_name(self) -> str:
         """Name of the policy, and of the store."""
-        return self.policy if self.policy in POLICIES else Path(self.policy).name.removesuffix(policy_files.SUFFIX)
+        if self.policy in POLICIES:
+            return self.policy
+        return Path(self.policy).resolve().name.removesuffix(policy_files.SUFFIX).lower()
 
     @property
     def policy_file(self) -> Path | None:
@@ -114,7 +116,10 @@ class Settings:
         """
         if self.policy == "noise":
             return None
-        return policy_files.expert_path(self.task) if self.policy in POLICIES else Path(self.policy)
+        if self.policy in POLICIES:
+            return policy_files.expert_path(self.task)
+        path = Path(self.policy)
+        return path / f"{self.task}{policy_files.SUFFIX}" if path.is_dir() else path
 
     @property
     def policies(self) -> tuple[str, ...]:

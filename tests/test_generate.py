@@ -20,6 +20,8 @@ from dynamic_sparsity.generation import dynamics, oracle
 from dynamic_sparsity.generation.generate import generate
 from dynamic_sparsity.generation.settings import Settings
 from dynamic_sparsity.generation.units import plan_units
+from dynamic_sparsity.loaders import open_store
+from dynamic_sparsity.policies import load_policy
 from dynamic_sparsity.schemas import FLAG_BITS
 from dynamic_sparsity.storage import writer
 from dynamic_sparsity.storage.manifests import read_attributes
@@ -205,6 +207,20 @@ def test_interrupt_is_not_an_error_message(tmp_path):
     assert process.returncode == 130
     assert "same command goes on" in errors
     assert "Traceback" not in errors
+
+
+def test_mixture_is_labelled(tmp_path):
+    settings = Settings("CartpoleBalance", episodes=16, episode_length=64, policy="mixture", batch=1)
+    path = generate(settings, tmp_path)
+    assert path.name == "mixture.zarr"
+    assert verify_store(path) == []
+    store = open_store(path)
+    assert store.metadata["policies"] == ["noise", "expert", "expert-mean"]
+    assert store.metadata["settings"]["policy_sha256"] == load_policy("CartpoleBalance").sha256
+    kind, returns = store.episodes["policy"], store.episodes["return"]
+    np.testing.assert_array_equal(kind, np.arange(16) % 3)
+    # Experts hold the pole up; noise lets it fall.
+    assert returns[kind == 0].max() < returns[kind > 0].min() <= 64
 
 
 def test_stock_store(tmp_path):

@@ -161,11 +161,17 @@ def test_settings_name_a_file_by_its_content(file, tmp_path):
     elsewhere.parent.mkdir()
     elsewhere.write_bytes(file.read_bytes())
     assert Settings("CartpoleBalance", policy=str(elsewhere)).document(16, "cpu") == document
+    (tmp_path / "Theirs").mkdir()
+    (tmp_path / "Theirs" / "CartpoleBalance.safetensors").write_bytes(file.read_bytes())
+    folder = Settings("CartpoleBalance", policy=str(tmp_path / "Theirs")).document(16, "cpu")
+    assert folder == document | {"policy": "theirs"}
+    with pytest.raises(InvalidSettingError, match=r"policy is .*CheetahRun.safetensors"):
+        Settings("CheetahRun", policy=str(tmp_path / "Theirs"))
     assert "policy_sha256" not in Settings("CartpoleBalance").document(16, "cpu")
 
 
 def test_settings_refuse_other_policies(file, tmp_path):
-    for name in ("Mine.safetensors", "noise.safetensors", "a-stock.safetensors"):
+    for name in ("my own.safetensors", "Noise.safetensors", "a-stock.safetensors"):
         other = tmp_path / name
         other.write_bytes(file.read_bytes())
         with pytest.raises(InvalidSettingError, match=r"policy is .*name"):
@@ -174,6 +180,14 @@ def test_settings_refuse_other_policies(file, tmp_path):
         Settings("CartpoleBalance", policy=str(tmp_path / "absent.safetensors"))
     with pytest.raises(InvalidSettingError, match=r"2 action dimensions; CartpoleBalance has 1"):
         make_policy(Settings("CartpoleBalance", policy=str(file)), 1)
+
+
+def test_the_page_of_policies_is_what_the_records_say():
+    from dynamic_sparsity.policies.files import FOLDER
+    from dynamic_sparsity.training.table import table
+
+    again = "python -m dynamic_sparsity.training.table"
+    assert (FOLDER / "README.md").read_text(encoding="utf-8") == table(), f"run `{again}`"
 
 
 def test_task_without_expert(monkeypatch, tmp_path):

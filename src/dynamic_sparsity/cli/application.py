@@ -82,7 +82,7 @@ def generate(
         typer.Option(
             help="What chooses the actions: noise (coloured noise, squashed into (-1, 1)), expert (the task's trained "
             "policy, with coloured noise inside the squashing), expert-mean (the same without noise), mixture "
-            "(episodes alternate among these three), or the path of a .safetensors file that `train` wrote."
+            "(episodes alternate among these three), or the path of a .safetensors file or a folder that `train` wrote."
         ),
     ] = "noise",
     noise_beta: Annotated[
@@ -178,6 +178,44 @@ def status(
     from dynamic_sparsity.cli import follow
 
     follow.status(stores, as_json=as_json)
+
+
+@app.command()
+def train(
+    tasks: Annotated[
+        list[str] | None, typer.Argument(help="Tasks to train policies for; `list` shows them.", show_default=False)
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="All 25 tasks.")] = False,
+    out: Annotated[
+        Path, typer.Option("--out", help="Folder of the policies: OUT/<Task>.safetensors, its .json, and the run.")
+    ] = Path("policies"),
+    algorithm: Annotated[str, typer.Option(help="ppo or sac, of brax.")] = "ppo",
+    steps: Annotated[
+        int | None, typer.Option(help="Control steps of all environments together.", show_default="by task")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of networks, initial states and noise.")] = 0,
+    profile: Annotated[
+        str | None,
+        typer.Option(
+            help="cpu: physics by MuJoCo C and hyperparameters for a few cores. playground: MJX and Playground's own "
+            "hyperparameters, for a GPU.",
+            show_default="by what JAX runs on",
+        ),
+    ] = None,
+) -> None:
+    """Train policies, and keep each that is better than the one that is there.
+
+    Interrupted or killed, the same command goes on from the latest evaluation; with more --steps it goes on further.
+    The return shown is that of `generate --policy expert`: 64 episodes with coloured noise.
+
+    Example: [bold]dynamic-sparsity train CartpoleBalance --out mine[/bold], then [bold]dynamic-sparsity generate
+    CartpoleBalance --policy mine[/bold]
+    """
+    from dynamic_sparsity.cli import learn, make
+
+    learn.train(
+        make.chosen_tasks(tasks or [], every), out, algorithm=algorithm, profile=profile, steps=steps, seed=seed
+    )
 
 
 @app.command()

@@ -1,0 +1,153 @@
+"""Training end to end, on very few steps; physics on the host against MJX; what the stored policies reach."""
+
+from __future__ import annotations
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dynamic_sparsity.errors import InvalidSettingError, SettingsMismatchError, UnknownNameError
+from dynamic_sparsity.generation import dynamics, runtime
+from dynamic_sparsity.generation.settings import Settings
+from dynamic_sparsity.policies import available, load_policy, read_record
+from dynamic_sparsity.policies.files import FOLDER, expert_path
+from dynamic_sparsity.training import evaluation, run
+from dynamic_sparsity.training.host_physics import host_physics
+from dynamic_sparsity.training.settings import resolve
+
+REPRODUCED_EPISODES = 16
+
+
+class Log:
+    def __init__(self):
+        self.starts, self.points = [], []
+
+    def started(self, task, steps, done):
+        self.starts.append((task, steps, done))
+
+    def evaluated(self, point, best):
+        self.points.append((point.steps, best.steps))
+
+    def measuring(self, task):
+        pass
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Short evaluations, often; every step of the way is the real one."""
+    monkeypatch.setattr(run, "STEPS_BETWEEN_EVALUATIONS", {"cpu": 2048})
+    monkeypatch.setattr(run, "EVALUATION_EPISODES", 4)
+    monkeypatch.setattr(run, "EPISODE_LENGTH", 20)
+    monkeypatch.setattr(evaluation, "EPISODE_LENGTH", 20)
+    short = evaluation.returns
+    monkeypatch.setattr(evaluation, "returns", lambda *a, **k: short(*a, **(k | {"episodes": 4, "length": 20})))
+
+
+def small(task, algorithm, steps, **changes):
+    settings = resolve(task, algorithm, "cpu", steps, 3)
+    few = {"num_envs": 16, "batch_size": 16}
+    few |= (
+        {"num_minibatches": 4, "unroll_length": 8, "num_updates_per_batch": 2, "policy_hidden_layer_sizes": [8]}
+        if algorithm == "ppo"
+        else {"grad_updates_per_step": 1, "min_replay_size": 64, "max_replay_size": 4096, "hidden_layer_sizes": [8, 8]}
+    )
+    return type(settings)(**(vars(settings) | {"hyperparameters": settings.hyperparameters | few | changes}))
+
+
+@pytest.mark.slow
+def test_train_stop_and_go_on(quick, tmp_path):
+    log = Log()
+    first = run.train(small("CartpoleBalance", "ppo", 4096), tmp_path, log)
+    assert first.kept
+    record = read_record(first.path)
+    assert (record["task"], record["algorithm"], record["seed"]) == ("CartpoleBalance", "ppo", 3)
+    assert record["stages"][0]["num_envs"] == 16
+    assert load_policy(first.path).sha256 == record["sha256"]
+    assert Settings("CartpoleBalance", policy=str(tmp_path)).policy_file == first.path
+    assert first.curve.read_bytes().startswith(b"\x89PNG")
+    # What the trained policy is asked in a test is what brax left: the same numbers come out of the stored file.
+    again = evaluation.returns("CartpoleBalance", load_policy(first.path))
+    assert record["evaluation"]["measured"][0]["mean"] == pytest.approx(again.mean(), abs=1e-3)
+
+    second = run.train(small("CartpoleBalance", "ppo", 8192), tmp_path, log)
+    assert log.starts == [("CartpoleBalance", 4096, 0), ("CartpoleBalance", 8192, 4096)]
+    assert [steps for steps, _ in log.points] == [2048, 4096, 6144, 8192]
+    reached = read_record(second.path)["evaluation"]["measured"][0]["mean"]
+    assert reached == max(first.mean, second.mean)
+    assert second.kept == (second.mean > first.mean)
+    assert not list(tmp_path.rglob("*.partial"))
+
+    with pytest.raises(SettingsMismatchError, match="other settings"):
+        run.train(small("CartpoleBalance", "ppo", 8192, discounting=0.5), tmp_path, log)
+
+
+@pytest.mark.slow
+def test_train_with_sac(quick, tmp_path):
+    log = Log()
+    for steps in (2048, 4096):
+        result = run.train(small("BallInCup", "sac", steps), tmp_path, log)
+    assert len(log.points) == 2
+    assert load_policy(result.path).activation == "relu"
+    assert json.loads((tmp_path / "BallInCup.training" / "run.json").read_bytes())["steps"] == log.points[-1][0]
+
+
+def test_settings_of_training():
+    assert resolve("BallInCup", "ppo", "cpu", None, 0).hyperparameters["shaping"] > 0
+    theirs = resolve("WalkerRun", "ppo", "playground", None, 0)
+    assert (theirs.steps, theirs.hyperparameters["num_envs"]) == (100_000_000, 2048)
+    assert resolve("WalkerRun", "sac", "playground", 10, 0).hyperparameters["q_network_layer_norm"] is True
+    assert theirs.digest() == resolve("WalkerRun", "ppo", "playground", 7, 0).digest()
+    assert theirs.digest() != resolve("WalkerRun", "ppo", "playground", None, 1).digest()
+    with pytest.raises(InvalidSettingError, match="algorithm is 'dqn'"):
+        resolve("WalkerRun", "dqn", "cpu", None, 0)
+    with pytest.raises(InvalidSettingError, match="steps are 0"):
+        resolve("WalkerRun", "ppo", "cpu", 0, 0)
+    with pytest.raises(UnknownNameError, match="WalkerRun"):
+        resolve("walkerrun", "ppo", "cpu", None, 0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ["CartpoleSwingup", "ReacherEasy"])
+def test_host_physics_is_the_tasks(task):
+    """A task on MuJoCo C starts where it starts on MJX, and goes where it goes there."""
+    environment = dynamics.load_environment(task)
+    physics = dynamics.load_physics(task, "converged")
+    keys = jax.random.split(jax.random.PRNGKey(0), 3)
+    actions = jnp.tanh(jax.random.normal(jax.random.PRNGKey(1), (5, 3, physics.task.da)))
+    results = []
+    for context in (host_physics(physics.mj_model), evaluation._mjx_physics(physics)):
+        with context:
+            reset, step = runtime.jit(jax.vmap(environment.reset)), runtime.jit(jax.vmap(environment.step))
+            state = reset(keys)
+            results.append([np.asarray(state.obs)])
+            for action in actions:
+                state = step(state, action)
+                results[-1].append(np.concatenate([state.obs, state.reward[:, None]], axis=1))
+    for ours, theirs in zip(*results, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+def test_every_policy_loads_and_acts():
+    assert set(available()) >= {"CartpoleBalance", "ReacherHard"}
+    for task in available():
+        policy, record = load_policy(task), read_record(expert_path(task))
+        assert policy.task == record["task"] == task
+        assert expert_path(task).stat().st_size < 100_000
+        location, scale = policy.distribution(jnp.asarray(policy.mean, jnp.float64)[None])
+        assert np.isfinite(location).all() and (np.asarray(scale) > 0).all()
+        assert location.shape == scale.shape == (1, policy.action_size)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", available(FOLDER))
+def test_stated_returns_are_reproduced(task):
+    """Other episodes than those of the record, fewer: their mean lies within four standard errors of it."""
+    record = read_record(expert_path(task))["evaluation"]
+    stated = next(m for m in record["measured"] if (m["simulator"], m["policy"]) == ("mujoco", "expert"))
+    assert stated["episodes"] >= 64
+    values = evaluation.returns(task, load_policy(task), episodes=REPRODUCED_EPISODES, seed=record["seed"] + 1)
+    error = stated["deviation"] * np.sqrt(1 / REPRODUCED_EPISODES + 1 / stated["episodes"])
+    assert abs(values.mean() - stated["mean"]) < 4 * error + 1

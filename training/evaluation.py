@@ -1,0 +1,167 @@
+"""What a policy reaches: returns of whole episodes, under MuJoCo C or MJX, with the stock or the converged solver.
+
+The *stochastic return* of a policy is that of `generate --policy expert`: the mean, over episodes of the task's own
+length, of the sum of rewards under actions tanh(location + scale · ε), where ε is coloured noise with β = 0.5, one
+independent series per episode and action dimension. The *deterministic return* is that of tanh(location).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+
+from dynamic_sparsity.generation import dynamics, runtime
+from dynamic_sparsity.generation.linear_algebra import without_lapack
+from dynamic_sparsity.generation.noise import coloured_noise
+from dynamic_sparsity.generation.tasks import EPISODE_LENGTH, get_task
+from dynamic_sparsity.policies import ExpertPolicy
+from dynamic_sparsity.training.host_physics import host_physics
+
+Simulator = Literal["mujoco", "mjx"]
+
+NOISE_BETA = 0.5
+"""Exponent of the noise, as in Hollenstein, Martius, Piater, arXiv 2312.11091."""
+
+SEED = 1_000_003
+"""Seed of evaluations, far from those of training."""
+
+
+@contextmanager
+def _mjx_physics(physics: dynamics.Physics) -> Iterator[None]:
+    """While tracing: Playground's tasks do the step that data sets are made of."""
+    from mujoco_playground._src import mjx_env
+
+    module: Any = mjx_env
+    original = module.step
+
+    def step(_model: Any, data: Any, action: jax.Array, n_substeps: int = 1) -> Any:
+        if n_substeps != physics.task.substeps:  # a reset lets the model come to rest
+            return original(physics.mjx_model, data, action, n_substeps)
+        return dynamics.control_step(physics, data, action)[0]
+
+    module.step = step
+    try:
+        yield
+    finally:
+        module.step = original
+
+
+def episode_function(
+    environment: Any, template: ExpertPolicy, episodes: int, length: int, beta: float, stochastic: bool
+) -> Callable[[Any, jax.Array], jax.Array]:
+    """A function of a policy's arrays and a random key that gives the returns of episodes side by side.
+
+    Args:
+        environment: Playground's environment; what its physics is, is decided where the function is traced.
+        template: A policy with the network's form; `policy_arrays` gives the arrays to pass.
+        episodes: Number of episodes, B.
+        length: Control steps.
+        beta: Exponent of the noise.
+        stochastic: False leaves the noise away.
+
+    Returns:
+        The function; its result has shape (B,).
+    """
+
+    def run(arrays: Any, key: jax.Array) -> jax.Array:
+        policy = dataclasses.replace(template, **arrays)
+        reset_keys, noise_keys = (jax.random.split(part, episodes) for part in jax.random.split(key))
+        state = jax.vmap(environment.reset)(reset_keys)
+        noise = jax.vmap(lambda k: coloured_noise(k, length, template.action_size, beta))(noise_keys)
+        total = jnp.zeros(episodes)
+
+        def step(carry: tuple[Any, jax.Array, jax.Array], epsilon: jax.Array) -> tuple[Any, None]:
+            state, total, running = carry
+            location, scale = policy.distribution(state.obs)
+            action = jnp.tanh(location + scale * epsilon) if stochastic else jnp.tanh(location)
+            after = jax.vmap(environment.step)(state, action)
+            # An episode's return ends with its termination, whose own reward still counts.
+            total = total + jnp.where(running, after.reward, 0.0)
+            return (after, total, running & (after.done == 0)), None
+
+        carry = state, total, jnp.ones(episodes, bool)
+        (_, total, _), _ = jax.lax.scan(step, carry, jnp.swapaxes(noise, 0, 1))
+        return total
+
+    return run
+
+
+def policy_arrays(policy: ExpertPolicy) -> dict[str, Any]:
+    """The arrays of a policy, as JAX takes them."""
+    return {"mean": policy.mean, "std": policy.std, "layers": policy.layers}
+
+
+def returns(
+    task: str,
+    policy: ExpertPolicy,
+    *,
+    stochastic: bool = True,
+    simulator: Simulator = "mujoco",
+    kind: dynamics.Dynamics = "converged",
+    episodes: int = 64,
+    length: int = EPISODE_LENGTH,
+    seed: int = SEED,
+) -> NDArray[np.float64]:
+    """Measures a policy, in float64.
+
+    Args:
+        task: Name of a task.
+        policy: The policy.
+        stochastic: With coloured noise, or without.
+        simulator: "mujoco": MuJoCo C, fast on a CPU. "mjx": the very step that data sets are made of.
+        kind: "converged" or "stock".
+        episodes: Number of episodes.
+        length: Control steps of each.
+        seed: Seed of initial states and noise.
+
+    Returns:
+        The return of each episode, shape (episodes,).
+    """
+    environment = dynamics.load_environment(get_task(task).name)
+    physics = dynamics.load_physics(task, kind)
+    function = episode_function(environment, policy, episodes, length, NOISE_BETA, stochastic)
+    context = host_physics(physics.mj_model) if simulator == "mujoco" else _mjx_physics(physics)
+    with context:
+        compiled = runtime.jit(function)
+        result = compiled(policy_arrays(policy), jax.random.PRNGKey(seed))
+    return np.asarray(result)
+
+
+def spread(values: NDArray[Any]) -> dict[str, float | int]:
+    """Mean, standard deviation and range of returns, as a policy's record has them."""
+    return {
+        "episodes": len(values),
+        "mean": round(float(values.mean()), 3),
+        "deviation": round(float(values.std(ddof=1)), 3),
+        "least": round(float(values.min()), 3),
+        "most": round(float(values.max()), 3),
+    }
+
+
+def evaluation(task: str, policy: ExpertPolicy, *, episodes: int = 64, seed: int = SEED) -> dict[str, Any]:
+    """Measures a policy with and without noise, under both dynamics, by MuJoCo C; the record's entry `evaluation`."""
+    wanted: list[tuple[str, dynamics.Dynamics]] = [
+        ("expert", "converged"),
+        ("expert", "stock"),
+        ("expert-mean", "converged"),
+    ]
+    measured = [
+        {"simulator": "mujoco", "dynamics": kind, "policy": name}
+        | spread(returns(task, policy, stochastic=name == "expert", kind=kind, episodes=episodes, seed=seed))
+        for name, kind in wanted
+    ]
+    return {"episode_length": EPISODE_LENGTH, "seed": seed, "noise_beta": NOISE_BETA, "measured": measured}
+
+
+def training_physics(model: Any, on_host: bool) -> Any:
+    """The physics that training runs on, as a context for tracing: MuJoCo C, or Playground's MJX as it is."""
+    if on_host:
+        return host_physics(model)
+    return without_lapack() if jax.default_backend() == "cpu" else nullcontext()

@@ -1,0 +1,233 @@
+"""The training of one policy: brax's PPO or SAC, evaluated as it goes on, stopped and resumed at any evaluation."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dynamic_sparsity.generation.tasks import EPISODE_LENGTH
+from dynamic_sparsity.policies.files import SUFFIX, read_record, save_policy
+from dynamic_sparsity.training import brax_repair, evaluation
+from dynamic_sparsity.training.checkpoints import Point, Workplace, decode, expert_from
+from dynamic_sparsity.training.curve import draw
+from dynamic_sparsity.training.settings import TrainingSettings
+
+EVALUATION_EPISODES = 64
+STEPS_BETWEEN_EVALUATIONS = {"cpu": 250_000, "playground": 2_000_000}
+"""By profile. On a few cores: half a minute to some minutes, of which an evaluation takes a tenth."""
+
+_PACKAGES = ("brax", "jax", "jaxlib", "mujoco", "mujoco-mjx", "playground")
+
+
+class Progress(Protocol):
+    """Told how a training goes on; the command line draws a bar from it."""
+
+    def started(self, task: str, steps: int, done: int) -> None:
+        """Training begins, or goes on: how many steps there will be, and how many there are."""
+
+    def evaluated(self, point: Point, best: Point) -> None:
+        """An evaluation: what the policy reaches now, and the best so far."""
+
+    def measuring(self, task: str) -> None:
+        """The best policy is being measured anew, by episodes that did not choose it."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a training came to.
+
+    Attributes:
+        path: The policy's file.
+        mean: Its stochastic return, measured by episodes that did not choose it.
+        kept: False if an older, better policy was left in place.
+        curve: The picture of the learning curve.
+    """
+
+    path: Path
+    mean: float
+    kept: bool
+    curve: Path | None
+
+
+def train(settings: TrainingSettings, out: Path, progress: Progress) -> Result:
+    """Trains a policy and keeps it if it is better than what is there.
+
+    The run's folder, `OUT/<Task>.training`, holds the latest and the best parameters and the learning curve. A run that
+    was stopped goes on from its latest evaluation: PPO with networks, values and normaliser, SAC with its policy and
+    normaliser (brax gives no more away); optimiser and replay buffer begin anew.
+
+    Args:
+        settings: What to train.
+        out: Folder of the policies.
+        progress: Told how it goes on.
+
+    Returns:
+        Where the policy is and what it reaches.
+
+    Raises:
+        SettingsMismatchError: A run with other settings lies in the folder.
+    """
+    place = Workplace.open(out / f"{settings.task}.training", settings)
+    progress.started(settings.task, settings.steps, place.steps)
+    if place.steps < settings.steps:
+        with jax.enable_x64(False):
+            _Run(settings, place, progress).go()
+    drawn = draw(place)
+    progress.measuring(settings.task)
+    with jax.enable_x64(True):
+        return _keep(place, out, drawn)
+
+
+def _environment(task: str) -> Any:
+    from mujoco_playground import dm_control_suite
+
+    return dm_control_suite.load(task, config_overrides={"impl": "jax"})
+
+
+class _Run:
+    """One call of brax's training function."""
+
+    def __init__(self, settings: TrainingSettings, place: Workplace, progress: Progress) -> None:
+        self.settings, self.place, self.progress = settings, place, progress
+        self.environment = _environment(settings.task)
+        self.before = place.steps
+        self.seconds = place.curve[-1].seconds if place.curve else 0.0
+        self.count = max(1, round((settings.steps - self.before) / STEPS_BETWEEN_EVALUATIONS[settings.profile]))
+        self._returns: Callable[[Any, jax.Array], jax.Array] | None = None
+        self._calls = 0
+        self.began = time.monotonic()
+
+    def go(self) -> None:
+        """Trains until all steps are done."""
+        on_host = self.settings.profile == "cpu"
+        # Callbacks that wait for arrays of a computation still queued behind them would wait forever.
+        config: Any = jax.config
+        config.update("jax_cpu_enable_async_dispatch", False)
+        with (
+            brax_repair.repaired(self._after_sac_epoch),
+            evaluation.training_physics(self.environment.mj_model, on_host),
+        ):
+            (self._ppo if self.settings.algorithm == "ppo" else self._sac)()
+
+    def _ppo(self) -> None:
+        from brax.training.agents.ppo import networks
+        from brax.training.agents.ppo import train as ppo
+
+        options, sizes = self._options("policy_hidden_layer_sizes", "value_hidden_layer_sizes")
+        restored = decode((self.place.path / "latest.safetensors").read_bytes()) if self.before else None
+        ppo.train(
+            **options,
+            network_factory=partial(networks.make_ppo_networks, **sizes),
+            num_evals=self.count + 1,
+            num_resets_per_eval=1,
+            run_evals=False,
+            restore_params=restored,
+            policy_params_fn=lambda steps, _make, parameters: self._evaluate(steps, parameters),
+        )
+
+    def _sac(self) -> None:
+        from brax.training.agents.sac import networks
+        from brax.training.agents.sac import train as sac
+
+        options, sizes = self._options("hidden_layer_sizes", "q_network_layer_norm")
+        checkpoint = sac.checkpoint
+        if self.before:
+            options["restore_checkpoint_path"] = str(self.place.path / "latest.safetensors")
+            checkpoint.load = lambda path: decode(Path(path).read_bytes())
+        sac.train(
+            **options,
+            network_factory=partial(networks.make_sac_networks, **({"q_network_layer_norm": True} | sizes)),
+            num_evals=self.count + 1,
+        )
+
+    def _options(self, *of_networks: str) -> tuple[dict[str, Any], dict[str, Any]]:
+        """brax's keyword arguments, and those of its networks."""
+        from mujoco_playground import wrapper
+
+        given = dict(self.settings.hyperparameters)
+        sizes = {name: given.pop(name) for name in of_networks if name in given}
+        sizes = {name: tuple(value) if isinstance(value, list) else value for name, value in sizes.items()}
+        shaping = given.pop("shaping", 0.0)
+        environment = _shaped(self.environment, shaping) if shaping else self.environment
+        return {
+            **given,
+            "environment": environment,
+            "wrap_env_fn": wrapper.wrap_for_brax_training,
+            "num_timesteps": self.settings.steps - self.before,
+            "episode_length": EPISODE_LENGTH,
+            "normalize_observations": True,
+            "seed": self.settings.seed + self.before,
+        }, sizes
+
+    def _after_sac_epoch(self, parameters: Any) -> None:
+        self._calls += 1
+        self._evaluate(round((self.settings.steps - self.before) * self._calls / self.count), parameters)
+
+    def _evaluate(self, steps: int, parameters: Any) -> None:
+        """Measures brax's parameters after a number of steps of this run, and keeps them."""
+        if steps == 0:
+            return
+        # Plain arrays: those of brax carry the mesh of its pmap with them.
+        parameters = jax.tree.map(np.asarray, parameters)
+        policy = expert_from(self.settings.task, self.settings.algorithm, parameters)
+        if self._returns is None:
+            function = evaluation.episode_function(
+                self.environment, policy, EVALUATION_EPISODES, EPISODE_LENGTH, evaluation.NOISE_BETA, stochastic=True
+            )
+            self._returns = jax.jit(function)
+        values = self._returns(evaluation.policy_arrays(policy), jax.random.PRNGKey(self.before + steps))
+        seconds = self.seconds + time.monotonic() - self.began
+        point = Point(self.before + steps, round(seconds, 1), float(jnp.mean(values)), float(jnp.std(values)))
+        self.place.record(point, parameters)
+        assert self.place.best is not None
+        self.progress.evaluated(point, self.place.best)
+
+
+def _shaped(environment: Any, shaping: float) -> Any:
+    from mujoco_playground import wrapper
+
+    class Shaped(wrapper.Wrapper):  # type: ignore[misc]
+        """BallInCup whose reward also grows as the ball comes near the cup: its own is found by luck alone."""
+
+        def step(self, state: Any, action: jax.Array) -> Any:
+            after = self.env.step(state, action)
+            unwrapped = self.env.unwrapped
+            apart = after.data.site_xpos[unwrapped._target_site_id] - after.data.xpos[unwrapped._ball_body_id]
+            distance = jnp.hypot(apart[0], apart[2])
+            return after.replace(reward=after.reward + shaping * jnp.exp(-distance / 0.1))
+
+    return Shaped(environment)
+
+
+def _keep(place: Workplace, out: Path, drawn: Path | None) -> Result:
+    """Measures the best parameters of a run with fresh episodes, and keeps them unless there is a better policy."""
+    settings, best = place.settings, place.best
+    assert best is not None
+    policy = expert_from(settings.task, settings.algorithm, place.parameters("best"))
+    measured = evaluation.evaluation(settings.task, policy)
+    mean = float(measured["measured"][0]["mean"])
+    path = out / f"{settings.task}{SUFFIX}"
+    if path.is_file() and read_record(path)["evaluation"]["measured"][0]["mean"] >= mean:
+        return Result(path, mean, False, drawn)
+    physics = "physics by MuJoCo C" if settings.profile == "cpu" else "physics by MJX"
+    record = {
+        "task": settings.task,
+        "algorithm": settings.algorithm,
+        "stages": [{"steps": best.steps} | settings.hyperparameters],
+        "seed": settings.seed,
+        "steps": best.steps,
+        "device": f"{jax.device_count()} × {jax.devices()[0].device_kind}, {physics}",
+        "versions": {name: metadata.version(name) for name in _PACKAGES},
+        "evaluation": measured,
+    }
+    save_policy(path, policy, record)
+    return Result(path, mean, True, drawn)

@@ -1,0 +1,146 @@
+"""How each task is trained: Playground's own hyperparameters, or a profile for a few CPU cores."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from dynamic_sparsity.errors import InvalidSettingError
+from dynamic_sparsity.generation.tasks import get_task
+
+ALGORITHMS = ("ppo", "sac")
+PROFILES = ("cpu", "playground")
+
+Profile = Literal["cpu", "playground"]
+
+_CPU_PPO: dict[str, Any] = {
+    "num_envs": 256,
+    "batch_size": 128,
+    "num_minibatches": 8,
+    "unroll_length": 20,
+    "num_updates_per_batch": 8,
+    "discounting": 0.98,
+    "reward_scaling": 10.0,
+    "entropy_cost": 5e-3,
+    "learning_rate": 6e-4,
+    "policy_hidden_layer_sizes": [32, 32, 32, 32],
+    "value_hidden_layer_sizes": [64, 64, 64],
+}
+"""Iterations of 20,480 steps, a thirtieth of Playground's: more updates per step, for where steps are what is dear."""
+
+_CPU_PPO_TASKS: dict[str, dict[str, Any]] = {
+    "BallInCup": {"num_updates_per_batch": 6, "reward_scaling": 5.0, "entropy_cost": 0.01, "shaping": 0.3},
+    "CartpoleBalance": {
+        "batch_size": 256,
+        "reward_scaling": 0.5,
+        "entropy_cost": 1e-3,
+        "learning_rate": 1e-3,
+    },
+    "FingerSpin": {
+        "batch_size": 256,
+        "unroll_length": 30,
+        "num_updates_per_batch": 6,
+        "discounting": 0.95,
+        "entropy_cost": 0.01,
+        "learning_rate": 1e-3,
+    },
+    "ReacherHard": {
+        "batch_size": 256,
+        "discounting": 0.97,
+        "reward_scaling": 1.0,
+        "entropy_cost": 2e-3,
+        "learning_rate": 1e-3,
+    },
+}
+"""What differs from the above, where it was found to help."""
+
+_CPU_STEPS = {"CartpoleBalance": 3_000_000, "ReacherHard": 5_000_000, "BallInCup": 2_000_000}
+_CPU_DEFAULT_STEPS = 10_000_000
+
+_CPU_SAC: dict[str, Any] = {
+    "num_envs": 64,
+    "batch_size": 256,
+    "grad_updates_per_step": 8,
+    "discounting": 0.99,
+    "reward_scaling": 1.0,
+    "learning_rate": 5e-4,
+    "min_replay_size": 8192,
+    "max_replay_size": 1_000_000,
+    "hidden_layer_sizes": [128, 128],
+}
+_CPU_SAC_STEPS = 1_000_000
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """What decides a training run, but for the platform.
+
+    Attributes:
+        task: Name of a task.
+        algorithm: "ppo" or "sac".
+        profile: "cpu": physics by MuJoCo C and hyperparameters for a few cores. "playground": MJX and Playground's own.
+        steps: Control steps of all environments together.
+        seed: Seed of networks, initial states and noise.
+        hyperparameters: brax's keyword arguments; sizes of hidden layers; `shaping` (see `shaping`).
+    """
+
+    task: str
+    algorithm: str
+    profile: str
+    steps: int
+    seed: int
+    hyperparameters: dict[str, Any]
+
+    def document(self) -> dict[str, Any]:
+        """The settings as JSON data."""
+        return dataclasses.asdict(self)
+
+    def digest(self) -> str:
+        """sha256 of the document but for `steps`: a run that is asked for more steps goes on."""
+        document = {name: value for name, value in self.document().items() if name != "steps"}
+        return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+
+
+def resolve(task: str, algorithm: str, profile: str, steps: int | None, seed: int) -> TrainingSettings:
+    """Looks up the hyperparameters of a run.
+
+    Args:
+        task: Name of a task.
+        algorithm: "ppo" or "sac".
+        profile: "cpu" or "playground".
+        steps: Control steps; None for the profile's own.
+        seed: Seed.
+
+    Raises:
+        UnknownNameError: There is no such task.
+        InvalidSettingError: Another value is not legal.
+    """
+    task = get_task(task).name
+    for name, value, legal in (("algorithm", algorithm, ALGORITHMS), ("profile", profile, PROFILES)):
+        if value not in legal:
+            raise InvalidSettingError(f"{name} is {value!r}; it must be one of: {', '.join(legal)}.")
+    if seed < 0 or (steps is not None and steps < 1):
+        raise InvalidSettingError(f"seed is {seed} and steps are {steps}; a seed is at least 0, steps at least 1.")
+    if profile == "playground":
+        chosen, default = _playground(task, algorithm)
+    elif algorithm == "ppo":
+        chosen = _CPU_PPO | _CPU_PPO_TASKS.get(task, {})
+        default = _CPU_STEPS.get(task, _CPU_DEFAULT_STEPS)
+    else:
+        chosen, default = dict(_CPU_SAC), _CPU_SAC_STEPS
+    return TrainingSettings(task, algorithm, profile, steps or default, seed, chosen)
+
+
+def _playground(task: str, algorithm: str) -> tuple[dict[str, Any], int]:
+    """Playground's hyperparameters and number of steps."""
+    from mujoco_playground.config import dm_control_suite_params as params
+
+    config = (params.brax_ppo_config if algorithm == "ppo" else params.brax_sac_config)(task).to_dict()
+    factory = config.pop("network_factory", {})
+    steps = int(config.pop("num_timesteps"))
+    for name in ("num_evals", "episode_length", "normalize_observations", "num_resets_per_eval"):
+        config.pop(name, None)
+    return config | factory, steps
