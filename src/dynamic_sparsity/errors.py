@@ -43,3 +43,15 @@ class NotConvergedError(DynamicSparsityError, ArithmeticError):
 
 class MissingDependencyError(DynamicSparsityError, ImportError):
     """An optional dependency is not installed; the message names the extra that has it."""
+
+
+class HubError(DynamicSparsityError, OSError):
+    """The Hugging Face Hub could not be reached, or did not answer as it should."""
+
+
+class HubAccessError(HubError, PermissionError):
+    """The Hub wants a token, or the token does not allow this."""
+
+
+class HubNotFoundError(HubError, FileNotFoundError):
+    """The repository, revision or file is not on the Hub, nor in the cache when offline."""
