@@ -10,8 +10,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from dynamic_sparsity.errors import UnknownNameError
+from dynamic_sparsity.errors import InvalidSettingError, UnknownNameError
 from dynamic_sparsity.loaders.batches import Shuffle, check_batch_settings, in_background, positions_of_batches
+from dynamic_sparsity.loaders.conversions import Conversions
 from dynamic_sparsity.loaders.fetching import Batch, Fetcher
 from dynamic_sparsity.loaders.integrity import VerifyMode
 from dynamic_sparsity.loaders.normalisation import Normaliser
@@ -27,7 +28,7 @@ Array = NDArray[Any]
 Coordinates = Literal["tangent", "ambient"]
 
 
-class JacobianDataset:
+class JacobianDataset(Conversions):
     """Rows of one store: a NumPy-like sequence, a map-style data set for torch, and a data source for grain.
 
     `dataset[key]` takes what NumPy takes to index an axis (an integer, a slice, integers of any shape, a boolean
@@ -55,7 +56,7 @@ class JacobianDataset:
         """Open the store at a path; `load_dataset` finds it by name and explains the other arguments.
 
         Args:
-            path: Folder of the store.
+            path: Folder of the store, or an HDF5 file of `to_hdf5`.
             split, columns, coordinates, verify, exclude_flags: See `load_dataset`.
 
         Raises:
@@ -68,8 +69,16 @@ class JacobianDataset:
         metadata = self.store.metadata
         self.split = split if split is None else known("split", split, metadata["splits"])
         self.coordinates = known("coordinates", coordinates, COORDINATES)
+        if self.coordinates == "tangent" != self.store.coordinates:
+            raise InvalidSettingError(f"{self._path} holds ambient coordinates; they can't be turned into tangent ones")
+        if self.store.selection is not None:
+            if self.split not in (None, self.store.split):
+                raise InvalidSettingError(f"{self._path} holds the split {self.store.split!r}, not {self.split!r}")
+            self.split = self.store.split
         flags = (exclude_flags,) if isinstance(exclude_flags, str) else exclude_flags
         self.exclude_flags = tuple(known("flag", flag, metadata["flag_bits"]) for flag in flags)
+        if self.exclude_flags:
+            self._known_column("flags")
         names = (columns,) if isinstance(columns, str) else self.store.arrays if columns is None else columns
         self.columns = tuple(dict.fromkeys(self._known_column(name) for name in names))
 
@@ -84,6 +93,10 @@ class JacobianDataset:
     @cached_property
     def store(self) -> Store:
         """The opened store."""
+        if self._path.is_file():
+            from dynamic_sparsity.loaders.hdf5 import Hdf5Store
+
+            return Hdf5Store(self._path)
         return open_store(self._path, verify=self._verify, verified=self._verified)
 
     @property
@@ -109,12 +122,18 @@ class JacobianDataset:
     @cached_property
     def rows(self) -> NDArray[np.int64]:
         """The row in the store of each row here, int64, shape (len(self),); not to be changed."""
+        if self.store.selection is not None:
+            return self._selected(self.store.selection)
         table = self.store.episodes
         chosen = np.ones(table["start"].size, bool)
         if self.split is not None:
             chosen = table["split"] == self.metadata["splits"].index(self.split)
         starts, lengths = table["start"][chosen], table["length"][chosen].astype(np.int64)
         rows = np.arange(lengths.sum()) + np.repeat(starts - (np.cumsum(lengths) - lengths), lengths)
+        return self._selected(rows)
+
+    def _selected(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Those of some rows of the store that were asked for."""
         if self.exclude_flags:
             bits = sum(1 << self.metadata["flag_bits"][flag] for flag in self.exclude_flags)
             rows = rows[self.store.reader.gather(["flags"], rows)["flags"] & bits == 0]

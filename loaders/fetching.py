@@ -49,7 +49,7 @@ class Fetcher:
         """
         self.store = store
         self._joints = store.metadata["joints"]
-        self._converts = coordinates == "ambient" and conversion.has_quaternions(self._joints)
+        self._converts = coordinates != store.coordinates and conversion.has_quaternions(self._joints)
 
     def stored_names(self, columns: Sequence[str]) -> list[str]:
         """The arrays to read for some columns: conversion needs the states, and J_s with J_a.

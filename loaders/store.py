@@ -144,7 +144,14 @@ class Store:
         absent: Row arrays that this copy of the store lacks, because they were not downloaded.
         ledger: Its files, and what has been checked of them.
         reader: Reads rows of its arrays.
+        coordinates: "tangent"; only an exported file may hold Jacobians in other ones.
+        selection: The rows that an exported file holds, int64, shape (n,), in its order; None for a store.
+        split: The split that an exported file was written from; None for all rows.
     """
+
+    coordinates: str = "tangent"
+    selection: NDArray[np.int64] | None = None
+    split: str | None = None
 
     def __init__(self, path: Path, ledger: Ledger, metadata: dict[str, Any], decoded_bytes: int = DECODED_BYTES):
         """For `open_store`.

@@ -37,7 +37,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def root(made: Path, tmp_path: Path) -> Path:
     """The same, to be changed."""
-    shutil.copytree(made, tmp_path / "data", symlinks=True)
+    shutil.copytree(made, tmp_path / "data")
     return tmp_path / "data"
 
 
