@@ -1,7 +1,7 @@
 """Rows as Arrow tables, with the names, dtypes and shapes of the store: for Parquet and for Hugging Face's `datasets`.
 
-A vector becomes a fixed-size list, a matrix nested lists that `datasets` knows as `Array2D`: the schema's metadata say so, in
-the form in which `datasets` writes them, so that neither needs the other to be installed.
+A vector becomes a fixed-size list, a matrix nested lists that `datasets` knows as `Array2D`: the schema's metadata say
+so, in the form in which `datasets` writes them, so that neither needs the other to be installed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The same rows for other libraries: Hugging Face datasets, torch, grain, JAX, HDF5. Each is imported when it is asked for."""
+"""The same rows for other libraries: Hugging Face datasets, torch, grain, JAX, HDF5; each imported when asked for."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
 from numpy.typing import NDArray
 
 from dynamic_sparsity.errors import MissingDependencyError
@@ -51,7 +50,7 @@ class Conversions:
         return datasets.Dataset.from_file(str(path))
 
     def to_torch(self: JacobianDataset) -> Any:  # type: ignore[misc]
-        """A map-style `torch.utils.data.Dataset` of dictionaries of tensors, for a DataLoader with any number of workers.
+        """A map-style `torch.utils.data.Dataset` of dictionaries of tensors, for a DataLoader with any workers.
 
         Raises:
             MissingDependencyError: torch is not installed.

@@ -85,7 +85,8 @@ class JacobianDataset(Conversions):
     def _known_column(self, name: str) -> str:
         if name in self.store.absent:
             raise UnknownNameError(
-                f"{self._path}: {name} was not downloaded, only {', '.join(self.store.arrays)}; name it in the `columns` of "
+                f"{self._path}: {name} was not downloaded, only {', '.join(self.store.arrays)}; name it in the "
+                "`columns` of "
                 "load_dataset"
             )
         return str(known("column", name, self.store.arrays))

@@ -1,7 +1,8 @@
 """Fetching what a request needs of a published store, and no more: by task, policy, split and columns.
 
-Whole files go through the Hub's cache. Where a split needs little of a file, only its pieces are fetched. Either way the
-result is a partial copy of the store (see `partial`) in the cache's folder for libraries; a second request finds it there.
+Whole files go through the Hub's cache. Where a split needs little of a file, only its pieces are fetched. Either way
+the result is a partial copy of the store (see `partial`) in the cache's folder for libraries; a second request finds
+it there.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from numpy.typing import NDArray
 
 from dynamic_sparsity.errors import CorruptStoreError, UnknownNameError
 from dynamic_sparsity.loaders.hub import Repository, import_hub, quiet
-from dynamic_sparsity.loaders.partial import PARTIAL_FILE, PIECES_FILE, PartialLedger, Pieces
+from dynamic_sparsity.loaders.partial import PARTIAL_FILE, PartialLedger, Pieces
 from dynamic_sparsity.loaders.progress import Progress, Silent
 from dynamic_sparsity.loaders.publication import PublishedFile, PublishedStore
 from dynamic_sparsity.loaders.store import Store, open_store

@@ -80,8 +80,9 @@ def load_dataset(
 ) -> JacobianDataset | StreamingDataset:
     """Open the transitions and Jacobians of a task, from a folder of stores or from the Hugging Face Hub.
 
-    From the Hub only that is downloaded which task, policy, split and columns need; it is checked, and kept in the Hub's cache,
-    so that the next time one request (does the revision still name the same commit?) is enough, and offline none.
+    From the Hub only that is downloaded which task, policy, split and columns need; it is checked, and kept in the
+    Hub's cache, so that the next time one request (does the revision still name the same commit?) is enough, and
+    offline none.
 
     Args:
         task: Name of the task, as in MuJoCo Playground: "CartpoleBalance".

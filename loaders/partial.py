@@ -1,8 +1,8 @@
 """Copies of a store that hold only some of its rows and arrays, as they are downloaded: never taken for the whole.
 
-Such a copy is the store's folder with all small files, `partial.json`, which says which rows are there, and `pieces.json`.
-A shard file of it may have holes. `pieces.json` lists the SHA-256 of every piece of every shard file, so that
-what is there can be checked without the rest.
+Such a copy is the store's folder with all small files, `partial.json`, which says which rows are there, and
+`pieces.json`. A shard file of it may have holes. `pieces.json` lists the SHA-256 of every piece of every shard file,
+so that what is there can be checked without the rest.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from dynamic_sparsity.errors import CorruptStoreError, HubNotFoundError
 
-__all__ = ["PUBLICATION_FILE", "PublishedFile", "PublishedStore", "Publication", "config_name", "index_path"]
+__all__ = ["PUBLICATION_FILE", "Publication", "PublishedFile", "PublishedStore", "config_name", "index_path"]
 
 PUBLICATION_FILE: Final = "publication.json"
 PUBLICATION_FORMAT: Final = "dynamic-sparsity-publication"

@@ -1,4 +1,4 @@
-"""Reading a published store shard by shard, without keeping it: a prefetch, a shuffle buffer, and a state to go on from."""
+"""Reading a published store shard by shard, without keeping it: prefetch, shuffle buffer, and a state to go on from."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class StreamSettings:
 
 
 class StreamingDataset:
-    """Rows of a published store, read over the network as they are needed; made by `load_dataset(..., streaming=True)`.
+    """Rows of a published store, read over the network as needed; made by `load_dataset(..., streaming=True)`.
 
     Shards are fetched into a temporary folder, one buffer ahead of the one in use, checked, and deleted after use. The
     folder has room for the files of three buffers; memory holds the rows of one.
@@ -125,7 +125,8 @@ class StreamingDataset:
         store = self._copy.published
         return (
             f"StreamingDataset({store.task}, {store.policy} policy, {store.dynamics} dynamics, "
-            f"{self.split or 'all splits'}, {self._copy.repository.name}: {len(self):,} rows; {', '.join(self.columns)})"
+            f"{self.split or 'all splits'}, {self._copy.repository.name}: {len(self):,} rows; "
+            f"{', '.join(self.columns)})"
         )
 
     def __iter__(self) -> Iterator[Batch]:

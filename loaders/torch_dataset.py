@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 __all__ = ["TorchDataset"]
 
 
-class TorchDataset(torch.utils.data.Dataset[Any]):
+class TorchDataset(torch.utils.data.Dataset):  # type: ignore[misc]  # torch may not be installed
     """A data set's rows as dictionaries of tensors; made by `JacobianDataset.to_torch`.
 
     `dataset[3]` is one row, `dataset[[3, 4]]` or `dataset[3:5]` a batch. It may be pickled and used after a fork.

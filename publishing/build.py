@@ -1,6 +1,7 @@
 """What is made from the stores before anything is uploaded: checked stores, their index and their Parquet view.
 
-All of it is kept beside the stores, in `ROOT/.publish`, by the digest of the store's manifest: a second run makes nothing anew.
+All of it is kept beside the stores, in `ROOT/.publish`, by the digest of the store's manifest: a second run makes
+nothing anew.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ from typing import Final
 import numpy as np
 
 from dynamic_sparsity.errors import CorruptStoreError, IncompleteStoreError, InvalidSettingError, StoreNotFoundError
+from dynamic_sparsity.loaders.progress import Progress
 from dynamic_sparsity.loaders.publication import PublishedFile, PublishedStore, index_path
 from dynamic_sparsity.loaders.store import Store, StoreLocation, find_stores, open_store
 from dynamic_sparsity.publishing.index import write_index
 from dynamic_sparsity.publishing.parquet import ParquetFile, plan_parquet, write_parquet
-from dynamic_sparsity.loaders.progress import Progress
 from dynamic_sparsity.schemas.splits import SPLITS
 from dynamic_sparsity.storage.atomic import publish as write_file
 from dynamic_sparsity.storage.manifests import read_document, record_of
@@ -80,7 +81,8 @@ def build_stores(root: Path, progress: Progress) -> list[BuiltStore]:
     unfinished = [str(location.path) for location in locations if not (location.path / "manifest.json").exists()]
     if unfinished:
         raise IncompleteStoreError(
-            f"not finished: {', '.join(unfinished)}; finish them with the `dynamic-sparsity generate` command that began "
+            f"not finished: {', '.join(unfinished)}; finish them with the `dynamic-sparsity generate` command that "
+            "began "
             "them, or move them away"
         )
     staging = root / STAGING_FOLDER
@@ -175,6 +177,7 @@ def _verify(path: Path, stamp: Path) -> None:
         shown = "\n".join(f"  {problem}" for problem in problems[:PROBLEMS_SHOWN])
         more = f"\n  and {len(problems) - PROBLEMS_SHOWN} more" if len(problems) > PROBLEMS_SHOWN else ""
         raise CorruptStoreError(
-            f"{path} is not published, because it is damaged:\n{shown}{more}\nRun `dynamic-sparsity verify {path}` for all."
+            f"{path} is not published, because it is damaged:\n{shown}{more}\nRun `dynamic-sparsity verify {path}` "
+            "for all."
         )
     write_file(stamp, [listing.encode()])

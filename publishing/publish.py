@@ -121,7 +121,8 @@ def plan(
     removed = versions.changes(before, publication.stores)[2]
     if removed and not delete:
         raise InvalidSettingError(
-            f"{repo_id} has stores that {root} lacks: {', '.join(removed)}; put them there too, or delete them from the "
+            f"{repo_id} has stores that {root} lacks: {', '.join(removed)}; put them there too, or delete them from "
+            "the "
             "repository with --delete"
         )
     changelog = _changelog(remote, before, publication, tag)
@@ -264,7 +265,8 @@ def _check_tag(made: Plan, before: Publication | None) -> None:
     if made.tag in made.remote.tags:
         if made.changes or made.remote.tags[made.tag] != made.remote.commit:
             raise InvalidSettingError(
-                f"{made.repo_id} has the tag {made.tag}, of other data or descriptions; a version never changes: choose a "
+                f"{made.repo_id} has the tag {made.tag}, of other data or descriptions; a version never changes: "
+                "choose a "
                 f"higher one than {', '.join(sorted(made.remote.tags))}"
             )
         return

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from dynamic_sparsity.loaders.hub import hub_errors, import_hub, quiet
-from dynamic_sparsity.loaders.publication import PublishedFile
 from dynamic_sparsity.loaders.progress import Progress
+from dynamic_sparsity.loaders.publication import PublishedFile
 
 BATCH_FILES: Final = 200
 BATCH_BYTES: Final = 2 * 2**30

@@ -13,8 +13,9 @@ TAG_PATTERN: Final = re.compile(r"v?(\d+)\.(\d+)\.(\d+)")
 CHANGELOG_FILE: Final = "CHANGELOG.md"
 HEADING: Final = """# Changes of the data
 
-Versions are of the data, not of the code: the first number changes when data change that were published, the second when some are
-added, the third when only what describes them changes. A version is a tag of this repository and never changes.
+Versions are of the data, not of the code: the first number changes when data change that were published, the second
+when some are added, the third when only what describes them changes. A version is a tag of this repository and never
+changes.
 """
 
 

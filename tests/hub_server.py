@@ -236,7 +236,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_json(answer)
         hub.requests.append(Seen(self.command, unquote(url.path), self.headers.get("Range"), self.sent))
 
-    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = answer  # noqa: N815
+    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = answer
 
     def send_json(self, answer: Answer) -> None:
         body = b"" if answer.body is None else json.dumps(answer.body).encode()

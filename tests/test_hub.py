@@ -1,9 +1,10 @@
-"""Loading from the Hub with the real client: what is fetched, what is checked, and what happens when things go wrong."""
+"""Loading from the Hub with the real client: what is fetched, what is checked, and what happens when it fails."""
 
 from __future__ import annotations
 
 import pickle
 from copy import deepcopy
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
@@ -28,14 +29,14 @@ from dynamic_sparsity.loaders.store import open_store
 from dynamic_sparsity.publishing.publish import plan, publish
 
 REPO = "org/name"
-SIZES = {"episodes": 40, "episode_length": 128, "chunk_rows": 512, "shard_rows": 1024, "hinges": 2}
+SIZES = {"episodes": 20, "episode_length": 128, "chunk_rows": 512, "shard_rows": 512, "hinges": 2}
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A root with a store of 5120 rows in five shards, and a small one with quaternions."""
+    """A root with a store of 2560 rows in five shards, and a small one with quaternions."""
     root = tmp_path_factory.mktemp("data")
-    make_store(root / "Pendulums/noise.zarr", early={3: 100, 30: 7}, **SIZES)
+    make_store(root / "Pendulums/noise.zarr", early={3: 100, 13: 7}, **SIZES)
     make_store(root / "Swings/noise-stock.zarr", task="Swings", stock=True, quaternion=True)
     return root
 
@@ -138,7 +139,7 @@ def test_a_part_is_not_taken_for_the_whole(published: HubServer) -> None:
     with pytest.raises(IncompleteStoreError, match="split 'test'"):
         JacobianDataset(path)[:]
     with pytest.raises(IncompleteStoreError):
-        open_store(path).reader.gather(["J_s"], np.arange(5120))
+        open_store(path).reader.gather(["J_s"], np.arange(2560))
     with pytest.raises(IncompleteStoreError):
         JacobianDataset(path, split="train")[[0, 5]]
 
@@ -193,11 +194,13 @@ def test_bad_requests_are_explained(options, error, words, published: HubServer)
 
 FAULTS = [
     Fault("drop", "/resolve/.*J_s", "GET", 3),
+    Fault("drop", "/resolve/.*J_s", "GET", 3),
     Fault("drop", "/resolve/.*index", "GET", 2),
     Fault("status", "/resolve/", "GET", 2, status=429, retry_after=5),
     Fault("status", "/resolve/.*zip", "GET", 1, status=429, retry_after=5),
     Fault("status", "/resolve/", "HEAD", 1, status=503, retry_after=4),
     Fault("status", "/resolve/.*J_a", None, 2, status=503, retry_after=4),
+    Fault("corrupt", "/resolve/.*J_s", "GET", 1),
     Fault("corrupt", "/resolve/.*J_s", "GET", 1),
     Fault("corrupt", "/resolve/.*index", "GET", 1),
     Fault("corrupt", "/resolve/.*/state/", "GET", 1),
@@ -206,13 +209,12 @@ FAULTS = [
 ]
 
 
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: f"{fault.kind}-{fault.path}-{fault.method}-{fault.status}")
-@pytest.mark.parametrize("split", [None, "test"])
+@pytest.mark.parametrize(("fault", "split"), zip(FAULTS, cycle([None, "test"]), strict=False))
 def test_passing_faults_are_mended(fault: Fault, split, published: HubServer, root: Path, no_waiting) -> None:
     published.faults = [Fault(**vars(fault))]
     found = load_dataset("Pendulums", repo_id=REPO, split=split)
     assert published.faults[0].times == 0
-    if fault.retry_after is not None:
+    if fault.retry_after is not None and fault.method == "GET":
         assert any(wait >= fault.retry_after for wait in no_waiting)
     same(found, load_dataset("Pendulums", root=root, split=split))
 
@@ -221,7 +223,7 @@ def test_passing_faults_are_mended(fault: Fault, split, published: HubServer, ro
     ("kind", "error", "words"),
     [
         ("corrupt", CorruptStoreError, "not those that were published"),
-        ("truncate", DynamicSparsityError, ""),
+        ("truncate", DynamicSparsityError, "bytes"),
         ("missing", HubNotFoundError, "no such file"),
         ("status", HubError, "503"),
         ("drop", HubError, "try again later"),

@@ -174,7 +174,8 @@ def publish(
 ) -> None:
     """Publish all stores below a folder on the Hugging Face Hub, with a card, a Parquet view and checksums.
 
-    Every store is verified first. What the repository has already is not sent again; interrupted, the same command goes on.
+    Every store is verified first. What the repository has already is not sent again; interrupted, the same command
+    goes on.
 
     Example: [bold]dynamic-sparsity publish data --repo ORG/NAME --tag v1.0.0 --dry-run[/bold]
     """

@@ -84,7 +84,8 @@ def _print_plan(console: Console, plan: Plan) -> None:
     console.print(f"About {plan.requests:,} requests; at most {plan.largest_folder:,} entries in a folder.")
     if len(plan.files) >= FILES_WANTED_MAX or plan.largest_folder >= FOLDER_ENTRIES_MAX:
         console.print(
-            f"That is more than {FILES_WANTED_MAX:,} files, or {FOLDER_ENTRIES_MAX:,} entries in a folder: readers will wait for "
+            f"That is more than {FILES_WANTED_MAX:,} files, or {FOLDER_ENTRIES_MAX:,} entries in a folder: readers "
+            "will wait for "
             "the Hub. Publish fewer stores per repository.",
             style="yellow",
         )
