@@ -11,8 +11,8 @@ import hashlib
 import json
 import os
 import shutil
+import tarfile
 import threading
-import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -266,12 +266,8 @@ class LocalCopy:
         shutil.rmtree(made, ignore_errors=True)
         made.mkdir(parents=True)
         try:
-            with zipfile.ZipFile(archive) as index:
-                for name in index.namelist():
-                    if name.startswith("/") or ".." in name.split("/"):
-                        raise self.repository.wrong_bytes(self.published.index.path)
-                    (made / name).parent.mkdir(parents=True, exist_ok=True)
-                    (made / name).write_bytes(index.read(name))
+            with tarfile.open(archive, "r:xz") as index:
+                index.extractall(made, filter="data")
             attributes = json.loads((made / "zarr.json").read_bytes())["attributes"]
             document = {"split": self.split, "rows": attributes["rows"], "shard_rows": attributes["shard_rows"]}
             # The episode table is read as a copy without any rows, then the rows of its split are written down.
@@ -282,7 +278,7 @@ class LocalCopy:
             except OSError:
                 if not (self.path / PARTIAL_FILE).exists():
                     raise
-        except (zipfile.BadZipFile, KeyError, ValueError) as error:
+        except (tarfile.TarError, KeyError, ValueError) as error:
             if isinstance(error, CorruptStoreError):
                 raise
             raise self.repository.wrong_bytes(self.published.index.path) from error

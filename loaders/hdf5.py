@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,6 +66,7 @@ def write_hdf5(dataset: JacobianDataset, path: Path) -> Path:
         with h5py.File(partial, "w", libver=FILE_VERSION) as file:
             attributes = {"format": FORMAT, "version": VERSION, "metadata": json.dumps(store.metadata)}
             attributes |= {"split": dataset.split or "", "coordinates": dataset.coordinates}
+            attributes |= {"columns": json.dumps(dataset.columns)}
             attributes |= {f"episodes.{name}": values for name, values in store.episodes.items()}
             attributes |= {f"statistics.{name}": values for name, values in store.statistics.items()}
             for name, value in attributes.items():
@@ -103,7 +104,8 @@ def read_hdf5(path: Path) -> JacobianDataset:
     from dynamic_sparsity.loaders.dataset import JacobianDataset
 
     store = Hdf5Store(path.absolute())
-    return JacobianDataset(path, split=store.split, coordinates=store.coordinates)
+    coordinates: Literal["tangent", "ambient"] = "ambient" if store.coordinates == "ambient" else "tangent"
+    return JacobianDataset(path, split=store.split, columns=store.columns, coordinates=coordinates)
 
 
 class Hdf5Reader:
@@ -177,6 +179,7 @@ class Hdf5Store(Store):
         selection: The row in the store of each row of the file, int64, shape (n,).
         split: The split it was written from; None for all.
         coordinates: "tangent" or "ambient": the coordinates in which it was written.
+        columns: Names of its columns, in the order in which they were asked for.
     """
 
     def __init__(self, path: Path):
@@ -200,6 +203,7 @@ class Hdf5Store(Store):
             if (attributes["format"], int(attributes["version"])) != (FORMAT, VERSION):
                 raise ValueError(f"its format is {attributes['format']!r}, version {attributes['version']}")
             self.metadata = json.loads(attributes["metadata"])
+            self.columns: list[str] = json.loads(attributes["columns"])
             self.selection: Integers = np.asarray(self.file[ROW][:], np.int64)
         except (OSError, KeyError, ValueError) as error:
             raise CorruptStoreError(f"{path} is not an HDF5 file of this package ({error})") from error

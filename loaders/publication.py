@@ -44,7 +44,7 @@ class PublishedStore:
         rows: Number of rows, padding included.
         bytes: Size of all its files.
         manifest_sha256: Digest of its manifest, and so of all its bytes.
-        index: A zip file of its small files and the digests of its pieces.
+        index: An archive of its small files and the digests of its pieces.
         splits: Rows with data, by split.
         parquet: Its Parquet view, by split.
     """
@@ -143,7 +143,7 @@ def index_path(task: str, store_name: str) -> str:
         task: Name of the task.
         store_name: Name of the store's folder.
     """
-    return f"index/{task}/{store_name.removesuffix('.zarr')}.zip"
+    return f"index/{task}/{store_name.removesuffix('.zarr')}.tar.xz"
 
 
 def _parse_store(entry: Mapping[str, Any]) -> PublishedStore:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import weakref
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -96,8 +97,9 @@ class StreamingDataset:
         """
         from dynamic_sparsity.loaders.dataset import known
 
-        self._folder = tempfile.TemporaryDirectory(prefix="dynamic-sparsity-")
-        self._copy = LocalCopy(repository, published, split, Path(self._folder.name))
+        folder = Path(tempfile.mkdtemp(prefix="dynamic-sparsity-"))
+        self._cleanup = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        self._copy = LocalCopy(repository, published, split, folder)
         self.split = split
         self.coordinates = coordinates
         bits = self.metadata["flag_bits"]
@@ -167,7 +169,7 @@ class StreamingDataset:
             raise InvalidSettingError(f"buffer_shards is {buffer_shards}; it must be at least 1")
         if not 0 <= part[0] < part[1]:
             raise InvalidSettingError(f"part is {part}; it is (index, number of parts), the index from 0")
-        settings = StreamSettings(batch_size, seed, bool(shuffle), buffer_shards, drop_last, epochs, tuple(part))
+        settings = StreamSettings(batch_size, seed, bool(shuffle), buffer_shards, drop_last, epochs, (part[0], part[1]))
         return BatchStream(self, settings)
 
     def fetch(self, shards: Sequence[int]) -> None:
@@ -235,8 +237,7 @@ class StreamingDataset:
 
     def close(self) -> None:
         """Delete the temporary folder; that happens too when the data set is let go."""
-        shutil.rmtree(self._copy.path, ignore_errors=True)
-        self._folder.cleanup()
+        self._cleanup()
 
 
 class BatchStream:

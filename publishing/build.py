@@ -114,7 +114,7 @@ def _build(location: StoreLocation, digest: str, folder: Path) -> BuiltStore:
             f"{path} says that it holds {' '.join(says)}; move it to where its name says so, or generate it anew"
         )
     _verify(path, folder / "verified.json")
-    index = folder / "index.zip"
+    index = folder / "index.tar.xz"
     if not index.exists():
         write_index(path, index)
     parquet = plan_parquet(path)

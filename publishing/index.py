@@ -1,4 +1,4 @@
-"""The index of a store: its small files in one zip file, with the digests of the pieces of its shards.
+"""The index of a store: its small files in one archive, with the digests of the pieces of its shards.
 
 A reader of the published store needs one request for all of it, and can then fetch and check the pieces that hold the
 rows it wants.
@@ -7,9 +7,10 @@ rows it wants.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import mmap
-import zipfile
+import tarfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
@@ -25,16 +26,13 @@ from dynamic_sparsity.storage.manifests import read_document
 PIECE_ROWS: Final = 256
 """Rows per piece of an uncompressed shard: an episode of the usual 1000 steps touches few rows of others."""
 
-EPOCH: Final = (1980, 1, 1, 0, 0, 0)
-"""Time stamp of the zip file's members: equal stores have equal indices."""
-
 
 def write_index(store: Path, target: Path) -> None:
     """Write a store's index.
 
     Args:
         store: A complete store.
-        target: The zip file; it appears whole or not at all.
+        target: A tar file, compressed as a whole, as the members are alike; it appears whole or not at all.
     """
     names = [name for name in read_document(store / "manifest.json")["files"] if row_file(name) is None]
     members = {name: (store / name).read_bytes() for name in ("manifest.json", *names)}
@@ -42,9 +40,12 @@ def write_index(store: Path, target: Path) -> None:
     members[PIECES_FILE] = json.dumps({"files": pieces}, separators=(",", ":")).encode()
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(target.name + PARTIAL_SUFFIX)
-    with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+    with tarfile.open(partial, "w:xz", preset=6) as archive:
         for name in sorted(members):
-            archive.writestr(zipfile.ZipInfo(name, EPOCH), members[name], zipfile.ZIP_DEFLATED)
+            # No time, no owner: equal stores have equal indices.
+            entry = tarfile.TarInfo(name)
+            entry.size = len(members[name])
+            archive.addfile(entry, io.BytesIO(members[name]))
     partial.replace(target)
 
 

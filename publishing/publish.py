@@ -12,7 +12,7 @@ from dynamic_sparsity.errors import HubAccessError, HubNotFoundError, InvalidSet
 from dynamic_sparsity.loaders.hub import LOG_IN, REPOSITORY_PATTERN, Repository, hub_errors, import_hub, quiet
 from dynamic_sparsity.loaders.progress import Progress, Silent
 from dynamic_sparsity.loaders.publication import PUBLICATION_FILE, Publication, PublishedFile
-from dynamic_sparsity.publishing import card, pictures, versions
+from dynamic_sparsity.publishing import card, pictures, tables, versions
 from dynamic_sparsity.publishing.build import STAGING_FOLDER, BuiltStore, build_stores
 from dynamic_sparsity.publishing.upload import Remote, commit, is_same, read_remote, requests_of, retried, upload
 from dynamic_sparsity.storage.atomic import publish as write_file
@@ -217,7 +217,7 @@ def describe(
         write(f"{task}/{README}", card.task_card(task, own))
         write(f"{task}/statistics.json", card.task_statistics(own))
         for built in own:
-            pictures.draw_store(built.store, card.tables.name(built), draw(card.picture_path(built)))
+            pictures.draw_store(built.store, tables.name(built), draw(card.picture_path(built)))
     firsts = {built.location.task: built.store for built in reversed(stores)}
     pictures.draw_overview(sorted(firsts.items()), draw(card.OVERVIEW))
     if changelog is not None:

@@ -102,7 +102,7 @@ def test_only_what_is_needed_is_fetched(published: HubServer, root: Path) -> Non
     }
     assert asked == {"J_s"}
     # 10 % of the rows, in pieces of a few more, and the index; the index of a small store is large.
-    index = published.files(REPO)["index/Pendulums/noise.zip"].size
+    index = published.files(REPO)["index/Pendulums/noise.tar.xz"].size
     J_s = sum(file.size for path, file in published.files(REPO).items() if path.startswith("Pendulums/noise.zarr/J_s"))
     assert published.bytes_sent() - index < 0.5 * J_s
     assert J_s < whole
@@ -197,7 +197,7 @@ FAULTS = [
     Fault("drop", "/resolve/.*J_s", "GET", 3),
     Fault("drop", "/resolve/.*index", "GET", 2),
     Fault("status", "/resolve/", "GET", 2, status=429, retry_after=5),
-    Fault("status", "/resolve/.*zip", "GET", 1, status=429, retry_after=5),
+    Fault("status", "/resolve/.*xz", "GET", 1, status=429, retry_after=5),
     Fault("status", "/resolve/", "HEAD", 1, status=503, retry_after=4),
     Fault("status", "/resolve/.*J_a", None, 2, status=503, retry_after=4),
     Fault("corrupt", "/resolve/.*J_s", "GET", 1),
