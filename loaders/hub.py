@@ -252,12 +252,14 @@ class Repository:
         url = hub.hf_hub_url(self.id, path, repo_type="dataset", revision=self.commit)
         # Encodings are of the whole file, not of a range.
         headers = {**build_hf_headers(), "Range": f"bytes={start}-{stop - 1}", "Accept-Encoding": "identity"}
-        with hub_errors(self.name, f"reading {path}"):
-            response = http_backoff("GET", url, headers=headers, timeout=RANGE_TIMEOUT_S)
-            hf_raise_for_status(response)
-            contents = bytes(response.content)
-        # A server may ignore the range and send all of the file.
-        contents = contents if response.status_code == 206 else contents[start:stop]
-        if len(contents) != stop - start:
-            raise HubError(f"{self.name}: reading {path} gave {len(contents)} of {stop - start} bytes; try again later")
-        return contents
+        contents = b""
+        for _ in range(2):
+            with hub_errors(self.name, f"reading {path}"):
+                response = http_backoff("GET", url, headers=headers, timeout=RANGE_TIMEOUT_S)
+                hf_raise_for_status(response)
+                contents = bytes(response.content)
+            # A server may ignore the range and send all of the file.
+            contents = contents if response.status_code == 206 else contents[start:stop]
+            if len(contents) == stop - start:
+                return contents
+        raise HubError(f"{self.name}: reading {path} gave {len(contents)} of {stop - start} bytes; try again later")

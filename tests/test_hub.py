@@ -209,7 +209,7 @@ FAULTS = [
 ]
 
 
-@pytest.mark.parametrize(("fault", "split"), zip(FAULTS, cycle([None, "test"]), strict=False))
+@pytest.mark.parametrize(("fault", "split"), list(zip(FAULTS, cycle([None, "test"]), strict=False)))
 def test_passing_faults_are_mended(fault: Fault, split, published: HubServer, root: Path, no_waiting) -> None:
     published.faults = [Fault(**vars(fault))]
     found = load_dataset("Pendulums", repo_id=REPO, split=split)

@@ -23,6 +23,8 @@ from dynamic_sparsity.publishing import versions
 from dynamic_sparsity.publishing.publish import plan, publish
 
 REPO = "org/name"
+GUIDE = Path(__file__).parent.parent / "docs" / "hub.md"
+SNIPPET = re.compile(r"```python\n(.*?)```", re.DOTALL)
 
 
 @pytest.fixture(scope="module")
@@ -251,12 +253,12 @@ def test_card(root: Path, hub: HubServer, tmp_path: Path) -> None:
     assert hub.content(REPO, "Pendulums/noise.sparsity.png").startswith(b"\x89PNG")
     statistics = json.loads(hub.content(REPO, "Pendulums/statistics.json"))["Pendulums-noise"]
     np.testing.assert_array_equal(statistics["statistics"]["state_mean"], local.store.statistics["state_mean"])
-    snippets = re.findall(r"```python\n(.*?)```", body, re.DOTALL)
-    assert len(snippets) == 2
-    for snippet in snippets:
-        checked = re.sub(r"^(\S.*?)\s+# (\(.*?\)):.*$", r"assert \1 == \2", snippet, flags=re.MULTILINE)
-        assert "assert" in checked
-        subprocess.run([sys.executable, "-W", "error", "-c", checked], check=True, cwd=tmp_path)
+    guide = GUIDE.read_text().replace("CheetahRun", "Pendulums").replace("ORG/NAME", REPO)
+    snippets = [*SNIPPET.findall(body), *SNIPPET.findall(guide)]
+    assert len(snippets) == 5
+    checked = re.sub(r"^(\S.*?)\s+# (\(.*?\)):.*$", r"assert \1 == \2", "\n".join(snippets), flags=re.MULTILINE)
+    assert checked.count("assert ") == 2
+    subprocess.run([sys.executable, "-W", "error", "-c", checked], check=True, cwd=tmp_path)
 
 
 @pytest.mark.parametrize("streaming", [False, True])
