@@ -121,7 +121,7 @@ def verify_deep(
     Raises:
         IncompleteStoreError, CorruptStoreError: The store can't be read.
     """
-    from dynamic_sparsity.loaders.dataset import open_dataset
+    from dynamic_sparsity.loaders.loading import open_dataset
 
     data = open_dataset(path)
     attributes = data.metadata

@@ -10,15 +10,16 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from dynamic_sparsity.errors import UnknownNameError
+from dynamic_sparsity.errors import InvalidSettingError, UnknownNameError
 from dynamic_sparsity.loaders.batches import Shuffle, check_batch_settings, in_background, positions_of_batches
+from dynamic_sparsity.loaders.conversions import Conversions
 from dynamic_sparsity.loaders.fetching import Batch, Fetcher
 from dynamic_sparsity.loaders.integrity import VerifyMode
 from dynamic_sparsity.loaders.normalisation import Normaliser
-from dynamic_sparsity.loaders.store import Store, open_store, store_path
+from dynamic_sparsity.loaders.store import Store, open_store
 from dynamic_sparsity.loaders.windows import Windows, window_starts
 
-__all__ = ["JacobianDataset", "load_dataset", "open_dataset"]
+__all__ = ["COORDINATES", "Coordinates", "JacobianDataset", "known"]
 
 COORDINATES = ("tangent", "ambient")
 BLOCK_ROWS = 1024  # rows read at a time where all rows are gone through
@@ -27,66 +28,7 @@ Array = NDArray[Any]
 Coordinates = Literal["tangent", "ambient"]
 
 
-def load_dataset(
-    task: str,
-    *,
-    root: str | Path = "data",
-    policy: str = "noise",
-    dynamics: str = "converged",
-    split: str | None = None,
-    columns: Sequence[str] | str | None = None,
-    coordinates: Coordinates = "tangent",
-    verify: VerifyMode = "sha256",
-    exclude_flags: Sequence[str] = (),
-) -> JacobianDataset:
-    """Open the transitions and Jacobians of a task.
-
-    Args:
-        task: Name of the task, as in MuJoCo Playground: "CartpoleBalance".
-        root: Folder of all stores; this one is `ROOT/<task>/<policy>[-stock].zarr`.
-        policy: The policy that acted.
-        dynamics: "converged", or "stock" for MJX's own solver settings.
-        split: "train", "validation" or "test"; None for all rows. Splits consist of whole episodes.
-        columns: Which arrays to read, or None for all of them; docs/format.md lists them. Fewer are faster.
-        coordinates: "tangent" as stored, or "ambient": Jacobians and masks over (qpos, qvel, act), converted as they
-            are read. They differ only in tasks with free or ball joints.
-        verify: "sha256": a shard's hash is compared at its first use. "size": only files' sizes, when opening.
-        exclude_flags: Leave out rows with any of these flags, such as "not_converged".
-
-    Returns:
-        The data set; see its class for the dtypes.
-
-    Raises:
-        StoreNotFoundError: There is no such store below `root`.
-        IncompleteStoreError: It was not finished.
-        CorruptStoreError: It is damaged; also raised later, when damaged rows are first used.
-        UnknownNameError: A split, column, flag, or coordinate system that does not exist.
-        InvalidSettingError: `verify` is neither of the two.
-    """
-    return JacobianDataset(
-        store_path(root, task, policy, dynamics),
-        split=split,
-        columns=columns,
-        coordinates=coordinates,
-        verify=verify,
-        exclude_flags=exclude_flags,
-    )
-
-
-def open_dataset(path: str | Path, **options: Any) -> JacobianDataset:
-    """Open the store at a path, wherever it is.
-
-    Args:
-        path: Folder of the store.
-        **options: `split`, `columns`, `coordinates`, `verify`, `exclude_flags`, as of `load_dataset`.
-
-    Raises:
-        DynamicSparsityError: As `load_dataset`.
-    """
-    return JacobianDataset(path, **options)
-
-
-class JacobianDataset:
+class JacobianDataset(Conversions):
     """Rows of one store: a NumPy-like sequence, a map-style data set for torch, and a data source for grain.
 
     `dataset[key]` takes what NumPy takes to index an axis (an integer, a slice, integers of any shape, a boolean
@@ -114,7 +56,7 @@ class JacobianDataset:
         """Open the store at a path; `load_dataset` finds it by name and explains the other arguments.
 
         Args:
-            path: Folder of the store.
+            path: Folder of the store, or an HDF5 file of `to_hdf5`.
             split, columns, coordinates, verify, exclude_flags: See `load_dataset`.
 
         Raises:
@@ -125,16 +67,37 @@ class JacobianDataset:
         self._verified: dict[str, tuple[int, int]] = {}
         self._selection: NDArray[np.int64] | None = None
         metadata = self.store.metadata
-        self.split = split if split is None else _known("split", split, metadata["splits"])
-        self.coordinates = _known("coordinates", coordinates, COORDINATES)
+        self.split = split if split is None else known("split", split, metadata["splits"])
+        self.coordinates = known("coordinates", coordinates, COORDINATES)
+        if self.coordinates == "tangent" != self.store.coordinates:
+            raise InvalidSettingError(f"{self._path} holds ambient coordinates; they can't be turned into tangent ones")
+        if self.store.selection is not None:
+            if self.split not in (None, self.store.split):
+                raise InvalidSettingError(f"{self._path} holds the split {self.store.split!r}, not {self.split!r}")
+            self.split = self.store.split
         flags = (exclude_flags,) if isinstance(exclude_flags, str) else exclude_flags
-        self.exclude_flags = tuple(_known("flag", flag, metadata["flag_bits"]) for flag in flags)
+        self.exclude_flags = tuple(known("flag", flag, metadata["flag_bits"]) for flag in flags)
+        if self.exclude_flags:
+            self._known_column("flags")
         names = (columns,) if isinstance(columns, str) else self.store.arrays if columns is None else columns
-        self.columns = tuple(dict.fromkeys(_known("column", name, self.store.arrays) for name in names))
+        self.columns = tuple(dict.fromkeys(self._known_column(name) for name in names))
+
+    def _known_column(self, name: str) -> str:
+        if name in self.store.absent:
+            raise UnknownNameError(
+                f"{self._path}: {name} was not downloaded, only {', '.join(self.store.arrays)}; name it in the "
+                "`columns` of "
+                "load_dataset"
+            )
+        return str(known("column", name, self.store.arrays))
 
     @cached_property
     def store(self) -> Store:
         """The opened store."""
+        if self._path.is_file():
+            from dynamic_sparsity.loaders.hdf5 import Hdf5Store
+
+            return Hdf5Store(self._path)
         return open_store(self._path, verify=self._verify, verified=self._verified)
 
     @property
@@ -160,12 +123,18 @@ class JacobianDataset:
     @cached_property
     def rows(self) -> NDArray[np.int64]:
         """The row in the store of each row here, int64, shape (len(self),); not to be changed."""
+        if self.store.selection is not None:
+            return self._selected(self.store.selection)
         table = self.store.episodes
         chosen = np.ones(table["start"].size, bool)
         if self.split is not None:
             chosen = table["split"] == self.metadata["splits"].index(self.split)
         starts, lengths = table["start"][chosen], table["length"][chosen].astype(np.int64)
         rows = np.arange(lengths.sum()) + np.repeat(starts - (np.cumsum(lengths) - lengths), lengths)
+        return self._selected(rows)
+
+    def _selected(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Those of some rows of the store that were asked for."""
         if self.exclude_flags:
             bits = sum(1 << self.metadata["flag_bits"][flag] for flag in self.exclude_flags)
             rows = rows[self.store.reader.gather(["flags"], rows)["flags"] & bits == 0]
@@ -386,8 +355,17 @@ class JacobianDataset:
         return order[np.searchsorted(starts[order], self.rows, side="right") - 1]
 
 
-def _known(what: str, name: Any, legal: Any) -> Any:
-    """Return a name if it is one of those that exist."""
+def known(what: str, name: Any, legal: Any) -> Any:
+    """Return a name if it is one of those that exist.
+
+    Args:
+        what: What kind of thing it names, for the message.
+        name: The name.
+        legal: Those that exist.
+
+    Raises:
+        UnknownNameError: It does not.
+    """
     if name not in legal:
         raise UnknownNameError(f"there is no {what} {name!r}; there is {', '.join(map(repr, legal))}")
     return name

@@ -8,17 +8,33 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dynamic_sparsity.errors import InvalidSettingError
+from dynamic_sparsity.errors import InvalidSettingError, UnknownNameError
 from dynamic_sparsity.loaders import coordinates as conversion
 from dynamic_sparsity.loaders.store import Store
 
-__all__ = ["Batch", "Fetcher"]
+__all__ = ["Batch", "Fetcher", "needed_arrays"]
 
 JACOBIANS, MASKS = ("J_s", "J_a"), ("mask_s", "mask_a")
 BLOCK_ROWS = 1024  # rows of Jacobians in memory at a time while they are turned into masks
 
 Array = NDArray[Any]
 Batch = dict[str, Array]
+
+
+def needed_arrays(columns: Sequence[str], *, converts: bool) -> list[str]:
+    """The arrays that give some columns, each once.
+
+    Args:
+        columns: Names of columns.
+        converts: Whether Jacobians and masks are turned into ambient coordinates.
+    """
+    names = list(columns)
+    if converts:
+        if set(JACOBIANS) & set(columns):
+            names += [*JACOBIANS, "state", "next_state"]
+        if set(MASKS) & set(columns):
+            names += MASKS
+    return list(dict.fromkeys(names))
 
 
 class Fetcher:
@@ -33,21 +49,25 @@ class Fetcher:
         """
         self.store = store
         self._joints = store.metadata["joints"]
-        self._converts = coordinates == "ambient" and conversion.has_quaternions(self._joints)
+        self._converts = coordinates != store.coordinates and conversion.has_quaternions(self._joints)
 
     def stored_names(self, columns: Sequence[str]) -> list[str]:
         """The arrays to read for some columns: conversion needs the states, and J_s with J_a.
 
         Args:
             columns: Names of columns.
+
+        Raises:
+            UnknownNameError: One was not downloaded.
         """
-        names = list(columns)
-        if self._converts:
-            if set(JACOBIANS) & set(columns):
-                names += [*JACOBIANS, "state", "next_state"]
-            if set(MASKS) & set(columns):
-                names += MASKS
-        return list(dict.fromkeys(name for name in names if name in self.store.arrays))
+        names = needed_arrays(columns, converts=self._converts)
+        for name in names:
+            if name in self.store.absent:
+                raise UnknownNameError(
+                    f"{self.store.path}: {name} is needed for {', '.join(columns)}, but was not downloaded; name it in "
+                    "the `columns` of load_dataset"
+                )
+        return [name for name in names if name in self.store.arrays]
 
     def fetch(self, rows: NDArray[np.int64], columns: Sequence[str]) -> Batch:
         """Read rows and convert them.
@@ -96,7 +116,8 @@ class Fetcher:
         """
         if not threshold > 0:
             raise InvalidSettingError(f"threshold is {threshold}; it must be greater than 0")
-        pairs = [(mask, J) for mask, J in zip(MASKS, JACOBIANS, strict=True) if J in self.store.arrays]
+        there = (*self.store.arrays, *self.store.absent)
+        pairs = [(mask, J) for mask, J in zip(MASKS, JACOBIANS, strict=True) if J in there]
         parts: dict[str, list[Array]] = {mask: [] for mask, _ in pairs}
         for start in range(0, max(1, rows.size), BLOCK_ROWS):
             block = self.fetch(rows[start : start + BLOCK_ROWS], [J for _, J in pairs])

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from dynamic_sparsity.errors import CorruptStoreError, InvalidSettingError
 
@@ -72,6 +75,45 @@ class Ledger:
         if name not in self._files:
             raise self.corrupt(name, "the manifest does not list this file")
         return self._files[name][1]
+
+    def record(self, name: str) -> tuple[str, int]:
+        """Expected SHA-256 (hexadecimal) and size (bytes) of a file.
+
+        Args:
+            name: Its path inside the store.
+
+        Raises:
+            CorruptStoreError: The manifest doesn't list it.
+        """
+        self.size(name)
+        return self._files[name]
+
+    def holds(self, start: int, stop: int) -> bool:
+        """Whether any of the rows start…stop is in this copy of the store.
+
+        Args:
+            start: First row.
+            stop: The row behind the last.
+        """
+        return True
+
+    def require(self, rows: NDArray[np.int64] | slice) -> None:
+        """Refuse rows that are not in this copy of the store; a whole store has all of them.
+
+        Args:
+            rows: Rows of the store, int64, shape (n,), or a slice of them with both ends.
+
+        Raises:
+            IncompleteStoreError: Some are not.
+        """
+
+    def absent(self, arrays: Iterable[str]) -> tuple[str, ...]:
+        """Which of a store's arrays are not in this copy of it.
+
+        Args:
+            arrays: Their names.
+        """
+        return ()
 
     def check_sizes(self) -> None:
         """Check that every file exists and has the right size.

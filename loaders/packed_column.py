@@ -74,6 +74,8 @@ class PackedColumn(Column):
             return
         for number in range(len(index)):
             first_row = shard * layout.shard_rows + number * layout.chunk_rows
+            if not self.ledger.holds(first_row, first_row + layout.chunk_rows):
+                continue
             self._decode(shard, number, contents, index, self._decoded[first_row : first_row + layout.chunk_rows])
 
     def _decode_chunk(self, chunk: int) -> Array:

@@ -78,10 +78,12 @@ class ShardReader:
 
         Raises:
             IndexError: A row is negative or past the end.
+            IncompleteStoreError: A row is not in this copy of the store.
             CorruptStoreError: A shard that is touched is not what was written.
         """
         if rows.size and not (rows.min() >= 0 and rows.max() < self.rows):
             raise IndexError(f"rows {rows.min()} to {rows.max()} asked for; the store has rows 0 to {self.rows - 1}")
+        self.ledger.require(rows)
         places: dict[tuple[int, int], Places] = {}
         result = {}
         for name in names:
@@ -108,10 +110,12 @@ class ShardReader:
 
         Raises:
             IndexError: The rows are not all there.
+            IncompleteStoreError: A row is not in this copy of the store.
             CorruptStoreError: A shard that is touched is not what was written.
         """
         if not 0 <= start <= stop <= self.rows:
             raise IndexError(f"rows {start} to {stop} asked for; the store has rows 0 to {self.rows - 1}")
+        self.ledger.require(slice(start, stop))
         result = {}
         for name in names:
             column = self._column(name)

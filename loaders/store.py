@@ -23,6 +23,7 @@ from dynamic_sparsity.errors import (
 )
 from dynamic_sparsity.loaders.integrity import Ledger, VerifyMode
 from dynamic_sparsity.loaders.layout import CHECKSUM_BYTES
+from dynamic_sparsity.loaders.partial import open_ledger
 from dynamic_sparsity.loaders.shards import DECODED_BYTES, ShardReader
 from dynamic_sparsity.schemas import SCHEMA_VERSION, episode_columns, row_arrays, validate
 
@@ -140,9 +141,17 @@ class Store:
         path: Its folder, absolute.
         metadata: The attributes of its root group.
         arrays: Names of its row arrays, in the order of the schema.
+        absent: Row arrays that this copy of the store lacks, because they were not downloaded.
         ledger: Its files, and what has been checked of them.
         reader: Reads rows of its arrays.
+        coordinates: "tangent"; only an exported file may hold Jacobians in other ones.
+        selection: The rows that an exported file holds, int64, shape (n,), in its order; None for a store.
+        split: The split that an exported file was written from; None for all rows.
     """
+
+    coordinates: str = "tangent"
+    selection: NDArray[np.int64] | None = None
+    split: str | None = None
 
     def __init__(self, path: Path, ledger: Ledger, metadata: dict[str, Any], decoded_bytes: int = DECODED_BYTES):
         """For `open_store`.
@@ -161,7 +170,8 @@ class Store:
         self.metadata = metadata
         specs = row_arrays(metadata["sizes"], metadata["dynamics"])
         expected = {spec.name: (spec.shape(metadata["sizes"], self.rows), spec.dtype) for spec in specs}
-        self.arrays = tuple(expected)
+        self.absent = ledger.absent(expected)
+        self.arrays = tuple(name for name in expected if name not in self.absent)
         for name in self.arrays:
             if f"{name}/zarr.json" not in ledger:
                 raise ledger.corrupt(f"{name}/zarr.json", "the schema asks for this array, the manifest lacks it")
@@ -275,7 +285,7 @@ def open_store(
         _raise_not_found(path)
     manifest = _read_manifest(path)
     files = {name: (str(entry["sha256"]), int(entry["bytes"])) for name, entry in manifest["files"].items()}
-    ledger = Ledger(path, files, verify, verified)
+    ledger = open_ledger(path, files, verify, verified)
     ledger.check_sizes()
     metadata = _read_attributes(path, ledger.read("zarr.json"))
     if not metadata["complete"]:

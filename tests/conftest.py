@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
+import tempfile
+from pathlib import Path
 
 import pytest
+from hub_server import HubServer
 
-# Tests never reach out to the network, whatever a library would like to do.
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# Tests never reach out to the network, whatever a library would like to do: its Hub is a server on this machine. The
+# clients read these variables when they are imported.
+_FOLDER = Path(tempfile.mkdtemp(prefix="hub"))
+atexit.register(shutil.rmtree, _FOLDER, ignore_errors=True)
+SERVER = HubServer(_FOLDER / "server")
+os.environ |= {"HF_ENDPOINT": SERVER.url, "HF_HOME": str(_FOLDER / "home"), "HF_HUB_DISABLE_XET": "1"}
+os.environ |= {"HF_HUB_DISABLE_TELEMETRY": "1"}
+for _variable in ("HF_TOKEN", "HF_HUB_OFFLINE", "HF_HUB_CACHE", "DYNAMIC_SPARSITY_REPOSITORY"):
+    os.environ.pop(_variable, None)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -20,3 +32,18 @@ def _float64() -> None:
     from dynamic_sparsity.generation import runtime
 
     runtime.configure()
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> HubServer:
+    """The server, without memory of other tests, and an empty cache; the token may write."""
+    from huggingface_hub import constants
+    from huggingface_hub.utils import _cache_assets
+
+    SERVER.requests.clear()
+    SERVER.faults.clear()
+    SERVER.repositories.clear()
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache" / "hub"))
+    monkeypatch.setattr(_cache_assets, "HF_ASSETS_CACHE", str(tmp_path / "cache" / "assets"))
+    monkeypatch.setenv("HF_TOKEN", "hf_writer")
+    return SERVER

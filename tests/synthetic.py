@@ -78,6 +78,8 @@ def make_attributes(
     seed: int = 0,
     chunk_rows: int = 16,
     shard_rows: int = 80,
+    task: str = "Pendulums",
+    policy: str = "noise",
 ) -> dict[str, Any]:
     """Attributes of a store of `hinges` pendulums, after a free body if `quaternion`.
 
@@ -94,6 +96,8 @@ def make_attributes(
         seed: Seed of the run.
         chunk_rows: Rows per chunk.
         shard_rows: Rows per shard.
+        task: What the store says is its task.
+        policy: What it says is its policy.
     """
     nq, nv = hinges + 7 * quaternion, hinges + 6 * quaternion
     sizes = {"nq": nq, "nv": nv, "na": activations, "nu": actions, "da": actions, "nc": limits + pairs, "np": pairs}
@@ -112,8 +116,8 @@ def make_attributes(
         "format": "dynamic-sparsity",
         "schema_version": SCHEMA_VERSION,
         "complete": False,
-        "task": "Pendulums",
-        "policy": "noise",
+        "task": task,
+        "policy": policy,
         "dynamics": "stock" if stock else "converged",
         "rows": episodes * episode_length,
         "episodes": episodes,
@@ -133,7 +137,7 @@ def make_attributes(
         "contact_pairs": contacts,
         "mask_threshold": THRESHOLD,
         "flag_bits": dict(FLAG_BITS),
-        "policies": ["noise"],
+        "policies": [policy],
         "splits": ["train", "validation", "test"],
         "settings": settings,
         "settings_sha256": settings_digest(settings),

@@ -26,7 +26,9 @@ def test_version():
     assert run("--version").stdout.strip() == f"dynamic-sparsity {__version__}"
 
 
-@pytest.mark.parametrize("words", [[], ["list"], ["generate"], ["info"], ["verify"]])
+@pytest.mark.parametrize(
+    "words", [[], ["list"], ["generate"], ["info"], ["verify"], ["publish"], ["download"], ["regenerate"]]
+)
 def test_help_teaches(words):
     finished = run(*words, "--help")
     assert finished.returncode == 0

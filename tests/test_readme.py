@@ -24,9 +24,8 @@ def test_quick_start(tmp_path):
     generate = blocks(README, "sh")[0].split("&& ")[-1].split()
     assert generate[:2] == ["dynamic-sparsity", "generate"]
     subprocess.run([sys.executable, "-m", "dynamic_sparsity.cli", *generate[1:]], check=True, cwd=tmp_path)
-    card = (ROOT / "dataset_card.md").read_text().replace("CheetahRun", "CartpoleBalance").replace("(18, 18)", "(4, 4)")
-    snippets = blocks(README, "python") + blocks(card, "python")
-    assert len(snippets) == 2
+    snippets = blocks(README, "python")
+    assert len(snippets) == 1
     for snippet in snippets:
         subprocess.run([sys.executable, "-W", "error", "-c", with_comments_checked(snippet)], check=True, cwd=tmp_path)
 

@@ -55,3 +55,15 @@ class WorkerError(DynamicSparsityError, RuntimeError):
 
 class UnitsFailedError(DynamicSparsityError, RuntimeError):
     """Some units of work failed again and again and were set aside; all others are finished."""
+
+
+class HubError(DynamicSparsityError, OSError):
+    """The Hugging Face Hub could not be reached, or did not answer as it should."""
+
+
+class HubAccessError(HubError, PermissionError):
+    """The Hub wants a token, or the token does not allow this."""
+
+
+class HubNotFoundError(HubError, FileNotFoundError):
+    """The repository, revision or file is not on the Hub, nor in the cache when offline."""

@@ -1,0 +1,265 @@
+"""A published repository on the Hugging Face Hub, read through its own client: cached, retried, and checked."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+from dynamic_sparsity.errors import (
+    CorruptStoreError,
+    DynamicSparsityError,
+    HubAccessError,
+    HubError,
+    HubNotFoundError,
+    InvalidSettingError,
+    MissingDependencyError,
+)
+from dynamic_sparsity.loaders.publication import PUBLICATION_FILE, Publication, PublishedFile
+
+__all__ = ["DEFAULT_REPOSITORY", "Repository", "default_repository", "hub_errors", "import_hub", "quiet", "redact"]
+
+DEFAULT_REPOSITORY: Final[str | None] = None
+"""The repository to load from where none is named; None until the data is published."""
+
+REPOSITORY_VARIABLE: Final = "DYNAMIC_SPARSITY_REPOSITORY"
+"""Environment variable that names another default repository."""
+
+REPOSITORY_PATTERN: Final = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+RANGE_TIMEOUT_S: Final = 60
+LOG_IN: Final = "log in with `hf auth login`, or set the environment variable HF_TOKEN"
+
+
+def default_repository() -> str | None:
+    """The repository to load from where none is named, or None if there is none."""
+    return os.environ.get(REPOSITORY_VARIABLE) or DEFAULT_REPOSITORY
+
+
+def import_hub() -> Any:
+    """The client of the Hub.
+
+    Raises:
+        MissingDependencyError: It is not installed.
+    """
+    try:
+        import huggingface_hub
+    except ImportError as error:
+        raise MissingDependencyError(
+            "the Hugging Face Hub needs the package huggingface_hub: pip install 'dynamic-sparsity[hub]'"
+        ) from error
+    return huggingface_hub
+
+
+def redact(text: str) -> str:
+    """A text without anything that looks like a token of the Hub.
+
+    Args:
+        text: A message of another package.
+    """
+    return re.sub(r"hf_\w+", "hf_…", text)
+
+
+@contextmanager
+def hub_errors(where: str, what: str) -> Iterator[None]:
+    """Turn the client's errors into ours.
+
+    Args:
+        where: The repository.
+        what: What is being done, as in "reading zarr.json".
+
+    Raises:
+        HubAccessError: The Hub wants a token, or one with more rights.
+        HubNotFoundError: The repository, revision or file does not exist, or is not in the cache when offline.
+        HubError: The Hub can't be reached, or does not answer as it should.
+    """
+    try:
+        yield
+    except DynamicSparsityError:
+        raise
+    except Exception as error:
+        ours = _translated(error, where, what)
+        if ours is None:
+            raise
+        raise ours from error
+
+
+def _translated(error: Exception, where: str, what: str) -> HubError | None:
+    """Our error for one of the client's; None for one that is not the client's."""
+    from huggingface_hub import errors
+
+    if isinstance(error, RuntimeError) and isinstance(error.__cause__, Exception):
+        return _translated(error.__cause__, where, what)  # so the client reports the failure of an upload
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    begin = f"{where}: {what} failed: "
+    if isinstance(error, errors.LocalTokenNotFoundError):
+        return HubAccessError(f"{begin}there is no token; {LOG_IN}")
+    if isinstance(error, errors.RevisionNotFoundError):
+        return HubNotFoundError(f"{begin}the repository has no such revision; its versions are its tags")
+    if isinstance(error, errors.OfflineModeIsEnabled | errors.LocalEntryNotFoundError):
+        return HubNotFoundError(
+            f"{begin}the file is not in the cache and the Hub can't be reached (or offline mode is on); "
+            "go online, or fetch it beforehand with `dynamic-sparsity download`"
+        )
+    if isinstance(error, errors.EntryNotFoundError):
+        return HubNotFoundError(f"{begin}there is no such file in that revision of the repository")
+    if isinstance(error, errors.GatedRepoError) or status == 403:
+        return HubAccessError(f"{begin}the token does not allow it (403); use one with the right to do so, or {LOG_IN}")
+    if status == 401:
+        return HubAccessError(f"{begin}the Hub wants a valid token (401), or the repository does not exist; {LOG_IN}")
+    if isinstance(error, errors.RepositoryNotFoundError):
+        return HubNotFoundError(f"{begin}there is no such repository; if it is private, {LOG_IN}")
+    if isinstance(error, errors.HfHubHTTPError):
+        message = redact(str(getattr(error, "server_message", "") or ""))
+        return HubError(f"{begin}the Hub answered {status} {message}".rstrip() + "; try again later")
+    from_client = type(error).__module__.split(".")[0].startswith(("httpx", "httpcore", "requests", "huggingface_hub"))
+    if from_client or isinstance(error, ConnectionError | TimeoutError):
+        return HubError(f"{begin}{type(error).__name__} {redact(str(error))}".rstrip() + "; try again later")
+    return None
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Hold back the client's own bar for every file: there may be thousands."""
+    from huggingface_hub import constants, utils
+
+    # A user who has set the variable has decided, either way.
+    if constants.HF_HUB_DISABLE_PROGRESS_BARS is not None or utils.are_progress_bars_disabled():
+        yield
+        return
+    utils.disable_progress_bars()
+    try:
+        yield
+    finally:
+        utils.enable_progress_bars()
+
+
+@dataclass(frozen=True)
+class Repository:
+    """One commit of a published repository.
+
+    Attributes:
+        id: "ORG/NAME".
+        revision: The branch, tag or commit asked for.
+        commit: Hash of the commit; all files are read from it, whatever happens to the branch.
+        publication_path: Where its `publication.json` is in the cache.
+    """
+
+    id: str
+    revision: str
+    commit: str
+    publication_path: Path
+
+    @classmethod
+    def open(cls, repo_id: str, revision: str | None = None) -> Repository:
+        """Find a revision's commit, and what it holds; one request if the cache has it.
+
+        Args:
+            repo_id: "ORG/NAME".
+            revision: A branch, tag ("v1.0.0") or commit; None for the main branch.
+
+        Raises:
+            InvalidSettingError: `repo_id` is no repository's name.
+            HubError: See `hub_errors`.
+            MissingDependencyError: The Hub's client is not installed.
+        """
+        if not REPOSITORY_PATTERN.fullmatch(repo_id):
+            raise InvalidSettingError(f"repo_id is {repo_id!r}; a repository is named as in 'ORG/NAME'")
+        hub, revision = import_hub(), revision or "main"
+        where = f"{repo_id}@{revision}"
+        with hub_errors(where, f"reading {PUBLICATION_FILE}"), quiet():
+            found = hub.hf_hub_download(repo_id, PUBLICATION_FILE, repo_type="dataset", revision=revision)
+        path = Path(found)
+        return cls(repo_id, revision, path.parent.name, path)
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return f"{self.id}@{self.revision}"
+
+    @cached_property
+    def publication(self) -> Publication:
+        """What it holds."""
+        return Publication.read(self.publication_path, self.name)
+
+    def file(self, wanted: PublishedFile, *, force: bool = False) -> Path:
+        """A file, from the Hub's cache or downloaded into it; its SHA-256 is compared.
+
+        Args:
+            wanted: The file.
+            force: Download it though the cache has it.
+
+        Returns:
+            Its path in the cache.
+
+        Raises:
+            CorruptStoreError: The Hub's bytes are not those that were published, twice.
+            HubError: See `hub_errors`.
+        """
+        hub = import_hub()
+        found = None
+        for again in (force, True):
+            with hub_errors(self.name, f"reading {wanted.path}"):
+                found = self._download(hub, wanted.path, force=again)
+            if found is not None:
+                with found.open("rb") as stream:
+                    digest = hashlib.file_digest(stream, "sha256").hexdigest()
+                if digest == wanted.sha256:
+                    return found
+        raise self.wrong_bytes(wanted.path)
+
+    def _download(self, hub: Any, path: str, *, force: bool) -> Path | None:
+        """The file in the cache; None if what came has the wrong size, which the client notices by itself."""
+        try:
+            return Path(
+                hub.hf_hub_download(self.id, path, repo_type="dataset", revision=self.commit, force_download=force)
+            )
+        except OSError as error:
+            if "Consistency check failed" in str(error):
+                return None
+            raise
+
+    def wrong_bytes(self, path: str) -> CorruptStoreError:
+        """The error for a file whose bytes are not those that were published.
+
+        Args:
+            path: Its path in the repository.
+        """
+        return CorruptStoreError(
+            f"{self.name}: the bytes of {path} are not those that were published, after a second attempt too; try "
+            "again later, or another revision"
+        )
+
+    def read_range(self, path: str, start: int, stop: int) -> bytes:
+        """Some of a file's bytes; nothing is cached. What the network loses is asked for again.
+
+        Args:
+            path: Its path in the repository.
+            start: First byte.
+            stop: The byte behind the last.
+
+        Raises:
+            HubError: See `hub_errors`; also if fewer bytes come.
+        """
+        hub = import_hub()
+        from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, http_backoff
+
+        url = hub.hf_hub_url(self.id, path, repo_type="dataset", revision=self.commit)
+        # Encodings are of the whole file, not of a range.
+        headers = {**build_hf_headers(), "Range": f"bytes={start}-{stop - 1}", "Accept-Encoding": "identity"}
+        contents = b""
+        for _ in range(2):
+            with hub_errors(self.name, f"reading {path}"):
+                response = http_backoff("GET", url, headers=headers, timeout=RANGE_TIMEOUT_S)
+                hf_raise_for_status(response)
+                contents = bytes(response.content)
+            # A server may ignore the range and send all of the file.
+            contents = contents if response.status_code == 206 else contents[start:stop]
+            if len(contents) == stop - start:
+                return contents
+        raise HubError(f"{self.name}: reading {path} gave {len(contents)} of {stop - start} bytes; try again later")

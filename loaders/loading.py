@@ -1,0 +1,186 @@
+"""`load_dataset`: the data of a task, from a folder or from the Hugging Face Hub."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+from dynamic_sparsity.errors import InvalidSettingError
+from dynamic_sparsity.loaders import coordinates as conversion
+from dynamic_sparsity.loaders.dataset import COORDINATES, Coordinates, JacobianDataset, known
+from dynamic_sparsity.loaders.fetching import needed_arrays
+from dynamic_sparsity.loaders.hub import Repository, default_repository
+from dynamic_sparsity.loaders.integrity import VerifyMode
+from dynamic_sparsity.loaders.progress import Progress
+from dynamic_sparsity.loaders.store import store_path
+
+if TYPE_CHECKING:
+    from dynamic_sparsity.loaders.download import LocalCopy
+    from dynamic_sparsity.loaders.streaming import StreamingDataset
+
+__all__ = ["arrays_for", "load_dataset", "open_dataset"]
+
+DEFAULT_ROOT = "data"
+
+
+@overload
+def load_dataset(
+    task: str,
+    *,
+    root: str | Path | None = ...,
+    repo_id: str | None = ...,
+    revision: str | None = ...,
+    policy: str = ...,
+    dynamics: str = ...,
+    split: str | None = ...,
+    columns: Sequence[str] | str | None = ...,
+    coordinates: Coordinates = ...,
+    verify: VerifyMode = ...,
+    exclude_flags: Sequence[str] = ...,
+    streaming: Literal[False] = ...,
+    progress: bool | Progress | None = ...,
+) -> JacobianDataset: ...
+
+
+@overload
+def load_dataset(
+    task: str,
+    *,
+    root: str | Path | None = ...,
+    repo_id: str | None = ...,
+    revision: str | None = ...,
+    policy: str = ...,
+    dynamics: str = ...,
+    split: str | None = ...,
+    columns: Sequence[str] | str | None = ...,
+    coordinates: Coordinates = ...,
+    verify: VerifyMode = ...,
+    exclude_flags: Sequence[str] = ...,
+    streaming: Literal[True],
+    progress: bool | Progress | None = ...,
+) -> StreamingDataset: ...
+
+
+def load_dataset(
+    task: str,
+    *,
+    root: str | Path | None = None,
+    repo_id: str | None = None,
+    revision: str | None = None,
+    policy: str = "noise",
+    dynamics: str = "converged",
+    split: str | None = None,
+    columns: Sequence[str] | str | None = None,
+    coordinates: Coordinates = "tangent",
+    verify: VerifyMode = "sha256",
+    exclude_flags: Sequence[str] = (),
+    streaming: bool = False,
+    progress: bool | Progress | None = None,
+) -> JacobianDataset | StreamingDataset:
+    """Open the transitions and Jacobians of a task, from a folder of stores or from the Hugging Face Hub.
+
+    From the Hub only that is downloaded which task, policy, split and columns need; it is checked, and kept in the
+    Hub's cache, so that the next time one request (does the revision still name the same commit?) is enough, and
+    offline none.
+
+    Args:
+        task: Name of the task, as in MuJoCo Playground: "CartpoleBalance".
+        root: Folder of all stores; the store is `ROOT/<task>/<policy>[-stock].zarr`. Where neither this nor `repo_id`
+            is given: "data" if the store is there, else the default repository, if there is one.
+        repo_id: A repository on the Hub, "ORG/NAME".
+        revision: Its branch, tag ("v1.0.0") or commit; None for the main branch.
+        policy: The policy that acted.
+        dynamics: "converged", or "stock" for MJX's own solver settings.
+        split: "train", "validation" or "test"; None for all rows. Splits consist of whole episodes.
+        columns: Which arrays to read, or None for all of them; docs/format.md lists them. Fewer are faster.
+        coordinates: "tangent" as stored, or "ambient": Jacobians and masks over (qpos, qvel, act), converted as they
+            are read. They differ only in tasks with free or ball joints.
+        verify: "sha256": a shard's hash is compared at its first use. "size": only files' sizes, when opening.
+        exclude_flags: Leave out rows with any of these flags, such as "not_converged".
+        streaming: From the Hub, shard by shard, without keeping what was read.
+        progress: Whether to draw a bar on stderr while downloading (None: if that is a terminal), or what to tell.
+
+    Returns:
+        The data set; see its class for the dtypes. With `streaming`, a `StreamingDataset`.
+
+    Raises:
+        StoreNotFoundError: There is no such store below `root`.
+        IncompleteStoreError: It was not finished.
+        CorruptStoreError: It is damaged; also raised later, when damaged rows are first used.
+        UnknownNameError: A split, column, flag, or coordinate system that does not exist.
+        InvalidSettingError: `verify` is neither of the two, or options do not go together.
+        HubError: The Hub can't be reached, or refuses, or does not have it (HubNotFoundError).
+        MissingDependencyError: The extra `hub` is not installed.
+    """
+    if root is not None and repo_id is not None:
+        raise InvalidSettingError(f"root is {str(root)!r} and repo_id is {repo_id!r}; give one of them, not both")
+    if root is None and repo_id is None:
+        there = (store_path(DEFAULT_ROOT, task, policy, dynamics) / "zarr.json").exists()
+        root, repo_id = (DEFAULT_ROOT, None) if there or not default_repository() else (None, default_repository())
+    if repo_id is None:
+        for option, given in (("revision", revision is not None), ("streaming", streaming)):
+            if given:
+                raise InvalidSettingError(f"{option} is for a repository on the Hub: give repo_id, too")
+        return JacobianDataset(
+            store_path(root or DEFAULT_ROOT, task, policy, dynamics),
+            split=split,
+            columns=columns,
+            coordinates=coordinates,
+            verify=verify,
+            exclude_flags=exclude_flags,
+        )
+    known("coordinates", coordinates, COORDINATES)
+    store_path("", task, policy, dynamics)
+    repository = Repository.open(repo_id, revision)
+    published = repository.publication.find(task, policy, dynamics, repository.name)
+    names = (columns,) if isinstance(columns, str) else columns
+    flags = (exclude_flags,) if isinstance(exclude_flags, str) else tuple(exclude_flags)
+    if streaming:
+        from dynamic_sparsity.loaders.streaming import StreamingDataset
+
+        return StreamingDataset(
+            repository, published, split=split, columns=names, coordinates=coordinates, exclude_flags=flags
+        )
+    from dynamic_sparsity.loaders.download import LocalCopy
+    from dynamic_sparsity.loaders.progress import chosen
+
+    copy = LocalCopy(repository, published, split)
+    copy.fetch(arrays_for(copy, names, coordinates, flags), chosen(progress))
+    return JacobianDataset(
+        copy.path, split=split, columns=names, coordinates=coordinates, verify=verify, exclude_flags=flags
+    )
+
+
+def arrays_for(
+    copy: LocalCopy, columns: Sequence[str] | None, coordinates: str = "tangent", exclude_flags: Sequence[str] = ()
+) -> list[str]:
+    """The arrays that a request needs.
+
+    Args:
+        copy: Of the store.
+        columns: Names of columns; None for all.
+        coordinates: "tangent" or "ambient".
+        exclude_flags: Flags by which rows are left out.
+
+    Raises:
+        UnknownNameError: A column does not exist.
+    """
+    if columns is None:
+        return list(copy.arrays)
+    converts = coordinates == "ambient" and conversion.has_quaternions(copy.store.metadata["joints"])
+    names = [known("column", name, copy.arrays) for name in columns] + ["flags"] * bool(exclude_flags)
+    return [name for name in needed_arrays(names, converts=converts) if name in copy.arrays]
+
+
+def open_dataset(path: str | Path, **options: Any) -> JacobianDataset:
+    """Open the store at a path, wherever it is.
+
+    Args:
+        path: Folder of the store, or an HDF5 file that `to_hdf5` wrote.
+        **options: `split`, `columns`, `coordinates`, `verify`, `exclude_flags`, as of `load_dataset`.
+
+    Raises:
+        DynamicSparsityError: As `load_dataset`.
+    """
+    return JacobianDataset(path, **options)

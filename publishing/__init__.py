@@ -1,0 +1,1 @@
+"""Publishing stores on the Hugging Face Hub: plan, Parquet view, index, cards, upload. No simulator."""

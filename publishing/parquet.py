@@ -1,0 +1,116 @@
+"""The Parquet view of a store: the same rows, for those who read with `datasets`, pandas or the Hub's viewer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from dynamic_sparsity.loaders.arrow import arrow_schema, arrow_table, import_pyarrow
+from dynamic_sparsity.loaders.dataset import JacobianDataset
+from dynamic_sparsity.loaders.publication import config_name
+from dynamic_sparsity.schemas.splits import SPLITS
+from dynamic_sparsity.storage.atomic import PARTIAL_SUFFIX
+
+ROW_GROUP_BYTES: Final = 16 * 2**20
+"""Decoded size of a row group: what a viewer has to read to show any row."""
+
+FILE_BYTES: Final = 512 * 2**20
+"""Decoded size of a file, about."""
+
+
+@dataclass(frozen=True)
+class ParquetFile:
+    """One file to be written.
+
+    Attributes:
+        path: Its path in the repository.
+        split: Which split's rows.
+        start: First of them.
+        stop: The one behind the last.
+    """
+
+    path: str
+    split: str
+    start: int
+    stop: int
+
+
+def plan_parquet(store: Path) -> list[ParquetFile]:
+    """The files of a store's Parquet view; a split without rows has none.
+
+    Args:
+        store: A complete store, `…/<Task>/<policy>[-stock].zarr`.
+    """
+    files = []
+    for split in SPLITS:
+        dataset = JacobianDataset(store, split=split, verify="size")
+        rows = len(dataset)
+        count = math.ceil(rows * row_bytes(dataset) / FILE_BYTES)
+        for number in range(count):
+            path = f"parquet/{dataset.store.task}/{store.name.removesuffix('.zarr')}"
+            start, stop = rows * number // count, rows * (number + 1) // count
+            files.append(ParquetFile(f"{path}/{split}-{number:05d}-of-{count:05d}.parquet", split, start, stop))
+    return files
+
+
+def row_bytes(dataset: JacobianDataset) -> int:
+    """Decoded size of a row of all columns, bytes.
+
+    Args:
+        dataset: The rows.
+    """
+    return sum(int(values.nbytes) for values in dataset[:1].values()) if len(dataset) else 0
+
+
+def write_parquet(store: Path, planned: ParquetFile, target: Path) -> None:
+    """Write one file of the Parquet view.
+
+    Args:
+        store: The store.
+        planned: Which rows.
+        target: The file; it appears whole or not at all.
+
+    Raises:
+        MissingDependencyError: pyarrow is not installed.
+        CorruptStoreError: The store is damaged.
+    """
+    import_pyarrow()
+    import pyarrow.parquet
+
+    dataset = JacobianDataset(store, split=planned.split)
+    one = dataset[:1]
+    schema = arrow_schema({name: (values.shape[1:], values.dtype) for name, values in one.items()})
+    group_rows = max(1, ROW_GROUP_BYTES // row_bytes(dataset))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(target.name + PARTIAL_SUFFIX)
+    options: dict[str, Any] = {"compression": "zstd", "write_page_index": True, "store_schema": True}
+    with pyarrow.parquet.ParquetWriter(partial, schema, **options) as writer:
+        for start, stop in _groups(planned, group_rows):
+            writer.write_table(arrow_table(schema, dataset[start:stop]), row_group_size=stop - start)
+    partial.replace(target)
+
+
+def _groups(planned: ParquetFile, rows: int) -> Iterator[tuple[int, int]]:
+    for start in range(planned.start, planned.stop, rows):
+        yield start, min(planned.stop, start + rows)
+
+
+def configs(stores: list[tuple[str, str, str]], files: dict[tuple[str, str, str], list[ParquetFile]]) -> list[Any]:
+    """The `configs` of the card's YAML header: one per store, one data file pattern per split.
+
+    Args:
+        stores: Task, policy and dynamics of each store.
+        files: Its Parquet files.
+    """
+    found = []
+    for number, store in enumerate(stores):
+        by_split: dict[str, list[str]] = {}
+        for file in files[store]:
+            by_split.setdefault(file.split, []).append(file.path)
+        data_files = [{"split": split, "path": paths} for split, paths in by_split.items()]
+        config: dict[str, Any] = {"config_name": config_name(*store), "data_files": data_files}
+        found.append(config | ({"default": True} if number == 0 else {}))
+    return found

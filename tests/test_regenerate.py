@@ -1,0 +1,49 @@
+"""Published data made again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hub_server import HubServer
+
+from dynamic_sparsity import cli, load_dataset
+from dynamic_sparsity.generation.generate import generate
+from dynamic_sparsity.generation.regenerate import Difference, differences, other_settings
+from dynamic_sparsity.generation.settings import Settings
+from dynamic_sparsity.publishing.publish import plan, publish
+
+
+def test_differences() -> None:
+    published = {"a": np.array([[1.0, np.nan], [2, 3]], np.float32), "b": np.array([1, 2], np.uint8)}
+    assert differences(published, {name: values.copy() for name, values in published.items()}) == {}
+    made = {"a": published["a"].copy(), "b": np.array([1, 250], np.uint8)}
+    made["a"][1, 0] = 2.5
+    assert differences(published, made) == {"a": Difference(1, 0.5), "b": Difference(1, 248.0)}
+    made["a"][0, 1] = 1
+    assert differences(published, made)["a"] == Difference(2, np.inf)
+    assert differences(published, {"a": published["a"]}) == {"b": Difference(2, np.inf)}
+
+
+def test_other_settings() -> None:
+    published = {"seed": 0, "noise_beta": 0.5, "versions": {"jax": "1", "mujoco": "2"}}
+    present = {"seed": 7, "noise_beta": 0.5, "versions": {"jax": "3", "mujoco": "2"}}
+    assert other_settings(published, present) == {"jax": ("1", "3")}
+
+
+@pytest.mark.slow
+def test_regenerate(hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = Settings(task="CartpoleBalance", episodes=4, episode_length=16, seed=3)
+    generate(settings, tmp_path / "data")
+    publish(plan(tmp_path / "data", "org/name", tag="v1.0.0"))
+    published = load_dataset("CartpoleBalance", root=tmp_path / "data")
+    assert cli.main(["regenerate", "org/name@v1.0.0", "CartpoleBalance", "--check", "0"]) == 0
+    assert "all bits of 64 rows agree" in capsys.readouterr().out
+    assert cli.main(["regenerate", "org/name@v1.0.0", "CartpoleBalance", "--check", "9"]) == 1
+    assert "shards 0 to 0" in capsys.readouterr().err
+    assert cli.main(["regenerate", "org/name@v1.0.0", "CartpoleBalance", "--seed", "7", "--out", "new"]) == 0
+    made = load_dataset("CartpoleBalance", root=tmp_path / "new")
+    assert made.metadata["settings"] == {**published.metadata["settings"], "seed": 7}
+    assert not np.array_equal(made[:]["state"], published[:]["state"])

@@ -1,0 +1,154 @@
+"""Streaming from the Hub: the same rows, in an order that depends on the arguments only, and a state to go on from."""
+
+from __future__ import annotations
+
+import json
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import SERVER
+from hub_server import Fault, HubServer, Repository
+from synthetic import make_store
+
+from dynamic_sparsity import load_dataset
+from dynamic_sparsity.errors import CorruptStoreError, InvalidSettingError, UnknownNameError
+from dynamic_sparsity.publishing.publish import plan, publish
+
+REPO = "org/name"
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A root with a store of 400 rows in five shards."""
+    root = tmp_path_factory.mktemp("data")
+    make_store(root / "Pendulums/noise.zarr", episodes=20, early={3: 11}, quaternion=True)
+    return root
+
+
+@pytest.fixture(scope="module")
+def snapshot(root: Path) -> dict[str, Repository]:
+    """The server's repositories when the store is published."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_TOKEN", "hf_writer")
+        SERVER.repositories.clear()
+        SERVER.faults.clear()
+        publish(plan(root, REPO))
+        return dict(SERVER.repositories)
+
+
+@pytest.fixture
+def published(snapshot: dict[str, Repository], hub: HubServer) -> HubServer:
+    hub.repositories.update(deepcopy(snapshot))
+    return hub
+
+
+def joined(batches: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
+
+
+def in_order(rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    order = np.lexsort((rows["step"], rows["episode"]))
+    return {name: values[order] for name, values in rows.items()}
+
+
+REQUESTS: list[dict[str, Any]] = [
+    {},
+    {"split": "test", "columns": ["J_s", "episode", "step"]},
+    {"split": "train", "coordinates": "ambient"},
+    {"exclude_flags": ["active_set_changed"], "columns": ["state", "step", "episode"]},
+]
+
+
+@pytest.mark.parametrize("request_", REQUESTS, ids=str)
+def test_same_rows(request_: dict[str, Any], published: HubServer, root: Path) -> None:
+    expected = load_dataset("Pendulums", root=root, **request_)[:]
+    stream = load_dataset("Pendulums", repo_id=REPO, streaming=True, **request_)
+    for batch_size in (7, 1000):
+        found = joined(list(stream.batches(batch_size, shuffle=False)))
+        for name, values in expected.items():
+            np.testing.assert_array_equal(found[name], values, err_msg=name)
+    shuffled = joined(list(stream.batches(7, seed=1, buffer_shards=1)))
+    assert any(not np.array_equal(shuffled[name], expected[name]) for name in ("episode", "step"))
+    for name, values in in_order(expected).items():
+        np.testing.assert_array_equal(in_order(shuffled)[name], values, err_msg=name)
+    rows = list(stream)
+    assert len(rows) == len(expected["step"]) and rows[5]["step"] == expected["step"][5]
+    stream.close()
+
+
+@pytest.mark.parametrize("drop_last", [False, True])
+@pytest.mark.parametrize("batch_size", [64, 100])
+def test_goes_on_where_it_stopped(batch_size: int, drop_last: bool, published: HubServer) -> None:
+    stream = load_dataset("Pendulums", repo_id=REPO, streaming=True, columns=["state"])
+    options: dict[str, Any] = {"seed": 4, "epochs": 2, "buffer_shards": 1, "drop_last": drop_last}
+    reference, states = [], []
+    running = stream.batches(batch_size, **options)
+    states.append(running.state_dict())
+    for batch in running:
+        reference.append(batch["state"])
+        states.append(json.loads(json.dumps(running.state_dict())))
+    sizes = [len(batch) for batch in reference]
+    assert sum(sizes) == (2 * 391 if not drop_last else 2 * (391 - 391 % batch_size))
+    assert {*sizes} <= {batch_size, 391 % batch_size}
+    assert not np.array_equal(reference[0], reference[len(reference) // 2])
+    for number, state in enumerate(states):
+        again = stream.batches(batch_size, **options)
+        again.load_state_dict(state)
+        rest = [batch["state"] for batch in again]
+        assert len(rest) == len(reference) - number
+        for found, expected in zip(rest, reference[number:], strict=True):
+            np.testing.assert_array_equal(found, expected)
+    with pytest.raises(InvalidSettingError, match="seed"):
+        stream.batches(batch_size, **{**options, "seed": 5}).load_state_dict(states[1])
+
+
+def test_parts_are_disjoint_and_whole(published: HubServer) -> None:
+    stream = load_dataset("Pendulums", repo_id=REPO, streaming=True, columns=["episode", "step"])
+    parts = [list(stream.batches(16, part=(index, 3))) for index in range(3)]
+    found = joined([batch for part in parts for batch in part])
+    assert len(set(zip(found["episode"].tolist(), found["step"].tolist(), strict=True))) == 391 == len(found["step"])
+
+
+def test_nothing_is_kept(published: HubServer) -> None:
+    stream = load_dataset("Pendulums", repo_id=REPO, streaming=True, columns=["J_s"])
+    folder = stream._copy.path
+    most = 0
+    for _ in stream.batches(10, buffer_shards=1):
+        most = max(most, sum(path.is_file() for path in (folder / "J_s/c").rglob("*")))
+    assert 1 <= most <= 3
+    assert not [path for path in (folder / "J_s/c").rglob("*") if path.is_file()]
+    stream.close()
+    assert not folder.exists()
+
+
+def test_faults(published: HubServer, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    stream = load_dataset("Pendulums", repo_id=REPO, streaming=True, columns=["J_s"])
+    published.faults = [
+        Fault("drop", "J_s/c/1", "GET", 2),
+        Fault("status", "J_s/c/2", "GET", status=429, retry_after=1),
+        Fault("corrupt", "J_s/c/3", "GET"),
+        Fault("truncate", "J_s/c/0", "GET"),
+    ]
+    found = joined(list(stream.batches(50, shuffle=False)))
+    assert all(fault.times == 0 for fault in published.faults)
+    np.testing.assert_array_equal(found["J_s"], load_dataset("Pendulums", root=root, columns=["J_s"])[:]["J_s"])
+    published.faults = [Fault("corrupt", "J_s/c/3", "GET", times=100)]
+    rows = 0
+    with pytest.raises(CorruptStoreError, match="J_s/c/3"):
+        for batch in stream.batches(10, shuffle=False, buffer_shards=1):
+            rows += len(batch["J_s"])
+    assert rows <= 3 * 80
+
+
+def test_bad_settings(published: HubServer) -> None:
+    with pytest.raises(UnknownNameError, match="J_x"):
+        load_dataset("Pendulums", repo_id=REPO, streaming=True, columns=["J_x"])
+    stream = load_dataset("Pendulums", repo_id=REPO, streaming=True)
+    assert "391 rows" in repr(stream) and len(stream) == 391
+    for options in ({"batch_size": 0}, {"buffer_shards": 0}, {"part": (2, 2)}, {"seed": -1}):
+        with pytest.raises(InvalidSettingError):
+            stream.batches(**{"batch_size": 4, **options})
