@@ -156,4 +156,29 @@ def verify(
     raise typer.Exit(check.verify(store, deep=deep, sample=sample, seed=seed))
 
 
+@app.command()
+def analyze(
+    stores: Annotated[list[Path], typer.Argument(help="Stores, e.g. data/*/*.zarr.", show_default=False)],
+    out: Annotated[Path, typer.Option("--out", help="Folder for tables and figures.")] = Path("results"),
+    figure_format: Annotated[
+        list[str] | None,
+        typer.Option("--format", help="Format of the figures: png, svg; repeat it for both.", show_default="both"),
+    ] = None,
+    map_rows: Annotated[int, typer.Option(help="Rows of the map of (s, a, s') by t-SNE; 0 for none.", min=0)] = 1000,
+    frames: Annotated[bool, typer.Option(help="Render pictures of the robot (needs the extra `generate`).")] = True,
+    seed: Annotated[int, typer.Option(help="Seed of the samples and of t-SNE.", min=0)] = 0,
+) -> None:
+    """Answer the paper's questions: is the causal graph sparse, does that depend on the state, how does it change?
+
+    Writes tables (CSV and JSON) and figures (PNG and SVG) of every store and of all together. Each store is read once,
+    in bounded memory. A store that has not changed since is not studied again, so that more stores can be added.
+
+    Example: [bold]dynamic-sparsity analyze data/*/*.zarr --out results[/bold]
+    """
+    from dynamic_sparsity.analysis.study import StudyOptions
+    from dynamic_sparsity.cli import study
+
+    study.analyze(stores, out, StudyOptions(map_rows=map_rows, seed=seed), figure_format or ("png", "svg"), frames)
+
+
 application = typer.main.get_command(app)
