@@ -373,7 +373,7 @@ def test_command_line(store, tmp_path, capsys):
     assert "README.md" in capsys.readouterr().out
     for table in ("table1", "sparsity", "runs", "changes", "thresholds", "horizons", "comparisons"):
         rows = json.loads((out / f"{table}.json").read_text())
-        assert list(csv.DictReader((out / f"{table}.csv").open())) == [
+        assert list(csv.DictReader((out / f"{table}.csv").read_text().splitlines())) == [
             {name: "" if value is None else str(value) for name, value in row.items()} for row in rows
         ]
     (row,) = json.loads((out / "table1.json").read_text())
