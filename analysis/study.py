@@ -188,8 +188,10 @@ class Study:
 
     @property
     def constraint_names(self) -> list[str]:
-        """Names of the constraints."""
-        return [str(constraint["name"]) for constraint in self.source.metadata["constraints"]]
+        """Names of the constraints: a contact's pair of geoms, or the joint or tendon and what acts on it."""
+        words = {"contact": "", "friction_loss": " sticks"}
+        constraints = self.source.metadata["constraints"]
+        return [f"{one['name']}{words.get(one['kind'], ' limit')}" for one in constraints]
 
 
 CLASSES: dict[str, type] = {

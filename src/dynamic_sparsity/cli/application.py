@@ -181,4 +181,30 @@ def analyze(
     study.analyze(stores, out, StudyOptions(map_rows=map_rows, seed=seed), figure_format or ("png", "svg"), frames)
 
 
+@app.command()
+def report(
+    root: Annotated[Path, typer.Argument(help="Folder of all stores.")] = Path("data"),
+    out: Annotated[Path, typer.Option("--out", help="Folder for the page, index.html.")] = Path("report"),
+    results: Annotated[
+        Path | None,
+        typer.Option(help="Where `analyze` has left its results, to be used again.", show_default=False),
+    ] = None,
+    map_rows: Annotated[int, typer.Option(help="Rows of the map of (s, a, s') by t-SNE; 0 for none.", min=0)] = 1000,
+    frames: Annotated[
+        int, typer.Option(help="Pictures of the robot per episode (needs the extra `generate`); 0 for none.", min=0)
+    ] = 100,
+    seed: Annotated[int, typer.Option(help="Seed of the samples and of t-SNE.", min=0)] = 0,
+) -> None:
+    """Write one self-contained HTML page of all stores: open it in a browser, hover, move through an episode.
+
+    It needs no network and no server.
+
+    Example: [bold]dynamic-sparsity report data --results results --out report[/bold]
+    """
+    from dynamic_sparsity.analysis.study import StudyOptions
+    from dynamic_sparsity.cli import study
+
+    study.report(root, out, results, StudyOptions(map_rows=map_rows, seed=seed), frames)
+
+
 application = typer.main.get_command(app)

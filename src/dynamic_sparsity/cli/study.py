@@ -26,7 +26,25 @@ def analyze(stores: Sequence[Path], out: Path, options: StudyOptions, formats: S
         render = _Pictures(bars.console) if frames else None
         studies = analyze_stores(stores, out, options=options, formats=formats, render=render, progress=_Bars(bars))
     console.print(_summary(studies))
-    console.print(f"\nTables and figures are in [bold]{shlex.quote(str(out))}[/bold]; start with README.md there.")
+    console.print(
+        f"\nTables and figures are in [bold]{shlex.quote(str(out))}[/bold]; start with README.md there.", soft_wrap=True
+    )
+
+
+def report(root: Path, out: Path, results: Path | None, options: StudyOptions, frames: int) -> None:
+    """Writes the page and prints where it is."""
+    from dynamic_sparsity.analysis.page import report as write_report
+    from dynamic_sparsity.cli.show import size
+
+    console = Console(highlight=False)
+    with _progress(console) as bars:
+        render = _Pictures(bars.console) if frames else None
+        made = write_report(
+            root, out, results=results, options=options, frames=frames, render=render, progress=_Bars(bars)
+        )
+    console.print(
+        f"[bold]{shlex.quote(str(made))}[/bold], {size(made.stat().st_size)}: open it in a browser.", soft_wrap=True
+    )
 
 
 class _Pictures:
