@@ -55,11 +55,12 @@ def analyze(
     options: StudyOptions | None = None,
     formats: Sequence[str] = FORMATS,
     render: Renderer | None = None,
+    redraw: bool = False,
     progress: Progress | None = None,
 ) -> list[Study]:
     """Study stores and write what was found.
 
-    A store whose study is in `out` and still true is not studied again; its files are written anew all the same.
+    A store whose study is in `out` and still true is neither studied nor drawn again.
 
     Args:
         paths: The stores, each named ROOT/<Task>/<policy>[-stock].zarr.
@@ -67,6 +68,7 @@ def analyze(
         options: Sizes of samples; the defaults if None.
         formats: Of the figures, some of `FORMATS`.
         render: Makes pictures for the maps; none if None.
+        redraw: Draw again what is there already.
         progress: Told how far the work is.
 
     Returns:
@@ -86,9 +88,12 @@ def analyze(
     locations = sorted({parse_store_path(Path(path).absolute()) for path in paths})
     studies = []
     for location in locations:
-        one = _study(location.path, study_file(out, location.path), options, progress)
+        one, kept = _study(location.path, study_file(out, location.path), options, progress)
         studies.append(one)
-        _write_study(one, location.path, out, formats, render)
+        if progress is not None:
+            progress.phase("drawing")
+        if redraw or not kept or not _is_drawn(one, study_file(out, location.path).parent, formats):
+            _write_study(one, location.path, out, formats, render)
         if progress is not None:
             progress.phase("done")
     for name, rows in TABLES.items():
@@ -135,15 +140,25 @@ def save_figure(made: Figure, path: Path, formats: Sequence[str]) -> None:
         publish(path.with_name(f"{path.name}.{name}"), [contents.getvalue()])
 
 
-def _study(path: Path, kept: Path, options: StudyOptions | None, progress: Progress | None) -> Study:
+def _study(path: Path, kept: Path, options: StudyOptions | None, progress: Progress | None) -> tuple[Study, bool]:
+    """The study, and whether it is the one that was kept."""
     advanced = None
     if progress is not None:
         dataset = open_dataset(path)
         progress.started(f"{path.parent.name} {path.name.removesuffix('.zarr')}", len(dataset))
         advanced = progress.advanced
     one = load_or_study(path, kept, options, advanced)
-    publish(kept, [to_json(one)])
-    return one
+    contents = to_json(one)
+    if kept.is_file() and kept.read_bytes() == contents:
+        return one, True
+    publish(kept, [contents])
+    return one, False
+
+
+def _is_drawn(one: Study, folder: Path, formats: Sequence[str]) -> bool:
+    names = [*TASK_FIGURES, *(["embedding"] if one.embedding is not None else [])]
+    files = ["entries.csv", *(f"{name}.{suffix}" for name in names for suffix in formats)]
+    return all((folder / name).is_file() for name in files)
 
 
 def _write_study(one: Study, path: Path, out: Path, formats: Sequence[str], render: Renderer | None) -> None:

@@ -166,19 +166,22 @@ def analyze(
     ] = None,
     map_rows: Annotated[int, typer.Option(help="Rows of the map of (s, a, s') by t-SNE; 0 for none.", min=0)] = 1000,
     frames: Annotated[bool, typer.Option(help="Render pictures of the robot (needs the extra `generate`).")] = True,
+    redraw: Annotated[bool, typer.Option("--redraw", help="Draw figures again that are there already.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of the samples and of t-SNE.", min=0)] = 0,
 ) -> None:
     """Answer the paper's questions: is the causal graph sparse, does that depend on the state, how does it change?
 
     Writes tables (CSV and JSON) and figures (PNG and SVG) of every store and of all together. Each store is read once,
-    in bounded memory. A store that has not changed since is not studied again, so that more stores can be added.
+    in bounded memory. A store that has not changed since is neither studied nor drawn again: more can be added later.
 
     Example: [bold]dynamic-sparsity analyze data/*/*.zarr --out results[/bold]
     """
     from dynamic_sparsity.analysis.study import StudyOptions
     from dynamic_sparsity.cli import study
 
-    study.analyze(stores, out, StudyOptions(map_rows=map_rows, seed=seed), figure_format or ("png", "svg"), frames)
+    study.analyze(
+        stores, out, StudyOptions(map_rows=map_rows, seed=seed), figure_format or ("png", "svg"), frames, redraw
+    )
 
 
 @app.command()

@@ -17,14 +17,18 @@ from dynamic_sparsity.analysis.tables import table1
 from dynamic_sparsity.errors import UnknownNameError
 
 
-def analyze(stores: Sequence[Path], out: Path, options: StudyOptions, formats: Sequence[str], frames: bool) -> None:
+def analyze(
+    stores: Sequence[Path], out: Path, options: StudyOptions, formats: Sequence[str], frames: bool, redraw: bool
+) -> None:
     """Studies stores and prints where the results are."""
     from dynamic_sparsity.analysis.files import analyze as analyze_stores
 
     console = Console(highlight=False)
     with _progress(console) as bars:
         render = _Pictures(bars.console) if frames else None
-        studies = analyze_stores(stores, out, options=options, formats=formats, render=render, progress=_Bars(bars))
+        studies = analyze_stores(
+            stores, out, options=options, formats=formats, render=render, redraw=redraw, progress=_Bars(bars)
+        )
     console.print(_summary(studies))
     console.print(
         f"\nTables and figures are in [bold]{shlex.quote(str(out))}[/bold]; start with README.md there.", soft_wrap=True
