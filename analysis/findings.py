@@ -13,6 +13,7 @@ from dynamic_sparsity.analysis.tables import table1
 
 __all__ = ["findings_page"]
 
+CLEAR = 0.9
 FINGERS = ("FingerSpin", "FingerTurnEasy")
 
 
@@ -123,4 +124,12 @@ def _time(studies: Sequence[Study]) -> list[str]:
             f"{np.median(precision):.2f}), recall {min(recall):.2f} to {max(recall):.2f} (median "
             f"{np.median(recall):.2f}), at the very same step.",
         ]
+        for one in changing:
+            if one.changes.precision("constraint") < CLEAR:
+                found = one.changes
+                lines.append(
+                    f"  - not in {one.source.task}: precision {found.precision('constraint'):.2f} of {found.patterns:,} "
+                    f"changes, in which {found.changed_entries / found.patterns:.1f} entries switch on average; entries "
+                    "that cross the threshold, rather than contacts, change the pattern there"
+                )
     return lines
