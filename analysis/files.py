@@ -1,0 +1,177 @@
+"""Writing the studies of many stores: tables, figures, and the page of findings."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dynamic_sparsity.analysis.comparison import comparisons
+from dynamic_sparsity.analysis.findings import findings_page
+from dynamic_sparsity.analysis.overview_figures import OVERVIEW_FIGURES
+from dynamic_sparsity.analysis.study import EXCLUDED_FLAGS, Study, StudyOptions, load_or_study, to_json
+from dynamic_sparsity.analysis.tables import TABLES, comparison_rows, entry_rows, write_table
+from dynamic_sparsity.analysis.task_figures import TASK_FIGURES, embedding_figure, frame_rows
+from dynamic_sparsity.errors import InvalidSettingError, UnknownNameError
+from dynamic_sparsity.loaders.dataset import open_dataset
+from dynamic_sparsity.loaders.store import parse_store_path
+from dynamic_sparsity.storage.atomic import publish
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["FORMATS", "Progress", "Renderer", "analyze", "study_file"]
+
+FORMATS = ("png", "svg")
+DPI = 110
+PNG_COLOURS = 128
+FRAME_WIDTH, FRAME_HEIGHT = 200, 150
+
+Renderer = Callable[[str, NDArray[np.float32], int, int], "NDArray[np.uint8] | None"]
+"""From task, states (n, ds), width and height to pictures of them, uint8, (n, height, width, 3); None if it can't."""
+
+
+class Progress(Protocol):
+    """What is told how far the work is."""
+
+    def started(self, name: str, rows: int) -> None:
+        """A store is begun."""
+
+    def advanced(self, rows: int) -> None:
+        """So many more rows are read."""
+
+    def phase(self, words: str) -> None:
+        """What is being done now."""
+
+
+def analyze(
+    paths: Sequence[Path],
+    out: Path,
+    *,
+    options: StudyOptions | None = None,
+    formats: Sequence[str] = FORMATS,
+    render: Renderer | None = None,
+    redraw: bool = False,
+    progress: Progress | None = None,
+) -> list[Study]:
+    """Study stores and write what was found.
+
+    A store whose study is in `out` and still true is neither studied nor drawn again.
+
+    Args:
+        paths: The stores, each named ROOT/<Task>/<policy>[-stock].zarr.
+        out: Folder for the results; made if missing.
+        options: Sizes of samples; the defaults if None.
+        formats: Of the figures, some of `FORMATS`.
+        render: Makes pictures for the maps; none if None.
+        redraw: Draw again what is there already.
+        progress: Told how far the work is.
+
+    Returns:
+        The studies, ordered by task, policy and dynamics.
+
+    Raises:
+        UnknownNameError: A format that does not exist, or a path that is not a store's.
+        InvalidSettingError: No store was given.
+        DynamicSparsityError: A store can't be read, or has no usable rows.
+        MissingDependencyError: matplotlib or scikit-learn is not installed.
+    """
+    wrong = [name for name in formats if name not in FORMATS]
+    if wrong:
+        raise UnknownNameError(f"there is no figure format {wrong[0]!r}; there is {', '.join(FORMATS)}")
+    if not paths:
+        raise InvalidSettingError("no store was given; e.g. `dynamic-sparsity analyze data/*/*.zarr --out results`")
+    locations = sorted({parse_store_path(Path(path).absolute()) for path in paths})
+    studies = []
+    for location in locations:
+        one, kept = _study(location.path, study_file(out, location.path), options, progress)
+        studies.append(one)
+        if progress is not None:
+            progress.phase("drawing")
+        if redraw or not kept or not _is_drawn(one, study_file(out, location.path).parent, formats):
+            _write_study(one, location.path, out, formats, render)
+        if progress is not None:
+            progress.phase("done")
+    for name, rows in TABLES.items():
+        write_table(rows(studies), out / name)
+    write_table(comparison_rows(comparisons(studies)), out / "comparisons")
+    publish(out / "README.md", [findings_page(studies).encode()])
+    for name in dict.fromkeys(one.source.name for one in studies):
+        chosen = [one for one in studies if one.source.name == name]
+        for figure_name, draw in OVERVIEW_FIGURES.items():
+            save_figure(draw(chosen), out / name / figure_name, formats)
+    return studies
+
+
+def study_file(out: Path, path: Path) -> Path:
+    """Where the study of a store is kept.
+
+    Args:
+        out: Folder of the results.
+        path: The store.
+    """
+    return out / path.name.removesuffix(".zarr") / path.parent.name / "study.json"
+
+
+def save_figure(made: Figure, path: Path, formats: Sequence[str]) -> None:
+    """Write a figure; the same figure gives the same bytes.
+
+    Args:
+        made: The figure.
+        path: Without suffix.
+        formats: Some of `FORMATS`.
+    """
+    for name in formats:
+        contents = io.BytesIO()
+        if name == "svg":
+            made.savefig(contents, format="svg", dpi=DPI, metadata={"Date": None})
+        else:
+            from PIL import Image
+
+            made.savefig(contents, format="png", dpi=DPI)
+            # Figures have few colours: a palette makes the file a third as large.
+            picture = Image.open(contents).convert("RGB").quantize(PNG_COLOURS, dither=Image.Dither.NONE)
+            contents = io.BytesIO()
+            picture.save(contents, format="png", optimize=True)
+        publish(path.with_name(f"{path.name}.{name}"), [contents.getvalue()])
+
+
+def _study(path: Path, kept: Path, options: StudyOptions | None, progress: Progress | None) -> tuple[Study, bool]:
+    """The study, and whether it is the one that was kept."""
+    advanced = None
+    if progress is not None:
+        dataset = open_dataset(path)
+        progress.started(f"{path.parent.name} {path.name.removesuffix('.zarr')}", len(dataset))
+        advanced = progress.advanced
+    one = load_or_study(path, kept, options, advanced)
+    contents = to_json(one)
+    if kept.is_file() and kept.read_bytes() == contents:
+        return one, True
+    publish(kept, [contents])
+    return one, False
+
+
+def _is_drawn(one: Study, folder: Path, formats: Sequence[str]) -> bool:
+    names = [*TASK_FIGURES, *(["embedding"] if one.embedding is not None else [])]
+    files = ["entries.csv", *(f"{name}.{suffix}" for name in names for suffix in formats)]
+    return all((folder / name).is_file() for name in files)
+
+
+def _write_study(one: Study, path: Path, out: Path, formats: Sequence[str], render: Renderer | None) -> None:
+    folder = study_file(out, path).parent
+    write_table(entry_rows(one), folder / "entries")
+    for name, draw in TASK_FIGURES.items():
+        save_figure(draw(one), folder / name, formats)
+    frames: list[Any] | None = None
+    if render is not None and one.embedding is not None:
+        dataset = open_dataset(path, columns=["state"], exclude_flags=EXCLUDED_FLAGS)
+        states = dataset[one.embedding.positions[frame_rows(one)]]["state"]
+        pictures = render(one.source.task, states, FRAME_WIDTH, FRAME_HEIGHT)
+        frames = None if pictures is None else list(pictures)
+    mapped = embedding_figure(one, frames)
+    if mapped is not None:
+        save_figure(mapped, folder / "embedding", formats)

@@ -1,0 +1,135 @@
+"""What the tables say of the paper's claims, in words that follow from the numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from dynamic_sparsity.analysis.paper import PAPER_TABLE_1
+from dynamic_sparsity.analysis.study import Study
+from dynamic_sparsity.analysis.tables import table1
+
+__all__ = ["findings_page"]
+
+CLEAR = 0.9
+FINGERS = ("FingerSpin", "FingerTurnEasy")
+
+
+def findings_page(studies: Sequence[Study]) -> str:
+    """A page in Markdown: Table 1 beside the paper's, and what is confirmed or not.
+
+    Args:
+        studies: Of the stores.
+    """
+    lines = [
+        "# Results",
+        "",
+        "Made by `dynamic-sparsity analyze`; [docs/analysis.md](../docs/analysis.md) defines every number and says how "
+        "to make it again. Every table is here as CSV and JSON.",
+        "",
+        "## Table 1: entries that are zero in every row",
+        "",
+        "ds counts tangent coordinates. *contact*, *limit*: share of the rows in which a contact acts; in which none "
+        "does, but a joint's or tendon's limit.",
+        "",
+        "| task | data | rows | contact | limit | ds | da | zeros in J_s | in J_a | paper: J_s | J_a |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    names = [one.source.name for one in studies]
+    for name, row in zip(names, table1(studies), strict=True):
+        paper = ("–", "–") if row["paper_zeros_J_s"] is None else (row["paper_zeros_J_s"], row["paper_zeros_J_a"])
+        contact, limit = (
+            f"{100 * row[key] / row['rows']:.1f} %" for key in ("rows_with_contact", "rows_with_limit_only")
+        )
+        lines.append(
+            f"| {row['task']} | {name} | {row['rows']:,} | {contact} | {limit} | {row['ds']} | {row['da']} "
+            f"| {row['zeros_J_s']} ({100 * row['share_J_s']:.2f} %) | {row['zeros_J_a']} | {paper[0]} | {paper[1]} |"
+        )
+    lines += ["", "## The paper's claims", ""]
+    for name in dict.fromkeys(names):
+        lines += _claims([one for one in studies if one.source.name == name], name)
+    return "\n".join(lines) + "\n"
+
+
+def _claims(studies: Sequence[Study], name: str) -> list[str]:
+    return [
+        f"With **{name}** data ({len(studies)} tasks):",
+        "",
+        *_table1(studies),
+        *_state(studies),
+        *_time(studies),
+        "",
+    ]
+
+
+def _table1(studies: Sequence[Study]) -> list[str]:
+    rows = [row for row in table1(studies) if row["task"] in PAPER_TABLE_1]
+    same = [row["task"] for row in rows if row["as_in_paper"]]
+    if not rows:
+        return []
+    lines = [f"- *Global zeros* (Table 1): as in the paper for {len(same)} of {len(rows)} of its tasks here."]
+    for row in rows:
+        if not row["as_in_paper"]:
+            lines.append(
+                f"  - {row['task']}: {row['zeros_J_s']} and {row['zeros_J_a']} here, {row['paper_zeros_J_s']} and "
+                f"{row['paper_zeros_J_a']} there; a contact acts in {row['rows_with_contact']:,} of {row['rows']:,} "
+                f"rows, a limit alone in {row['rows_with_limit_only']:,}. The count is an upper bound: states that "
+                "these rows do not visit can only lower it."
+            )
+    return lines
+
+
+def _state(studies: Sequence[Study]) -> list[str]:
+    lines = []
+    for one in studies:
+        if one.source.task in FINGERS:
+            parts = []
+            for mode, words in (("free", "free"), ("limit", "at a limit"), ("contact", "in contact")):
+                levels = one.sparsity.levels("s", mode)
+                if levels:
+                    parts.append(f"{words} {', '.join(f'{level:.3f}' for level in levels)}")
+            lines.append(f"- *{one.source.task}*: sparsity of J_s {'; '.join(parts)}.")
+    several = [one for one in studies if one.patterns.patterns > 1]
+    explained = np.array([one.patterns.entropies["explained"] for one in several])
+    if several:
+        few = sum(one.patterns.covering <= 10 for one in studies)
+        lines += [
+            f"- *Few recurring patterns*: at most 10 make up 99 % of the rows in {few} of {len(studies)} tasks; the "
+            f"most are {max(one.patterns.covering for one in studies):,}.",
+            f"- *The state decides through contacts and limits*: of the pattern's entropy the set of active "
+            f"constraints explains {100 * explained.min():.1f} to {100 * explained.max():.1f} % (median "
+            f"{100 * np.median(explained):.1f} %) in the {len(several)} tasks whose pattern varies.",
+        ]
+    return lines
+
+
+def _time(studies: Sequence[Study]) -> list[str]:
+    lines = []
+    for one in studies:
+        if one.source.task == "ReacherHard":
+            lines.append(
+                f"- *ReacherHard never switches*: {one.changes.patterns} changes in {one.changes.steps:,} steps."
+            )
+    changing = [one for one in studies if one.changes.patterns]
+    if changing:
+        shares = np.array([one.changes.patterns / one.changes.steps for one in changing])
+        precision = np.array([one.changes.precision("constraint") for one in changing])
+        recall = [value for one in changing if math.isfinite(value := one.changes.recall("constraint"))]
+        lines += [
+            f"- *Changes in time*: the pattern changes at {100 * shares.min():.1f} to {100 * shares.max():.1f} % of "
+            f"the steps (median {100 * np.median(shares):.1f} %) in the {len(changing)} tasks where it changes at all.",
+            f"- *Changes are changes of contact*: precision {precision.min():.2f} to {precision.max():.2f} (median "
+            f"{np.median(precision):.2f}), recall {min(recall):.2f} to {max(recall):.2f} (median "
+            f"{np.median(recall):.2f}), at the very same step.",
+        ]
+        for one in changing:
+            if one.changes.precision("constraint") < CLEAR:
+                found = one.changes
+                lines.append(
+                    f"  - not in {one.source.task}: precision {found.precision('constraint'):.2f} of {found.patterns:,} "
+                    f"changes, in which {found.changed_entries / found.patterns:.1f} entries switch on average; entries "
+                    "that cross the threshold, rather than contacts, change the pattern there"
+                )
+    return lines

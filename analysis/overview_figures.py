@@ -1,0 +1,220 @@
+"""Figures of all tasks at once, one panel per task, all with the same scale."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dynamic_sparsity.analysis.runs import MATRICES, VALUES
+from dynamic_sparsity.analysis.study import Study
+from dynamic_sparsity.analysis.style import COLOURS, figure, grid_size, panels
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["OVERVIEW_FIGURES"]
+
+BINS = 10
+
+
+def sparsity_histograms(studies: Sequence[Study]) -> Figure:
+    """Q2: distribution of the sparsity of J_s and J_a, bins of 0.1, after the paper's Figure 5."""
+    with figure(*grid_size(len(studies))) as made:
+        axes = panels(made, [one.source.task for one in studies], sharex=True, sharey=True)
+        edges = np.linspace(0, 1, BINS + 1)
+        for ax, one in zip(axes, studies, strict=True):
+            for matrix, which, shift in (("J_s", "s", 0.0), ("J_a", "a", 0.045)):
+                shares = one.sparsity.histogram(which, BINS) / one.source.rows
+                ax.bar(edges[:-1] + 0.005 + shift, shares, 0.045, align="edge", color=COLOURS[matrix], label=matrix)
+                ax.axvline(one.sparsity.mean(which), color=COLOURS[matrix], linestyle=":", linewidth=1)
+            ax.set(xlim=(0, 1), ylim=(0, 1.02), xticks=(0, 0.5, 1))
+        _finish(made, studies, "sparsity (dotted: mean)", "share of rows", axes[0].get_legend_handles_labels())
+        return made
+
+
+def run_histograms(studies: Sequence[Study]) -> Figure:
+    """Q3: how long entries stay zero and non-zero, log-log, after the paper's Figure 7."""
+    longest = max(one.runs.counts.shape[-1] for one in studies)
+    edges = _edges(longest)
+    most = max(int(one.runs.counts.sum(axis=(0, 2)).max()) for one in studies)
+    with figure(*grid_size(len(studies))) as made:
+        axes = panels(made, [one.source.task for one in studies], sharex=True, sharey=True)
+        for ax, one in zip(axes, studies, strict=True):
+            for value in VALUES:
+                counts = one.runs.total("both", value)
+                _stairs(ax, counts.sum(axis=0), edges, color=COLOURS[value], label=f"{value}, all")
+                _stairs(ax, counts[0], edges, color=COLOURS[value], linestyle="--", label=f"{value}, complete")
+                mean = one.runs.survival_mean("both", value)
+                if np.isfinite(mean):
+                    ax.axvline(mean, color=COLOURS[value], linestyle=":", linewidth=1)
+            if not one.runs.counts.sum():
+                ax.text(0.5, 0.5, "no entry ever switches", transform=ax.transAxes, ha="center", fontsize=7)
+            # Limits first: an axis without data has no scale of its own.
+            ax.set(xlim=(1, longest), ylim=(0.03, 2 * max(1, most)))
+            ax.set(xscale="log", yscale="log")
+        label = "duration of a run, control steps (dotted: mean by Kaplan and Meier)"
+        _finish(made, studies, label, "runs per step of duration", axes[0].get_legend_handles_labels())
+        return made
+
+
+def sparsity_by_mode(studies: Sequence[Study]) -> Figure:
+    """Q2: distribution of J_s's sparsity by mode: free, at a limit, in contact."""
+    with figure(*grid_size(len(studies))) as made:
+        axes = panels(made, [one.source.task for one in studies], sharex=True, sharey=True)
+        for ax, one in zip(axes, studies, strict=True):
+            bottom = np.zeros(41)
+            for number, mode in enumerate(("free", "limit", "contact")):
+                counts = one.sparsity.counts_s[number]
+                places = (np.arange(counts.size) * 40 / (counts.size - 1)).round().astype(int)
+                shares = np.bincount(places, weights=counts, minlength=41) / one.source.rows
+                label = "limit, no contact" if mode == "limit" else mode
+                ax.bar(np.arange(41) / 40, shares, 0.025, bottom=bottom, color=COLOURS[mode], label=label)
+                bottom += shares
+            ax.set(xlim=(-0.02, 1.02), ylim=(0, 1.02), xticks=(0, 0.5, 1))
+        _finish(made, studies, "sparsity of J_s", "share of rows", axes[0].get_legend_handles_labels())
+        return made
+
+
+def change_lags(studies: Sequence[Study]) -> Figure:
+    """Q3: distance of the pattern's changes to the nearest change of the active constraints."""
+    with figure(*grid_size(len(studies))) as made:
+        axes = panels(made, [one.source.task for one in studies], sharex=True, sharey=True)
+        for ax, one in zip(axes, studies, strict=True):
+            lags = one.changes.lags[0]
+            reach = lags.size // 2
+            if one.changes.patterns:
+                shares = lags / one.changes.patterns
+                ax.bar(np.arange(-reach, reach + 1), shares, 0.8, color=COLOURS["J_s"], label="of all changes")
+                precision, recall = one.changes.precision("constraint"), one.changes.recall("constraint")
+                text = f"precision {precision:.2f}\nrecall {recall:.2f}"
+            else:
+                text = "no change"
+            ax.text(0.03, 0.95, text, transform=ax.transAxes, va="top", fontsize=6)
+            ax.set(ylim=(0, 1.05), xticks=(-reach, 0, reach))
+        label = "control steps from the nearest change of the active set to the pattern's change"
+        _finish(made, studies, label, "share of changes", ([], []))
+        return made
+
+
+def threshold_curves(studies: Sequence[Study]) -> Figure:
+    """Beyond the paper: mean sparsity of J_s, and its global zeros over all rows, at other thresholds."""
+    with figure(*grid_size(len(studies))) as made:
+        axes = panels(made, [one.source.task for one in studies], sharex=True, sharey=True)
+        for ax, one in zip(axes, studies, strict=True):
+            entries = one.zeros.zeros_s.size
+            for scale, style in (("absolute", "-"), ("relative", "--")):
+                rows = [row for row in one.thresholds if row.scale == scale]
+                places = [row.threshold for row in rows]
+                zeros = [one.largest.zeros("s", scale, row.threshold) / entries for row in rows]
+                means = [row.sparsity_s for row in rows]
+                ax.plot(places, means, style, color=COLOURS["J_s"], label=f"mean, {scale}", linewidth=1)
+                ax.plot(places, zeros, style, color=COLOURS["nonzero"], label=f"in all rows, {scale}", linewidth=1)
+            ax.set(xscale="log", ylim=(0, 1), xticks=(1e-12, 1e-9, 1e-6, 1e-3))
+        _finish(made, studies, "threshold", "sparsity of J_s", axes[0].get_legend_handles_labels())
+        return made
+
+
+def horizon_curves(studies: Sequence[Study]) -> Figure:
+    """Beyond the paper: how fast the zeros of Jacobians over k steps fill in."""
+    with figure(*grid_size(len(studies))) as made:
+        axes = panels(made, [one.source.task for one in studies], sharex=True, sharey=True)
+        for ax, one in zip(axes, studies, strict=True):
+            steps = [found.steps for found in one.horizons]
+            curves = (
+                ("structural", "no path through the masks", "J_s", "-"),
+                ("numeric", "< 1e-6 of the largest entry", "J_s", "--"),
+                ("always", "no path in any window", "nonzero", "-"),
+                ("action", "no path from the first action", "J_a", "-"),
+            )
+            for name, label, colour, style in curves:
+                values = [getattr(found, name) for found in one.horizons]
+                ax.plot(steps, values, style, marker=".", markersize=3, color=COLOURS[colour], label=label, linewidth=1)
+            ax.set(ylim=(-0.02, 1))
+            ax.set_xscale("log", base=2)
+        label = "steps k of the product J(t+k−1) … J(t)"
+        _finish(made, studies, label, "share of zeros", axes[0].get_legend_handles_labels())
+        return made
+
+
+def singular_values(studies: Sequence[Study]) -> Figure:
+    """Beyond the paper: singular values of J_s by mode, variables in units of their standard deviation."""
+    with figure(*grid_size(len(studies))) as made:
+        axes = panels(made, [one.source.task for one in studies], sharex=True, sharey=True)
+        for ax, one in zip(axes, studies, strict=True):
+            for found in one.spectra:
+                if found.matrix == "J_s" and found.mode != "all":
+                    values = np.maximum(found.singular_values, 1e-9)
+                    label = "limit, no contact" if found.mode == "limit" else found.mode
+                    places = np.linspace(0, 1, values.size)
+                    ax.plot(places, values, color=COLOURS[found.mode], label=label, linewidth=1)
+            ax.set(yscale="log", ylim=(1e-9, 1e3))
+        handles = {label: handle for ax in axes for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
+        legend = (list(handles.values()), list(handles))
+        _finish(made, studies, "rank of the singular value / number of them", "median singular value", legend)
+        return made
+
+
+def graph_sizes(studies: Sequence[Study]) -> Figure:
+    """Beyond the paper: edges of the global graph against those that are there in a row."""
+    names = [one.source.task for one in studies]
+    with figure(6.4, 0.19 * len(names) + 1.2) as made:
+        axes = made.subplots(1, 2, sharey=True)
+        for ax, matrix in zip(axes, MATRICES, strict=True):
+            for place, one in enumerate(studies):
+                zeros = one.zeros.zeros_s if matrix == "J_s" else one.zeros.zeros_a
+                counts = one.sparsity.of("s" if matrix == "J_s" else "a").sum(axis=0)
+                present = 1 - np.flatnonzero(counts) / max(1, zeros.size)
+                ax.barh(place, float((zeros < one.zeros.rows).mean()), 0.8, color="#DDDDDD", label="in some row")
+                ax.barh(place, float((zeros == 0).mean()), 0.8, color="#AAAAAA", label="in every row")
+                ax.plot([present.min(), present.max()], [place, place], color=COLOURS[matrix], linewidth=2)
+                mean = 1 - float((zeros / one.zeros.rows).mean())
+                ax.plot([mean], [place], "o", color=COLOURS[matrix], markersize=3, label="in one row: mean, range")
+            ax.set(xlim=(0, 1), xlabel=f"share of the entries of {matrix} that are edges")
+            handles, labels = ax.get_legend_handles_labels()
+            unique = dict(zip(labels, handles, strict=True))
+            ax.legend(list(unique.values()), list(unique), frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1))
+        axes[0].set_yticks(range(len(names)), names)
+        axes[0].set_ylim(len(names) - 0.5, -0.5)
+        made.suptitle(studies[0].source.name, fontsize=8)
+        return made
+
+
+OVERVIEW_FIGURES: dict[str, Callable[[Sequence[Study]], Figure]] = {
+    "sparsity_histograms": sparsity_histograms,
+    "sparsity_by_mode": sparsity_by_mode,
+    "run_durations": run_histograms,
+    "change_lags": change_lags,
+    "graph_sizes": graph_sizes,
+    "thresholds": threshold_curves,
+    "horizons": horizon_curves,
+    "singular_values": singular_values,
+}
+"""Figures of all tasks with one policy and dynamics, by name."""
+
+
+def _finish(made: Figure, studies: Sequence[Study], x: str, y: str, legend: tuple[list[Any], list[Any]]) -> None:
+    made.supxlabel(x, fontsize=8)
+    made.supylabel(y, fontsize=8)
+    columns = 2 if len(studies) < 3 else 4
+    if legend[0]:
+        made.legend(*legend, loc="outside upper center", ncols=columns, frameon=False)
+    made.text(0.995, 0.995, studies[0].source.name, ha="right", va="top", fontsize=7, color="#555555")
+
+
+def _edges(longest: int) -> NDArray[np.float64]:
+    """Bins of durations: every duration by itself at first, then four to a doubling, starting at half-integers."""
+    wanted = np.unique(np.round(2 ** np.arange(0, np.log2(longest) + 0.25, 0.25)).astype(int))
+    return wanted.astype(np.float64) - 0.5
+
+
+def _stairs(ax: Axes, counts: NDArray[np.int64], edges: NDArray[np.float64], **options: Any) -> None:
+    """Draw runs per step of duration, so that the bins' widths do not show."""
+    found, _ = np.histogram(np.arange(counts.size), edges, weights=counts)
+    density = found / np.diff(edges)
+    density[density == 0] = np.nan
+    centres = np.sqrt((edges[:-1] + 0.5) * (edges[1:] - 0.5))
+    ax.plot(centres, density, linewidth=1, **options)

@@ -1,0 +1,336 @@
+"""One self-contained page for all tasks: figures that can be read by hovering, episodes to move through."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import math
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dynamic_sparsity.analysis import bits
+from dynamic_sparsity.analysis.blocks import constraint_kinds
+from dynamic_sparsity.analysis.changes import EVENTS
+from dynamic_sparsity.analysis.files import Progress, Renderer, study_file
+from dynamic_sparsity.analysis.runs import VALUES
+from dynamic_sparsity.analysis.study import EXCLUDED_FLAGS, Study, StudyOptions, load_or_study, to_json
+from dynamic_sparsity.analysis.style import COLOURS
+from dynamic_sparsity.analysis.tables import ACTIVE_SHARE, table1
+from dynamic_sparsity.errors import StoreNotFoundError
+from dynamic_sparsity.loaders.dataset import open_dataset
+from dynamic_sparsity.loaders.store import find_stores
+from dynamic_sparsity.storage.atomic import publish
+
+__all__ = ["page", "report"]
+
+FRAMES = 100
+FRAME_WIDTH, FRAME_HEIGHT, SHEET_COLUMNS = 160, 120, 10
+FRAME_QUALITY = 50
+
+
+def report(
+    root: Path,
+    out: Path,
+    *,
+    results: Path | None = None,
+    options: StudyOptions | None = None,
+    frames: int = FRAMES,
+    render: Renderer | None = None,
+    progress: Progress | None = None,
+) -> Path:
+    """Write the page of all complete stores below a folder.
+
+    Args:
+        root: Folder of all stores.
+        out: Folder for the page, `index.html`; made if missing.
+        results: Where `analyze` has left its results, so that these stores are not studied again; new studies are kept
+            there too. None to keep them in `out`.
+        options: Of the studies.
+        frames: Pictures per episode.
+        render: Makes them; none if None.
+        progress: Told how far the work is.
+
+    Returns:
+        The page's path.
+
+    Raises:
+        StoreNotFoundError: There is no complete store.
+        DynamicSparsityError: A store can't be read, or has no usable rows.
+        MissingDependencyError: scikit-learn is not installed.
+    """
+    stores = [location.path.absolute() for location in find_stores(root)]
+    stores = [path for path in stores if (path / "manifest.json").is_file()]
+    if not stores:
+        raise StoreNotFoundError(f"{root} has no complete store; make one with `dynamic-sparsity generate …`")
+    found = []
+    for path in stores:
+        advanced = None
+        if progress is not None:
+            progress.started(f"{path.parent.name} {path.name.removesuffix('.zarr')}", len(open_dataset(path)))
+            advanced = progress.advanced
+        kept = study_file(results or out, path)
+        one = load_or_study(path, kept, options, advanced)
+        publish(kept, [to_json(one)])
+        if progress is not None:
+            progress.phase("rendering")
+        found.append((one, frame_sheet(one, path, frames, render)))
+        if progress is not None:
+            progress.phase("done")
+    target = out / "index.html"
+    publish(target, [page([one for one, _ in found], [sheet for _, sheet in found]).encode()])
+    return target
+
+
+def page(studies: Sequence[Study], sheets: Sequence[dict[str, Any] | None]) -> str:
+    """The page as HTML, with all that it needs inside.
+
+    Args:
+        studies: What it shows, in this order.
+        sheets: Of `frame_sheet`, one per study.
+    """
+    entries = [_entry(one, sheet) for one, sheet in zip(studies, sheets, strict=True)]
+    document = json.dumps({"studies": entries}, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    parts = {
+        "style": _resource("page.css"),
+        # Inside a script element only a closing tag could be misread.
+        "data": document.replace("</", "<\\/"),
+        "script": _resource("page.js"),
+    }
+    text = _resource("page.html")
+    for name, part in parts.items():
+        text = text.replace(f"/*{{{name}}}*/", part)
+    return text
+
+
+def frame_sheet(one: Study, path: Path, frames: int, render: Renderer | None) -> dict[str, Any] | None:
+    """Pictures of the study's episode, evenly spaced, in one image.
+
+    Args:
+        one: The study.
+        path: Its store.
+        frames: How many, at most.
+        render: Makes them; none if None.
+
+    Returns:
+        `sheet` (a data URI), `columns`, `count` and `every` (control steps between two); None if there are none.
+    """
+    if render is None or frames < 1:
+        return None
+    every = math.ceil(len(one.timeline) / frames)
+    dataset = open_dataset(path, columns=["state"], exclude_flags=EXCLUDED_FLAGS)
+    states = dataset[one.timeline.first : one.timeline.first + len(one.timeline) : every]["state"]
+    pictures = render(one.source.task, states, FRAME_WIDTH, FRAME_HEIGHT)
+    if pictures is None:
+        return None
+    from PIL import Image
+
+    columns = min(SHEET_COLUMNS, len(pictures))
+    rows = math.ceil(len(pictures) / columns)
+    sheet = Image.new("RGB", (columns * FRAME_WIDTH, rows * FRAME_HEIGHT))
+    for number, picture in enumerate(pictures):
+        place = (number % columns * FRAME_WIDTH, number // columns * FRAME_HEIGHT)
+        sheet.paste(Image.fromarray(picture), place)
+    contents = io.BytesIO()
+    sheet.save(contents, format="webp", quality=FRAME_QUALITY, method=6)
+    text = base64.b64encode(contents.getvalue()).decode()
+    return {"sheet": f"data:image/webp;base64,{text}", "columns": columns, "count": len(pictures), "every": every}
+
+
+def _entry(one: Study, sheet: dict[str, Any] | None) -> dict[str, Any]:
+    metadata, kinds = one.source.metadata, constraint_kinds(one.source.metadata)
+    constraints = [
+        {"name": name, "kind": next(kind for kind in kinds if kinds[kind][number])}
+        for number, name in enumerate(one.constraint_names)
+    ]
+    return {
+        "task": one.source.task,
+        "data": one.source.name,
+        "rows": one.zeros.rows,
+        "episodes": one.source.episodes,
+        "dt": metadata["control_dt"],
+        "mask_threshold": metadata["mask_threshold"],
+        "effects": one.state_names,
+        "actions": one.action_names,
+        "constraints": constraints,
+        "zeros": [*one.zeros.zeros_s.flatten().tolist(), *one.zeros.zeros_a.flatten().tolist()],
+        "switches": [*one.runs.switches_s.flatten().tolist(), *one.runs.switches_a.flatten().tolist()],
+        "levels": {"J_s": _levels(one.sparsity.counts_s), "J_a": _levels(one.sparsity.counts_a)},
+        "summary": _summary(one),
+        "patterns": _patterns(one),
+        "changes": _changes(one),
+        "runs": _runs(one),
+        "longest": one.runs.counts.shape[-1],
+        "thresholds": _thresholds(one),
+        "horizons": _horizons(one),
+        "spectra": _spectra(one),
+        "map": _map(one),
+        "timeline": _timeline(one, sheet),
+    }
+
+
+def _summary(one: Study) -> dict[str, Any]:
+    (row,) = table1([one])
+    constant = int(one.runs.constant.sum())
+    numbers = {
+        "contact": row["rows_with_contact"] / row["rows"],
+        "limit": row["rows_with_limit_only"] / row["rows"],
+        "mean_return": one.source.mean_return,
+        "zeros_s": row["zeros_J_s"],
+        "zeros_a": row["zeros_J_a"],
+        "paper_s": row["paper_zeros_J_s"],
+        "paper_a": row["paper_zeros_J_a"],
+        "sparsity_s": one.sparsity.mean("s"),
+        "sparsity_a": one.sparsity.mean("a"),
+        "patterns": one.patterns.patterns,
+        "covering": one.patterns.covering,
+        "explained": one.patterns.entropies["explained"],
+        "changes": one.changes.patterns / max(1, one.changes.steps),
+        "precision": one.changes.precision("constraint"),
+        "recall": one.changes.recall("constraint"),
+        "zero_run": one.runs.survival_mean("both", "zero"),
+        "nonzero_run": one.runs.survival_mean("both", "nonzero"),
+        "never_switch": constant,
+    }
+    return {name: _number(value) for name, value in numbers.items()}
+
+
+def _levels(counts: NDArray[np.int64]) -> list[list[float]]:
+    """Sparsity and rows by mode, for each level that occurs."""
+    entries = max(1, counts.shape[1] - 1)
+    return [[round(zeros / entries, 5), *counts[:, zeros].tolist()] for zeros in np.flatnonzero(counts.sum(axis=0))]
+
+
+def _patterns(one: Study) -> list[dict[str, Any]]:
+    rows = []
+    for pattern in one.patterns.top:
+        active = sorted(zip(pattern.active, one.constraint_names, strict=True), reverse=True)
+        listed = [f"{name} {share:.2f}" for share, name in active if share >= ACTIVE_SHARE]
+        more = f" and {len(listed) - 6} more" if len(listed) > 6 else ""
+        words = (", ".join(listed[:6]) + more) or "nothing"
+        row = {"share": pattern.share, "sparsity": pattern.sparsity, "active": words}
+        rows.append(row | {"zeros_s": pattern.zeros_s, "zeros_a": pattern.zeros_a})
+    return rows
+
+
+def _changes(one: Study) -> list[list[str]]:
+    names = {"constraint": "all active constraints", "contact": "active contacts only"}
+    found = one.changes
+    rows = []
+    for number, event in enumerate(EVENTS):
+        shares = _digits(found.precision(event), found.recall(event), found.base_rate(event), found.mean_lag(event))
+        rows.append([names[event], f"{found.events[number]:,}", *shares])
+    return rows
+
+
+def _spectra(one: Study) -> list[list[str]]:
+    rows = []
+    for found in one.spectra:
+        ranks = _digits(found.effective_rank, found.rank)
+        rows.append([found.matrix, found.mode, f"{found.rows:,}", *ranks, str(found.singular_values.size)])
+    return rows
+
+
+def _runs(one: Study) -> list[dict[str, Any]]:
+    series = []
+    for value in VALUES:
+        counts = one.runs.total("both", value)
+        for name, chosen, dash in (("all", counts.sum(axis=0), ""), ("complete", counts[0], "4 3")):
+            words = {"zero": "zero", "nonzero": "non-zero"}[value]
+            points = _binned(chosen)
+            if points:
+                series.append({"name": f"{words}, {name}", "colour": COLOURS[value], "dash": dash, "points": points})
+    return series
+
+
+def _binned(counts: NDArray[np.int64]) -> list[list[float | None]]:
+    """Runs per control step of duration in bins that grow by a quarter of a doubling."""
+    edges = np.unique(np.round(2 ** np.arange(0, np.log2(max(2, counts.size)) + 0.25, 0.25)).astype(int))
+    found, _ = np.histogram(np.arange(counts.size), edges - 0.5, weights=counts)
+    centres = np.sqrt(edges[:-1] * (edges[1:] - 1.0))
+    density = found / np.diff(edges)
+    return [[_rounded(x), _rounded(y)] for x, y in zip(centres, density, strict=True) if y > 0]
+
+
+def _thresholds(one: Study) -> list[dict[str, Any]]:
+    series = []
+    entries = one.zeros.zeros_s.size
+    for scale, dash in (("absolute", ""), ("relative", "4 3")):
+        rows = [row for row in one.thresholds if row.scale == scale]
+        means = [[row.threshold, _rounded(row.sparsity_s)] for row in rows]
+        always = [[row.threshold, _rounded(one.largest.zeros("s", scale, row.threshold) / entries)] for row in rows]
+        series.append({"name": f"mean, {scale}", "colour": COLOURS["J_s"], "dash": dash, "points": means})
+        series.append({"name": f"in every row, {scale}", "colour": COLOURS["nonzero"], "dash": dash, "points": always})
+    return series
+
+
+def _horizons(one: Study) -> list[dict[str, Any]]:
+    curves = (
+        ("structural", "no path through the masks", COLOURS["J_s"], ""),
+        ("numeric", "below 1e-6 of the largest entry", COLOURS["J_s"], "4 3"),
+        ("always", "no path in any window", COLOURS["nonzero"], ""),
+        ("action", "no path from the first action", COLOURS["J_a"], ""),
+    )
+    series = []
+    for name, words, colour, dash in curves:
+        points = [[found.steps, _rounded(getattr(found, name))] for found in one.horizons]
+        series.append(
+            {"name": words, "colour": colour, "dash": dash, "points": [p for p in points if p[1] is not None]}
+        )
+    return series
+
+
+def _map(one: Study) -> dict[str, Any] | None:
+    found = one.embedding
+    if found is None:
+        return None
+    low, high = found.points.min(axis=0), found.points.max(axis=0)
+    places = np.round((found.points - low) / max(1e-9, float((high - low).max())) * 1000).astype(int)
+    return {
+        "x": places[:, 0].tolist(),
+        "y": places[:, 1].tolist(),
+        "sparsity": np.round(found.sparsity, 4).tolist(),
+        "rows": found.positions.tolist(),
+        "sequence": found.sequence.tolist(),
+        "perplexity": round(found.perplexity, 1),
+    }
+
+
+def _timeline(one: Study, sheet: dict[str, Any] | None) -> dict[str, Any]:
+    found = one.timeline
+    count = len(found.patterns_s)
+    masks = np.concatenate([found.patterns_s.reshape(count, -1), found.patterns_a.reshape(count, -1)], axis=1)
+    size = -(-masks.shape[1] // 8)
+    packed = [words.tobytes()[:size] for words in bits.pack(masks).astype("<u8")]
+    active = []
+    for place, constraint in enumerate(found.constraints.tolist()):
+        edges = np.flatnonzero(np.diff(found.active[:, place], prepend=0, append=0))
+        active.append([constraint, edges.reshape(-1, 2).tolist()])
+    return {
+        "episode": found.episode,
+        "pattern": found.pattern.tolist(),
+        "masks": [base64.b64encode(one_mask).decode() for one_mask in packed],
+        "active": active,
+        "frames": sheet,
+    }
+
+
+def _resource(name: str) -> str:
+    return resources.files(__package__ or __name__).joinpath(name).read_text(encoding="utf-8")
+
+
+def _number(value: Any) -> Any:
+    return _rounded(value) if isinstance(value, float) else value
+
+
+def _rounded(value: float) -> float | None:
+    return float(f"{value:.5g}") if math.isfinite(value) else None
+
+
+def _digits(*values: float) -> list[str]:
+    return [f"{value:.3g}" if math.isfinite(value) else "–" for value in values]

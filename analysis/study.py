@@ -1,0 +1,329 @@
+"""Everything that is asked of one store, in one result."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zlib
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dynamic_sparsity.analysis import records
+from dynamic_sparsity.analysis.changes import ChangeCounter, ChangeTable
+from dynamic_sparsity.analysis.collecting import collect
+from dynamic_sparsity.analysis.embedding import Embedding, embed
+from dynamic_sparsity.analysis.horizons import Horizon, multi_step_zeros
+from dynamic_sparsity.analysis.patterns import Pattern, PatternCounter, PatternTable, describe_patterns
+from dynamic_sparsity.analysis.runs import RunCounter, RunLengths
+from dynamic_sparsity.analysis.sparsity import SparsityCounter, SparsityDistribution
+from dynamic_sparsity.analysis.spectrum import Spectrum, spectra
+from dynamic_sparsity.analysis.thresholds import LargestEntries, LargestEntry, Sensitivity, threshold_sensitivity
+from dynamic_sparsity.analysis.timeline import LiveliestSegment, Timeline, read_timeline
+from dynamic_sparsity.analysis.zeros import GlobalZeros, ZeroCounter
+from dynamic_sparsity.errors import InvalidSettingError
+from dynamic_sparsity.loaders.dataset import JacobianDataset, open_dataset
+
+__all__ = [
+    "EXCLUDED_FLAGS",
+    "Patterns",
+    "Source",
+    "Study",
+    "StudyOptions",
+    "Totals",
+    "load_or_study",
+    "study_store",
+    "totals",
+]
+
+VERSION = 1
+"""Changes with the meaning of any number here, so that older files are made again."""
+EXCLUDED_FLAGS = ("nonfinite", "not_converged", "tangents_lost")
+"""Rows whose Jacobian is missing or wrong."""
+
+
+@dataclass(frozen=True)
+class StudyOptions:
+    """What decides the numbers, beside the store.
+
+    Attributes:
+        sample_rows: Rows looked at for the thresholds.
+        map_rows: Rows of the map of (s, a, s'); 0 for no map.
+        windows: Windows looked at for several steps.
+        perplexity: Of t-SNE.
+        seed: Of the samples and of t-SNE.
+    """
+
+    sample_rows: int = 10_000
+    map_rows: int = 1000
+    windows: int = 200
+    perplexity: float = 50.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse what makes no sense.
+
+        Raises:
+            InvalidSettingError: A number is out of range.
+        """
+        smallest = {"sample_rows": 1, "map_rows": 0, "windows": 1, "perplexity": 1, "seed": 0}
+        for name, least in smallest.items():
+            if getattr(self, name) < least:
+                raise InvalidSettingError(f"{name} is {getattr(self, name)}; it must be at least {least}")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the numbers come from.
+
+    Attributes:
+        task, policy, dynamics: Which store.
+        manifest_sha256: Of its manifest, which has the hash of every byte.
+        rows: Rows looked at.
+        excluded: Rows left out for their flags (`EXCLUDED_FLAGS`).
+        episodes: Their episodes.
+        mean_return: Mean sum of rewards of an episode.
+        metadata: What else the store says: sizes, names, constraints, control_dt, mask_threshold.
+    """
+
+    task: str
+    policy: str
+    dynamics: str
+    manifest_sha256: str
+    rows: int
+    excluded: int
+    episodes: int
+    mean_return: float
+    metadata: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The policy, and the dynamics if these are not `converged`."""
+        return self.policy if self.dynamics == "converged" else f"{self.policy}-{self.dynamics}"
+
+
+@dataclass(frozen=True)
+class Patterns:
+    """The distinct patterns in short.
+
+    Attributes:
+        patterns: How many distinct ones.
+        active_sets: Distinct sets of active constraints.
+        pairs: Distinct pairs of both.
+        covering: Patterns that make up 99 % of the rows.
+        entropies: Of `PatternTable.entropies`.
+        top: The most frequent ones.
+    """
+
+    patterns: int
+    active_sets: int
+    pairs: int
+    covering: int
+    entropies: dict[str, float]
+    top: list[Pattern]
+
+
+@dataclass(frozen=True)
+class Totals:
+    """What one pass over all rows gives.
+
+    Attributes:
+        zeros: Zeros of each entry.
+        sparsity: Its distribution.
+        table: Patterns and active sets.
+        runs: Durations.
+        changes: Coincidences.
+        largest: Largest entries.
+        liveliest: Position of the first row of the episode in which most entries switch.
+    """
+
+    zeros: GlobalZeros
+    sparsity: SparsityDistribution
+    table: PatternTable
+    runs: RunLengths
+    changes: ChangeTable
+    largest: LargestEntries
+    liveliest: int
+
+
+@dataclass(frozen=True)
+class Study:
+    """The answers for one store.
+
+    Attributes:
+        source: Where they come from.
+        options: What else decides them.
+        zeros, sparsity, patterns, runs, changes, largest: From all rows.
+        thresholds, spectra, horizons, embedding: From samples; the embedding is None where there are too few rows.
+        timeline: The episode in which most entries switch.
+    """
+
+    source: Source
+    options: StudyOptions
+    zeros: GlobalZeros
+    sparsity: SparsityDistribution
+    patterns: Patterns
+    runs: RunLengths
+    changes: ChangeTable
+    largest: LargestEntries
+    thresholds: list[Sensitivity]
+    spectra: list[Spectrum]
+    horizons: list[Horizon]
+    embedding: Embedding | None
+    timeline: Timeline
+
+    @property
+    def state_names(self) -> list[str]:
+        """Names of the (tangent) state's variables."""
+        return list(self.source.metadata["tangent_names"])
+
+    @property
+    def action_names(self) -> list[str]:
+        """Names of the actions."""
+        return list(self.source.metadata["action_names"])
+
+    @property
+    def constraint_names(self) -> list[str]:
+        """Names of the constraints: a contact's pair of geoms, or the joint or tendon and what acts on it."""
+        words = {"contact": "", "friction_loss": " sticks"}
+        constraints = self.source.metadata["constraints"]
+        return [f"{one['name']}{words.get(one['kind'], ' limit')}" for one in constraints]
+
+
+CLASSES: dict[str, type] = {
+    one.__name__: one
+    for one in (
+        *(Study, StudyOptions, Source, GlobalZeros, SparsityDistribution, Patterns, Pattern, RunLengths, ChangeTable),
+        *(LargestEntries, Sensitivity, Spectrum, Horizon, Embedding, Timeline),
+    )
+}
+
+
+def totals(dataset: JacobianDataset, advanced: Callable[[int], None] | None = None) -> Totals:
+    """Read a data set once and answer Q1 to Q3 from all its rows.
+
+    Args:
+        dataset: In ascending order of rows.
+        advanced: Told of progress in rows.
+
+    Raises:
+        InvalidSettingError: The data set is empty or not in order.
+    """
+    metadata = dataset.metadata
+    zeros, sparsity, patterns, runs = ZeroCounter(), SparsityCounter(metadata), PatternCounter(), RunCounter()
+    changes, largest, liveliest = ChangeCounter(metadata), LargestEntry(), LiveliestSegment()
+    everything = (zeros, sparsity, patterns, runs, changes, largest, liveliest)
+    collect(dataset, *everything, jacobians=True, advanced=advanced)
+    results = (zeros.result(), sparsity.result(), patterns.result(), runs.result(), changes.result())
+    return Totals(*results, largest.result(), liveliest.first)
+
+
+def study_store(
+    path: str | Path, options: StudyOptions | None = None, advanced: Callable[[int], None] | None = None
+) -> Study:
+    """Answer everything for one store.
+
+    Args:
+        path: The store.
+        options: Sizes of samples; the defaults if None.
+        advanced: Told of progress in rows of the one pass over all of them.
+
+    Raises:
+        DynamicSparsityError: The store can't be read, or has no usable rows.
+        MissingDependencyError: scikit-learn is not installed, and a map is wanted.
+    """
+    options = options or StudyOptions()
+    dataset = open_dataset(path, exclude_flags=EXCLUDED_FLAGS)
+    found = totals(dataset, advanced)
+    episode = read_timeline(dataset, found.liveliest)
+    map_rows = options.map_rows if len(dataset) >= 10 else 0
+    around = episode.first + episode.liveliest_window(60)
+    mapped = None
+    if map_rows:
+        mapped = embed(dataset, around, rows=map_rows, perplexity=options.perplexity, seed=options.seed)
+    table = found.table
+    patterns = Patterns(
+        table.pattern_counts.size,
+        table.active_set_counts.size,
+        table.count.size,
+        table.covering(0.99),
+        table.entropies(),
+        describe_patterns(dataset, table),
+    )
+    return Study(
+        _source(dataset),
+        options,
+        found.zeros,
+        found.sparsity,
+        patterns,
+        found.runs,
+        found.changes,
+        found.largest,
+        threshold_sensitivity(dataset, rows=options.sample_rows),
+        spectra(dataset, seed=options.seed),
+        multi_step_zeros(dataset, windows=options.windows),
+        mapped,
+        episode,
+    )
+
+
+def load_or_study(
+    path: str | Path, kept: Path, options: StudyOptions | None = None, advanced: Callable[[int], None] | None = None
+) -> Study:
+    """The study of a store from an earlier call's file if that is still true, else anew.
+
+    Args:
+        path: The store.
+        kept: The file; the caller writes it, by `to_json`.
+        options: As of `study_store`.
+        advanced: As of `study_store`.
+
+    Raises:
+        DynamicSparsityError: As `study_store`.
+    """
+    options = options or StudyOptions()
+    try:
+        document = json.loads(kept.read_bytes())
+        fresh = document["version"] == VERSION and document["study"]["options"] == records.encode(options)
+        if fresh and document["study"]["source"]["manifest_sha256"] == manifest_digest(Path(path)):
+            found: Study = records.decode(document["study"], CLASSES)
+            return found
+    except (OSError, KeyError, TypeError, ValueError, zlib.error):
+        pass  # Not there, or of no use: then it is made.
+    return study_store(path, options, advanced)
+
+
+def to_json(result: Study) -> bytes:
+    """A study as JSON, for `load_or_study`."""
+    return json.dumps({"version": VERSION, "study": records.encode(result)}).encode()
+
+
+def manifest_digest(path: Path) -> str:
+    """SHA-256 of a store's manifest, hexadecimal."""
+    return hashlib.sha256((path / "manifest.json").read_bytes()).hexdigest()
+
+
+def _source(dataset: JacobianDataset) -> Source:
+    store, metadata = dataset.store, dataset.metadata
+    names = ("sizes", "tangent_names", "action_names", "constraints", "control_dt", "mask_threshold", "substeps")
+    returns: NDArray[np.float64] = store.episodes["return"]
+    return Source(
+        store.task,
+        store.policy,
+        store.dynamics,
+        manifest_digest(store.path),
+        len(dataset),
+        int(store.episodes["length"].sum()) - len(dataset),
+        int(metadata["episodes"]),
+        float(np.mean(returns)),
+        {name: metadata[name] for name in names},
+    )
+
+
+def flat(result: Any) -> dict[str, Any]:
+    """A dataclass of plain values as a dictionary."""
+    return asdict(result)

@@ -1,0 +1,99 @@
+"""How figures look: one palette, one size of type, for all tasks alike."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from dynamic_sparsity.errors import MissingDependencyError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["COLOURS", "SHARE_MAP", "figure", "panels", "short"]
+
+# Okabe and Ito's palette, which people with any kind of colour vision tell apart.
+COLOURS = {
+    "J_s": "#0072B2",
+    "J_a": "#D55E00",
+    "zero": "#56B4E9",
+    "nonzero": "#E69F00",
+    "contact": "#D55E00",
+    "limit": "#009E73",
+    "friction_loss": "#999999",
+    "free": "#0072B2",
+}
+SHARE_MAP = "cividis"
+STYLE = {
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.labelsize": 8,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 7,
+    "figure.dpi": 100,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "svg.hashsalt": "dynamic-sparsity",
+}
+PANEL_COLUMNS = 5
+
+
+@contextmanager
+def figure(width: float, height: float) -> Iterator[Figure]:
+    """A figure in the project's style, without a screen.
+
+    Args:
+        width: Inches.
+        height: Inches.
+
+    Raises:
+        MissingDependencyError: matplotlib is not installed.
+    """
+    try:
+        import matplotlib as mpl
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure as NewFigure
+    except ImportError as error:
+        raise MissingDependencyError(
+            "figures need matplotlib; install it with `pip install 'dynamic-sparsity[analysis]'`"
+        ) from error
+    settings: Any = STYLE
+    with mpl.rc_context(settings):
+        made = NewFigure(figsize=(width, height), layout="constrained")
+        FigureCanvasAgg(made)
+        yield made
+
+
+def panels(made: Figure, names: Sequence[str], **options: Any) -> list[Axes]:
+    """A grid of panels with titles, one per name; places left over stay empty.
+
+    Args:
+        made: Where to put them.
+        names: Their titles.
+        **options: Of `Figure.subplots`.
+    """
+    columns = min(PANEL_COLUMNS, max(1, len(names)))
+    rows = max(1, math.ceil(len(names) / columns))
+    axes = made.subplots(rows, columns, squeeze=False, **options).flatten().tolist()
+    for ax, name in zip(axes, names, strict=False):
+        ax.set_title(name)
+    for ax in axes[len(names) :]:
+        ax.axis("off")
+    return list(axes[: len(names)])
+
+
+def grid_size(count: int, panel_width: float = 2.0, panel_height: float = 1.5) -> tuple[float, float]:
+    """Width and height in inches of a figure of so many panels."""
+    columns = min(PANEL_COLUMNS, max(1, count))
+    return columns * panel_width + 0.6, math.ceil(count / columns) * panel_height + 0.9
+
+
+def short(name: str) -> str:
+    """A variable's name as it fits beside a heat map: "qvel:bfoot" → "v bfoot"."""
+    kind, _, rest = name.partition(":")
+    letter = {"qpos": "q", "qvel": "v", "act": "act"}.get(kind, kind)
+    return f"{letter} {rest}" if rest else letter

@@ -1,0 +1,163 @@
+"""Figures of one store: how often each entry is zero, the map of (s, a, s'), sparsity over time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dynamic_sparsity.analysis.blocks import constraint_kinds
+from dynamic_sparsity.analysis.study import Study
+from dynamic_sparsity.analysis.style import COLOURS, SHARE_MAP, figure, short
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["TASK_FIGURES", "embedding_figure", "timeline_figure", "zero_share_figure"]
+
+TIMELINE_STEPS = 300
+SHOWN_CONSTRAINTS = 10
+FRAMES = 6
+
+
+def zero_share_figure(one: Study) -> Figure:
+    """Q1: share of rows in which each entry of [J_s | J_a] is zero, after the paper's Figure 3."""
+    share_s, share_a = one.zeros.share_s, one.zeros.share_a
+    rows, columns = share_s.shape[0], share_s.shape[1] + share_a.shape[1]
+    cell = 0.17 if rows <= 20 else 0.13
+    with figure(columns * cell + 2.2, rows * cell + 1.7) as made:
+        axes = made.subplots(1, 2, width_ratios=(share_s.shape[1], max(1, share_a.shape[1])), sharey=True)
+        effects = [f"{short(name)}'" for name in one.state_names]
+        causes = ([short(name) for name in one.state_names], one.action_names)
+        size = 6 if rows <= 30 else 4.5
+        for ax, share, names, title in zip(axes, (share_s, share_a), causes, ("J_s", "J_a"), strict=True):
+            # Entries that are zero in every row, the global zeros, stand out.
+            image = ax.imshow(share, cmap=SHARE_MAP, vmin=0, vmax=1, aspect="equal", interpolation="nearest")
+            always = np.argwhere(share == 1)
+            ax.scatter(always[:, 1], always[:, 0], marker="x", s=9, c="black", linewidths=0.6)
+            ax.set_xticks(range(len(names)), names, rotation=90, fontsize=size)
+            ax.set_title(f"{title}: cause")
+            ax.tick_params(length=0)
+            ax.spines[:].set_visible(False)
+        axes[0].set_yticks(range(rows), effects, fontsize=size)
+        axes[0].set_ylabel("effect, after the step")
+        made.colorbar(image, ax=axes, label="share of rows with zero (× all)", shrink=0.7, pad=0.01)
+        made.suptitle(_title(one), fontsize=8)
+        return made
+
+
+def embedding_figure(one: Study, frames: list[NDArray[np.uint8]] | None = None) -> Figure | None:
+    """Q2: a map of (s, a, s') coloured by sparsity, after the paper's Figure 4; None where there is no map.
+
+    Args:
+        one: The study.
+        frames: Pictures of the rows of `frame_rows`, if they could be rendered.
+    """
+    found = one.embedding
+    if found is None:
+        return None
+    with figure(5.4 if not frames else 7.6, 3.6) as made:
+        grid = made.add_gridspec(1, 2 if frames else 1, width_ratios=(5, 3.2) if frames else (1,))
+        ax = made.add_subplot(grid[0])
+        options: Any = {"cmap": SHARE_MAP, "vmin": 0, "vmax": 1, "rasterized": True, "linewidths": 0}
+        points = ax.scatter(found.points[:, 0], found.points[:, 1], c=found.sparsity, s=5, **options)
+        chosen = frame_rows(one)
+        path = found.points[found.sequence]
+        ax.plot(*path.T, color="black", linewidth=0.5, alpha=0.6)
+        ax.set_aspect("equal", "datalim")
+        ax.set(xticks=[], yticks=[])
+        ax.set_xlabel(f"t-SNE of (s, a, s'), perplexity {found.perplexity:.3g}; {len(found.points):,} rows")
+        made.colorbar(points, ax=ax, label="sparsity of [J_s | J_a]", shrink=0.8)
+        if frames:
+            for number, place in enumerate(chosen):
+                ax.annotate(
+                    str(number + 1), found.points[place], fontsize=7, color="white", ha="center", va="center",
+                    bbox={"boxstyle": "circle,pad=0.15", "fc": "black", "ec": "none"},
+                )  # fmt: skip
+            _frames(made, grid[1], one, frames)
+        made.suptitle(_title(one), fontsize=8)
+        return made
+
+
+def frame_rows(one: Study) -> list[int]:
+    """Places among the map's points of the rows to show pictures of: evenly spaced in the sequence."""
+    if one.embedding is None:
+        return []
+    sequence = one.embedding.sequence
+    spread = np.unique(np.linspace(0, sequence.size - 1, FRAMES).round().astype(int))
+    return [int(sequence[place]) for place in spread]
+
+
+def timeline_figure(one: Study) -> Figure:
+    """Q3: sparsity over time with the active contacts and limits, after the paper's Figure 6.
+
+    The stretch in which most entries switch, of the episode in which most do.
+    """
+    found = one.timeline
+    start = found.liveliest_window(TIMELINE_STEPS)
+    chosen = slice(start, start + TIMELINE_STEPS)
+    active, kinds = found.active[chosen], _kinds(one)
+    # Friction losses stick most of the time and say little; the rest by how often it switches.
+    switches = np.abs(np.diff(active.astype(int), axis=0)).sum(axis=0) + active.any(axis=0) * 0.5
+    shown = np.argsort(-switches, kind="stable")[:SHOWN_CONSTRAINTS]
+    shown = np.sort(shown[active[:, shown].any(axis=0)])
+    with figure(7.2, 2.3 + 0.16 * max(1, shown.size)) as made:
+        upper, lower = made.subplots(2, 1, sharex=True, height_ratios=(2.0, 0.25 + 0.18 * max(1, shown.size)))
+        time = found.time[chosen]
+        for name, values in (("J_s", found.sparsity_s), ("J_a", found.sparsity_a)):
+            upper.step(time, values[chosen], where="post", color=COLOURS[name], label=name, linewidth=1)
+        upper.set(ylabel="sparsity", ylim=(-0.03, 1.03))
+        upper.legend(loc="upper right", ncols=2, frameon=False)
+        _bands(lower, one, found.constraints[shown], active[:, shown], time, kinds)
+        lower.set_xlabel("time since the reset, s")
+        made.suptitle(f"{_title(one)}; episode {found.episode}", fontsize=8)
+        return made
+
+
+TASK_FIGURES = {"zero_share": zero_share_figure, "sparsity_over_time": timeline_figure}
+"""Figures of one study that need nothing else, by name."""
+
+
+def _bands(
+    ax: Axes,
+    one: Study,
+    constraints: NDArray[np.int64],
+    active: NDArray[np.uint8],
+    time: NDArray[np.float64],
+    kinds: list[str],
+) -> None:
+    step = float(one.source.metadata["control_dt"])
+    for place, number in enumerate(constraints.tolist()):
+        edges = np.flatnonzero(np.diff(active[:, place], prepend=0, append=0))
+        spans = [(time[begin], (end - begin) * step) for begin, end in zip(edges[::2], edges[1::2], strict=True)]
+        ax.broken_barh(spans, (place - 0.4, 0.8), color=COLOURS[kinds[number]], linewidth=0)
+    names = [one.constraint_names[number] for number in constraints]
+    ax.set_yticks(range(len(names)), names, fontsize=6)
+    ax.set_ylim(len(names) - 0.4, -0.6)
+    if not names:
+        ax.set_yticks([])
+        ax.text(0.5, 0.5, "no contact or limit acts", transform=ax.transAxes, ha="center", va="center", fontsize=7)
+    ax.set_ylabel("active")
+
+
+def _frames(made: Figure, place: Any, one: Study, frames: list[NDArray[np.uint8]]) -> None:
+    found = one.embedding
+    if found is None:
+        return
+    inner = place.subgridspec(-(-len(frames) // 2), 2)
+    for number, (frame, point) in enumerate(zip(frames, frame_rows(one), strict=True)):
+        ax = made.add_subplot(inner[number // 2, number % 2])
+        ax.imshow(frame)
+        ax.axis("off")
+        ax.set_title(f"{number + 1}: sparsity {found.sparsity[point]:.2f}", fontsize=7, pad=2)
+
+
+def _kinds(one: Study) -> list[str]:
+    kinds = constraint_kinds(one.source.metadata)
+    return [next(kind for kind in kinds if kinds[kind][number]) for number in range(len(one.constraint_names))]
+
+
+def _title(one: Study) -> str:
+    return f"{one.source.task}, {one.source.name} ({one.source.rows:,} rows)"
