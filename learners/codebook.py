@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from dynamic_sparsity.errors import InvalidSettingError, UnknownNameError
 from dynamic_sparsity.learners.data import Scale
-from dynamic_sparsity.learners.effectwise import EffectNetworks, bernoulli_straight_through
+from dynamic_sparsity.learners.effectwise import EffectNetworks, bernoulli_straight_through, price_schedule
 from dynamic_sparsity.learners.protocol import Budget
 from dynamic_sparsity.learners.training import Batch, NetworkLearner
 
@@ -52,7 +52,8 @@ class CodebookNetwork(eqx.Module):
 
     def edges(self, x: jax.Array) -> jax.Array:
         """Probabilities of edges, (ds + da,) -> (ds, ds + da)."""
-        return jnp.einsum("k,kij->ij", jax.nn.softmax(self.switch(x)), jax.nn.sigmoid(self.graphs))
+        edges = jnp.einsum("k,kij->ij", jax.nn.softmax(self.switch(x)), jax.nn.sigmoid(self.graphs))
+        return self.effects.with_own(edges)
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class Codebook(NetworkLearner):
     name = "codebook"
     adaptive = True
     term: str = "l0"
-    price: float = 0.03
+    price: float = 0.02
     graphs: int = 8
 
     def __post_init__(self) -> None:
@@ -112,7 +113,7 @@ class Codebook(NetworkLearner):
         weights = _choose(switch, one)
         mask = bernoulli_straight_through(jnp.einsum("bk,kij->bij", weights, network.graphs), two)
         edges = jnp.einsum("bk,kij->bij", weights, jax.nn.sigmoid(network.graphs))
-        price = self.price * jnp.minimum(1.0, 3 * progress)
+        price = self.price * price_schedule(progress)
         total: jax.Array = network.effects.error(batch, mask) + price * jnp.mean(edges)
         return total
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from dynamic_sparsity.learners.training import Batch
 
-__all__ = ["EffectNetworks", "bernoulli_straight_through", "binary_cross_entropy"]
+__all__ = ["EffectNetworks", "bernoulli_straight_through", "binary_cross_entropy", "price_schedule"]
 
 
 class EffectNetworks(eqx.Module):
@@ -69,6 +69,11 @@ class EffectNetworks(eqx.Module):
         """The normalised next state of one row; arguments as of `change`."""
         return x[: len(self.change_scale)] + jnp.asarray(self.change_scale, jnp.float32) * self.change(x, mask)
 
+    def with_own(self, edges: jax.Array) -> jax.Array:
+        """Edge probabilities with 1 for each effect's own present value, which always passes; (…, ds, ds + da)."""
+        ds, inputs = self.first.shape[:2]
+        return jnp.maximum(edges, jnp.eye(ds, inputs, dtype=jnp.float32))
+
     def error(self, batch: Batch, mask: jax.Array) -> jax.Array:
         """Mean squared error of the change, so that slow effects count as much as fast ones; a scalar.
 
@@ -96,6 +101,17 @@ def bernoulli_straight_through(logits: jax.Array, key: jax.Array, temperature: f
     soft = jax.nn.sigmoid((logits + noise) / temperature)
     hard = (logits + noise > 0).astype(jnp.float32)
     return soft + jax.lax.stop_gradient(hard - soft)
+
+
+def price_schedule(progress: jax.Array) -> jax.Array:
+    """Share of the full price of edges: 0 until 30 % of the training, then rising, 1 from 60 % on.
+
+    A price from the start closes gates before the networks behind them have learned what they are good for.
+
+    Args:
+        progress: Share of the training done.
+    """
+    return jnp.clip((progress - 0.3) / 0.3, 0.0, 1.0)
 
 
 def binary_cross_entropy(logits: jax.Array, graph: jax.Array) -> jax.Array:

@@ -12,7 +12,12 @@ import jax.numpy as jnp
 
 from dynamic_sparsity.errors import UnknownNameError
 from dynamic_sparsity.learners.data import Scale
-from dynamic_sparsity.learners.effectwise import EffectNetworks, bernoulli_straight_through, binary_cross_entropy
+from dynamic_sparsity.learners.effectwise import (
+    EffectNetworks,
+    bernoulli_straight_through,
+    binary_cross_entropy,
+    price_schedule,
+)
 from dynamic_sparsity.learners.protocol import Budget
 from dynamic_sparsity.learners.training import Batch, NetworkLearner
 
@@ -51,7 +56,7 @@ class GatedNetwork(eqx.Module):
 
     def edges(self, x: jax.Array) -> jax.Array:
         """Probabilities of the gates, (ds + da,) -> (ds, ds + da)."""
-        return jax.nn.sigmoid(self.logits(x))
+        return self.effects.with_own(jax.nn.sigmoid(self.logits(x)))
 
 
 @dataclass(frozen=True)
@@ -67,7 +72,7 @@ class Gated(NetworkLearner):
     name = "gated"
     adaptive = True
     term: str = "l0"
-    price: float = 0.03
+    price: float = 0.02
 
     def __post_init__(self) -> None:
         """Raises UnknownNameError if there is no such term."""
@@ -101,6 +106,6 @@ class Gated(NetworkLearner):
             extra = binary_cross_entropy(logits, batch.graph)
         else:
             mask = bernoulli_straight_through(logits, key)
-            extra = self.price * jnp.minimum(1.0, 3 * progress) * jnp.mean(jax.nn.sigmoid(logits))
+            extra = self.price * price_schedule(progress) * jnp.mean(jax.nn.sigmoid(logits))
         total: jax.Array = network.effects.error(batch, mask) + extra
         return total

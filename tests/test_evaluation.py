@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ from synthetic import make_store
 
 from dynamic_sparsity import cli, load_dataset
 from dynamic_sparsity.errors import CorruptStoreError, InvalidSettingError
-from dynamic_sparsity.learners import evaluate, read_judged
+from dynamic_sparsity.learners import evaluate, get_budget, read_judged
 from dynamic_sparsity.learners.leaderboard import entries_of, read_csv, read_entries, to_csv
 from dynamic_sparsity.learners.leaderboard_page import compare, leaderboard_page
 
@@ -143,6 +144,26 @@ def results(root, tmp_path_factory):
     return out
 
 
+def test_documented_call(root):
+    """The Python of docs/benchmark.md runs, on another task."""
+    text = (EXAMPLES.parent / "docs" / "benchmark.md").read_text()
+    (snippet,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    scope: dict[str, object] = {}
+    exec(snippet.replace("CartpoleBalance", TASK).replace('"data"', repr(str(root))), scope)
+    assert scope["result"]["next_state"]["relative_to_hold"] == pytest.approx(1)
+
+
+def test_protocol_is_documented():
+    text = (EXAMPLES.parent / "docs" / "benchmark.md").read_text()
+    rows = {line.split("|")[1].strip(): line.split("|")[2:5] for line in text.splitlines() if line.count("|") == 5}
+    fields = ("train_rows", "steps", "batch_rows", "jacobian_rows", "width", "learning_rate", "judged_rows", "horizon")
+    numbers = [cells for name, cells in rows.items() if re.fullmatch(r"\s*[\d,.]+\s*", cells[0])]
+    assert len(numbers) == len(fields)
+    for field, cells in zip(fields, numbers, strict=True):
+        for name, cell in zip(("full", "mini", "smoke"), cells, strict=True):
+            assert float(cell.replace(",", "")) == getattr(get_budget(name), field), (name, field)
+
+
 def test_examples_are_short():
     for path in EXAMPLES.glob("own_model_*.py"):
         code = [line for line in path.read_text().split('"""', 2)[2].splitlines() if line.strip()]
@@ -170,7 +191,6 @@ def test_finished_results_are_left_alone(root, results, capsys):
 
 
 def test_saved_models_are_judged_alike(root, results, capsys, tmp_path):
-    model = results.parent / "models0"
     model = next(results.parent.glob("models/**/mlp-none-1.npz"))
     words = ["evaluate", TASK, str(model), "--root", str(root), "--protocol", "smoke", "--out", str(tmp_path)]
     assert cli.main(words) == 0
