@@ -57,9 +57,9 @@ def draw_figure_8(entries: Sequence[Entry], path: Path) -> Path:
     initial = _mean_over_tasks(entries, "untrained")
     if initial is not None:
         right.axhline(max(initial, FLOOR), color="tab:red", linestyle=":", linewidth=1.4, label="untrained network")
-    right.set_ylabel("sparsity of J relative to the truth")
+    right.set_ylabel(f"sparsity of J relative to the truth (0 drawn at {FLOOR:g})", fontsize=9)
     right.set_title("Sparsity of the learned Jacobian (|J| < 1e-6), test", fontsize=10)
-    right.legend(loc="center right", fontsize=8)
+    right.legend(loc="upper right", bbox_to_anchor=(1, 0.9), fontsize=8)
     stream = io.BytesIO()
     figure.savefig(stream, dpi=150, format=path.suffix.removeprefix(".") or "png")
     publish(path, [stream.getvalue()])

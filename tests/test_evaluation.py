@@ -87,8 +87,9 @@ def test_dense_and_empty_graphs_have_values(judged):
 
 
 def test_error_is_in_standard_deviations(judged):
-    shifted = Truth(judged)
-    found = evaluate(lambda s, a: shifted.predict(s, a) + 2 * judged.scale.output_std, judged, horizon=1)
+    shifted = judged.rows.next_state + 2 * judged.scale.output_std
+    # The open loop, of fewer rows, is not what this is about.
+    found = evaluate(lambda s, a: shifted if len(s) == len(shifted) else s, judged)
     assert found["next_state"]["nmse"] == pytest.approx(4, rel=1e-3)
     assert all(value == pytest.approx(4, rel=1e-3) for value in found["next_state"]["nmse_per_dimension"].values())
 
