@@ -1,0 +1,139 @@
+"""A few causal graphs, each with its own region of states: a learned switch picks the graph of each row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from dynamic_sparsity.errors import InvalidSettingError, UnknownNameError
+from dynamic_sparsity.learners.data import Scale
+from dynamic_sparsity.learners.effectwise import EffectNetworks, bernoulli_straight_through, price_schedule
+from dynamic_sparsity.learners.protocol import Budget
+from dynamic_sparsity.learners.training import Batch, NetworkLearner
+
+__all__ = ["Codebook", "CodebookNetwork"]
+
+OPEN = 2.0
+"""Initial logit of the edges of every graph, give or take a normal deviate that tells the graphs apart."""
+
+
+class CodebookNetwork(eqx.Module):
+    """A switch k(s, a), a graph per k, and effect networks behind the graph."""
+
+    switch: eqx.nn.MLP
+    graphs: jax.Array
+    effects: EffectNetworks
+
+    def __init__(self, graphs: int, inputs: int, width: int, change_scale: Sequence[float], key: jax.Array):
+        """Make initial weights.
+
+        Args:
+            graphs: How many there are.
+            inputs: ds + da.
+            width: Units per hidden layer of the switch; a quarter of it per effect.
+            change_scale: Of `EffectNetworks`.
+            key: Random.
+        """
+        one, two, three = jax.random.split(key, 3)
+        self.switch = eqx.nn.MLP(inputs, graphs, width, 2, jax.nn.elu, dtype=jnp.float32, key=one)
+        shape = (graphs, len(change_scale), inputs)
+        self.graphs = OPEN + jax.random.normal(two, shape, jnp.float32)
+        self.effects = EffectNetworks(inputs, max(4, width // 4), change_scale, three)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """(ds + da,) -> (ds,), normalised, behind the most probable graph."""
+        mask = (self.graphs[jnp.argmax(self.switch(x))] > 0).astype(jnp.float32)
+        return self.effects(x, mask)
+
+    def edges(self, x: jax.Array) -> jax.Array:
+        """Probabilities of edges, (ds + da,) -> (ds, ds + da)."""
+        edges = jnp.einsum("k,kij->ij", jax.nn.softmax(self.switch(x)), jax.nn.sigmoid(self.graphs))
+        return self.effects.with_own(edges)
+
+
+@dataclass(frozen=True)
+class Codebook(NetworkLearner):
+    """Graphs and switch learned together, from the price of edges or from the true masks.
+
+    Attributes:
+        term: "l0": from transitions only; the expected share of edges is added to the loss. "mask": switch and graphs
+            are a mixture of Bernoulli distributions, fitted to the true masks by maximum likelihood.
+        price: Of all edges, for "l0", beside the mean squared error of the change.
+        graphs: How many there are.
+
+    Source:
+        In the spirit of Hwang et al. (2024), Fine-Grained Causal Dynamics Learning with Quantization, arXiv 2406.03234.
+    """
+
+    name = "codebook"
+    adaptive = True
+    term: str = "l0"
+    price: float = 0.02
+    graphs: int = 8
+
+    def __post_init__(self) -> None:
+        """Raises UnknownNameError or InvalidSettingError if a setting is not legal."""
+        if self.term not in ("l0", "mask"):
+            raise UnknownNameError(f"there is no loss {self.term!r} of the codebook learner; there is 'l0' and 'mask'")
+        if self.graphs < 1:
+            raise InvalidSettingError(f"graphs is {self.graphs}; it must be at least 1")
+
+    @property
+    def weighs_edges(self) -> bool:
+        """Gates that no mask has taught stay open where that costs little."""
+        return self.term == "l0"
+
+    @property
+    def loss(self) -> str:
+        """The term."""
+        return self.term
+
+    @property
+    def supervision(self) -> str:
+        """Depends on the term."""
+        return "structure" if self.term == "mask" else "transitions"
+
+    def network(self, sizes: tuple[int, int], scale: Scale, budget: Budget, key: jax.Array) -> CodebookNetwork:
+        """See `NetworkLearner.network`."""
+        return CodebookNetwork(self.graphs, sum(sizes), budget.width, scale.change_scale, key)
+
+    def objective(self, network: Any, batch: Batch, key: jax.Array, progress: jax.Array) -> jax.Array:
+        """See `NetworkLearner.objective`."""
+        switch = jax.vmap(network.switch)(batch.x)
+        if batch.graph is not None and self.term == "mask":
+            mask = jax.lax.stop_gradient((network.graphs[jnp.argmax(switch, 1)] > 0).astype(jnp.float32))
+            error: jax.Array = network.effects.error(batch, mask)
+            return error + mixture_surprise(switch, network.graphs, batch.graph)
+        one, two = jax.random.split(key)
+        weights = _choose(switch, one)
+        mask = bernoulli_straight_through(jnp.einsum("bk,kij->bij", weights, network.graphs), two)
+        edges = jnp.einsum("bk,kij->bij", weights, jax.nn.sigmoid(network.graphs))
+        price = self.price * price_schedule(progress)
+        total: jax.Array = network.effects.error(batch, mask) + price * jnp.mean(edges)
+        return total
+
+
+def mixture_surprise(switch: jax.Array, graphs: jax.Array, truth: jax.Array) -> jax.Array:
+    """Negative log likelihood of graphs under a mixture of Bernoulli graphs, nats per entry.
+
+    Args:
+        switch: Logits of the mixture's components, shape (rows, k).
+        graphs: Logits of their edges, shape (k, ds, ds + da).
+        truth: 0 or 1, float32, shape (rows, ds, ds + da).
+    """
+    fit = jnp.einsum("bij,kij->bk", truth, graphs) - jnp.sum(jax.nn.softplus(graphs), axis=(1, 2))
+    likelihood = jax.nn.logsumexp(jax.nn.log_softmax(switch) + fit, axis=1)
+    return -jnp.mean(likelihood) / (truth.shape[1] * truth.shape[2])
+
+
+def _choose(switch: jax.Array, key: jax.Array) -> jax.Array:
+    """Sample one graph per row, with the gradient of the softmax: (rows, k) -> (rows, k), one 1 per row."""
+    noise = jax.random.gumbel(key, switch.shape, jnp.float32)
+    soft = jax.nn.softmax(switch + noise)
+    hard = jax.nn.one_hot(jnp.argmax(soft, axis=1), switch.shape[1], dtype=jnp.float32)
+    return soft + jax.lax.stop_gradient(hard - soft)

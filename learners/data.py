@@ -1,0 +1,186 @@
+"""What learners learn from and are judged by: rows in memory, and the scales that make them dimensionless."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dynamic_sparsity.errors import InvalidSettingError
+from dynamic_sparsity.loaders import JacobianDataset
+
+__all__ = ["Rows", "Scale", "read_rows", "rows_in_contact"]
+
+Floats = NDArray[np.float32]
+Bools = NDArray[np.bool_]
+
+CONTACT_KINDS = ("contact", "joint_limit", "tendon_limit")
+"""Kinds of constraint that make a row count as "in contact", as in the store's own statistics."""
+
+INVALID_FLAGS = ("nonfinite", "tangents_lost")
+"""Rows with these flags have no true Jacobian; neither learners nor measures see them."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Transitions of one task, with their true Jacobians and graphs; n rows in the store's order.
+
+    Attributes:
+        state: float32, shape (n, ds); units are MuJoCo's.
+        action: float32, shape (n, da), in (-1, 1).
+        next_state: float32, shape (n, ds).
+        jacobian: [J_s | J_a], float32, shape (n, ds, ds + da), row = effect; None if not read.
+        graph: [mask_s | mask_a], bool, shape (n, ds, ds + da); None if not read.
+    """
+
+    state: Floats
+    action: Floats
+    next_state: Floats
+    jacobian: Floats | None = None
+    graph: Bools | None = None
+
+    def __len__(self) -> int:
+        return len(self.state)
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """ds and da."""
+        return self.state.shape[1], self.action.shape[1]
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Means and standard deviations over the train split, with 1 for a standard deviation of 0.
+
+    Attributes:
+        input_mean: Of (state, action), float32, shape (ds + da,).
+        input_std: Likewise.
+        output_mean: Of the next state, float32, shape (ds,).
+        output_std: Likewise.
+        delta_std: Of next state − state, float32, shape (ds,).
+    """
+
+    input_mean: Floats
+    input_std: Floats
+    output_mean: Floats
+    output_std: Floats
+    delta_std: Floats
+
+    @staticmethod
+    def of(dataset: JacobianDataset) -> Scale:
+        """The scale of a store, whatever the split of the data set given.
+
+        Args:
+            dataset: Of the task.
+        """
+
+        def vector(column: str, measure: str) -> NDArray[np.float64]:
+            values = np.asarray(dataset.statistics[column][measure], np.float64)
+            return np.where(values == 0, 1.0, values) if measure == "std" else values
+
+        def both(measure: str) -> Floats:
+            return np.concatenate([vector("state", measure), vector("action", measure)]).astype(np.float32)
+
+        return Scale(
+            both("mean"),
+            both("std"),
+            vector("next_state", "mean").astype(np.float32),
+            vector("next_state", "std").astype(np.float32),
+            vector("delta", "std").astype(np.float32),
+        )
+
+    @property
+    def change_scale(self) -> list[float]:
+        """Standard deviations of the change of each state by that of the next state, ds numbers."""
+        return [float(ratio) for ratio in self.delta_std / self.output_std]
+
+    def inputs(self, state: Floats, action: Floats) -> Floats:
+        """(state, action) normalised, float32, shape (n, ds + da)."""
+        joined = np.concatenate([state, action], axis=1, dtype=np.float32)
+        return np.asarray((joined - self.input_mean) / self.input_std, np.float32)
+
+    def outputs(self, next_state: Floats) -> Floats:
+        """Next states normalised, float32, shape (n, ds)."""
+        return np.asarray((next_state - self.output_mean) / self.output_std, np.float32)
+
+    def physical(self, outputs: Floats) -> Floats:
+        """Undo `outputs`."""
+        return np.asarray(outputs * self.output_std + self.output_mean, np.float32)
+
+    def dimensionless(self, jacobian: Floats) -> Floats:
+        """A Jacobian [J_s | J_a] between normalised inputs and outputs, float32, shape (n, ds, ds + da).
+
+        Entry (i, j) says by how many of its standard deviations effect i moves per standard deviation of cause j, so
+        that entries of different units compare.
+        """
+        return np.asarray(jacobian * (self.input_std[None, :] / self.output_std[:, None]), np.float32)
+
+    def dimensional(self, jacobian: Floats) -> Floats:
+        """Undo `dimensionless`."""
+        return np.asarray(jacobian * (self.output_std[:, None] / self.input_std[None, :]), np.float32)
+
+
+def read_rows(
+    dataset: JacobianDataset, *, jacobian: bool = False, graph: bool = False, limit: int | None = None
+) -> Rows:
+    """Read a data set into memory.
+
+    Args:
+        dataset: In ambient coordinates if it has Jacobians to read; rows without a true Jacobian are left out.
+        jacobian: Read J_s and J_a.
+        graph: Read mask_s and mask_a.
+        limit: Read at most that many rows, evenly spread over all of them.
+
+    Returns:
+        The rows.
+
+    Raises:
+        InvalidSettingError: The data set is empty, or its Jacobians are in tangent coordinates of other sizes.
+    """
+    chosen = valid_positions(dataset)
+    if limit is not None and chosen.size > limit:
+        chosen = chosen[np.linspace(0, chosen.size - 1, limit).astype(np.int64)]
+    if chosen.size == 0:
+        raise InvalidSettingError(f"{dataset!r} has no rows to learn from or to be judged by: make more episodes")
+    names = ["state", "action", "next_state"]
+    names += ["J_s", "J_a"] if jacobian else []
+    names += ["mask_s", "mask_a"] if graph else []
+    batch = with_columns(dataset, names)[chosen]
+    return Rows(
+        batch["state"],
+        batch["action"],
+        batch["next_state"],
+        np.concatenate([batch["J_s"], batch["J_a"]], axis=2) if jacobian else None,
+        np.concatenate([batch["mask_s"], batch["mask_a"]], axis=2) > 0 if graph else None,
+    )
+
+
+def rows_in_contact(dataset: JacobianDataset, positions: NDArray[np.int64]) -> Bools:
+    """Rows in which a contact or a limit of a joint or tendon acts in some substep; bool, shape (n,).
+
+    Args:
+        dataset: Of the task.
+        positions: Which rows of it, int64, shape (n,).
+    """
+    kinds = [constraint["kind"] in CONTACT_KINDS for constraint in dataset.metadata["constraints"]]
+    if not any(kinds):
+        return np.zeros(len(positions), bool)
+    active = with_columns(dataset, ["active_any"])[positions]["active_any"]
+    return np.asarray(active[:, kinds].any(1))
+
+
+def valid_positions(dataset: JacobianDataset) -> NDArray[np.int64]:
+    """Positions in a data set of the rows that have a true Jacobian, int64, shape (n,)."""
+    bits = sum(1 << dataset.metadata["flag_bits"][flag] for flag in INVALID_FLAGS)
+    flags = with_columns(dataset, ["flags"])[:]["flags"]
+    return np.flatnonzero(flags & bits == 0)
+
+
+def with_columns(dataset: JacobianDataset, columns: list[str]) -> JacobianDataset:
+    """The same rows with other columns, Jacobians and masks in ambient coordinates, as next states are."""
+    path: Any = dataset.store.path
+    other = JacobianDataset(path, columns=columns, coordinates="ambient")
+    positions = np.searchsorted(other.rows, dataset.rows)
+    return other.select(positions)

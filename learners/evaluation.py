@@ -1,0 +1,319 @@
+"""Judging a model of a task against the truth; docs/benchmark.md defines every number."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dynamic_sparsity.errors import InvalidSettingError
+from dynamic_sparsity.learners import metrics
+from dynamic_sparsity.learners.data import Rows, Scale, read_rows, rows_in_contact, valid_positions, with_columns
+from dynamic_sparsity.learners.interface import Predictor
+from dynamic_sparsity.loaders import JacobianDataset
+
+__all__ = ["LEARNED_ZERO", "Judged", "evaluate", "read_judged"]
+
+Floats = NDArray[Any]
+Bools = NDArray[np.bool_]
+Function = Callable[[NDArray[np.float32], NDArray[np.float32]], Any]
+
+LEARNED_ZERO = 1e-6
+"""An entry of a learned Jacobian, dimensionless, is zero if its absolute value is below this: the paper's threshold."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Rows that models are judged on, with the truth; the same for every model of a task.
+
+    Attributes:
+        rows: n transitions with Jacobians and graphs.
+        contact: Rows in which a contact or limit acts, bool, shape (n,).
+        switch: Rows whose true graph differs from that of the row before, bool, shape (n,).
+        windows: state, action and next_state of pieces of `horizon` consecutive rows, shapes (pieces, horizon, …).
+        scale: Of the train split.
+        dataset: What they were read from.
+    """
+
+    rows: Rows
+    contact: Bools
+    switch: Bools
+    windows: dict[str, Floats]
+    scale: Scale
+    dataset: JacobianDataset
+
+
+def read_judged(dataset: JacobianDataset, *, limit: int | None = None, horizon: int = 10) -> Judged:
+    """Read the rows to judge models by.
+
+    Args:
+        dataset: Usually a test or validation split; rows without a true Jacobian are left out.
+        limit: Use at most that many rows, evenly spread over all of them.
+        horizon: Steps of the open-loop predictions.
+
+    Raises:
+        InvalidSettingError: There is no row; or `limit` or `horizon` is less than 1.
+    """
+    if horizon < 1 or (limit is not None and limit < 1):
+        raise InvalidSettingError(f"horizon is {horizon} and limit is {limit}; both must be at least 1")
+    valid = dataset.select(valid_positions(dataset))
+    if len(valid) == 0:
+        raise InvalidSettingError(f"{dataset!r} has no rows to judge a model by: make more episodes")
+    switch = _switches(valid)
+    kept = np.arange(len(valid))
+    if limit is not None and kept.size > limit:
+        kept = kept[np.linspace(0, kept.size - 1, limit).astype(np.int64)]
+    pieces = with_columns(valid, ["state", "action", "next_state"]).windows(horizon, stride=horizon)
+    chosen = np.arange(len(pieces))
+    most = max(1, (limit or len(valid)) // horizon)
+    if chosen.size > most:
+        chosen = chosen[np.linspace(0, chosen.size - 1, most).astype(np.int64)]
+    windows = pieces[chosen] if chosen.size else {}
+    rows = read_rows(valid.select(kept), jacobian=True, graph=True)
+    return Judged(rows, rows_in_contact(valid, kept), switch[kept], windows, Scale.of(dataset), dataset)
+
+
+def evaluate(
+    predict: Predictor | Function,
+    dataset: JacobianDataset | Judged,
+    *,
+    jacobian: Function | None = None,
+    edge_score: Function | None = None,
+    validation: JacobianDataset | Judged | None = None,
+    threshold: float = LEARNED_ZERO,
+    limit: int | None = None,
+    horizon: int = 10,
+) -> dict[str, Any]:
+    """Judge a model: its next states and, where it has them, its Jacobian and its causal graph of each row.
+
+    Args:
+        predict: (state (n, ds), action (n, da)) -> next states (n, ds), float32 arrays in physical units; or an object
+            with that method and perhaps `jacobian` and `edge_score` (see `Model`).
+        dataset: Whose rows to judge by, usually `load_dataset(task, split="test")`.
+        jacobian: (state, action) -> [∂s'/∂s | ∂s'/∂a], shape (n, ds, ds + da), row = effect, physical units.
+        edge_score: (state, action) -> shape (n, ds, ds + da), larger where an edge is more probable. If None, the
+            Jacobian's dimensionless absolute value.
+        validation: Rows on which to choose the score from which on there is an edge, for the highest F1.
+        threshold: That score, if there is no `validation`.
+        limit: Use at most that many rows of each data set, evenly spread.
+        horizon: Steps of the open-loop predictions.
+
+    Returns:
+        JSON data: `next_state`, `jacobian`, `sparsity`, `structure`, `switching`, `calibration` and `data`;
+        docs/benchmark.md defines them. What a model has not, or a task has no rows for, is None.
+
+    Raises:
+        InvalidSettingError: A result of the model has another shape than it should; or there is no row to judge by.
+    """
+    jacobian = jacobian or getattr(predict, "jacobian", None)
+    edge_score = edge_score or getattr(predict, "edge_score", None)
+    function: Any = getattr(predict, "predict", predict)
+    judged = dataset if isinstance(dataset, Judged) else read_judged(dataset, limit=limit, horizon=horizon)
+    found = _jacobian(jacobian, judged)
+    scores = _scores(edge_score, found, judged)
+    chosen_on = None
+    if validation is not None and scores is not None:
+        other = validation if isinstance(validation, Judged) else read_judged(validation, limit=limit, horizon=horizon)
+        believed = _scores(edge_score, _jacobian(jacobian, other) if edge_score is None else None, other)
+        if believed is None:  # The edge score is None, so the Jacobian stands in.
+            believed = _scores(None, _jacobian(jacobian, other), other)
+        if believed is not None:
+            threshold = metrics.best_threshold(_flat(believed), _flat(_truth(other)))
+            chosen_on = other.dataset.split
+    result = {
+        "next_state": _next_state(function, judged),
+        "jacobian": _jacobian_error(found, judged),
+        "sparsity": _sparsity(found, scores, threshold, judged),
+        "structure": None,
+        "switching": None,
+        "calibration": None,
+        "data": _data(judged) | {"threshold": threshold, "threshold_chosen_on": chosen_on},
+    }
+    if scores is not None:
+        result |= _structure(scores, threshold, judged)
+    plain: dict[str, Any] = _json(result)
+    return plain
+
+
+def _next_state(predict: Function, judged: Judged) -> dict[str, Any]:
+    rows, variance = judged.rows, judged.scale.output_std.astype(np.float64) ** 2
+    predicted = _checked("predict", predict(rows.state, rows.action), rows.next_state.shape)
+    squared = (predicted - rows.next_state.astype(np.float64)) ** 2 / variance
+    hold = (rows.state.astype(np.float64) - rows.next_state) ** 2 / variance
+    names = judged.dataset.state_names
+    return {
+        "nmse": squared.mean(),
+        "nmse_per_dimension": dict(zip(names, squared.mean(0).tolist(), strict=True)),
+        "relative_to_hold": squared.mean() / hold.mean() if hold.mean() > 0 else None,
+        "open_loop_nmse": _open_loop(predict, judged),
+    }
+
+
+def _open_loop(predict: Function, judged: Judged) -> list[float]:
+    """Error after 1, 2, … steps on the model's own predictions, with the true actions."""
+    if not judged.windows:
+        return []
+    state, errors = judged.windows["state"][:, 0], []
+    variance = judged.scale.output_std.astype(np.float64) ** 2
+    for step in range(judged.windows["state"].shape[1]):
+        truth = judged.windows["next_state"][:, step].astype(np.float64)
+        with np.errstate(over="ignore", invalid="ignore"):  # An unstable model's predictions grow without bound.
+            state = np.asarray(predict(state, judged.windows["action"][:, step]), np.float32)
+            errors.append(float(((state.astype(np.float64) - truth) ** 2 / variance).mean()))
+    return errors
+
+
+def _jacobian_error(found: Floats | None, judged: Judged) -> dict[str, Any] | None:
+    """Relative error of each row's dimensionless Jacobian, in the Frobenius norm."""
+    if found is None or judged.rows.jacobian is None:
+        return None
+    truth = judged.scale.dimensionless(judged.rows.jacobian).astype(np.float64)
+    size = np.sqrt((truth**2).sum((1, 2)))
+    errors = np.sqrt(((found - truth) ** 2).sum((1, 2)))[size > 0] / size[size > 0]
+    if errors.size == 0:
+        return None
+    return {"relative_error_mean": errors.mean(), "relative_error_median": np.median(errors), "rows": errors.size}
+
+
+def _sparsity(found: Floats | None, scores: Floats | None, threshold: float, judged: Judged) -> dict[str, Any]:
+    truth = 1.0 - _truth(judged).mean()
+    model = None
+    if found is not None:
+        model = (np.abs(found) < LEARNED_ZERO).mean()
+    elif scores is not None:
+        model = (scores < threshold).mean()
+    relative = None if model is None or truth == 0 else model / truth
+    return {"model": model, "truth": truth, "relative": relative}
+
+
+def _structure(scores: Floats, threshold: float, judged: Judged) -> dict[str, Any]:
+    truth, flat = _flat(_truth(judged)), _flat(scores)
+    graph = flat >= threshold
+    values = {
+        "auroc": metrics.row_roc_auc(flat, truth),
+        "average_precision": metrics.average_precision(flat, truth),
+        "f1": metrics.f1(graph, truth),
+        "hamming": metrics.hamming(graph, truth),
+    }
+    ranked = metrics.has_both_classes(truth)
+    all_rows = np.ones(len(truth), bool)
+    groups = {"all": all_rows, "contact": judged.contact, "free": ~judged.contact, "switch": judged.switch}
+    structure = {name: _group(values, ranked, chosen, graph, truth) for name, chosen in groups.items()}
+    ds = judged.rows.sizes[0]
+    for name, part in (("mask_s", slice(0, ds)), ("mask_a", slice(ds, None))):
+        structure[name] = _part(_flat(scores[:, :, part]), _flat(_truth(judged)[:, :, part]), threshold)
+    when, edges = metrics.edge_auroc(flat, truth)
+    density, edge_count = graph.sum(1), truth.sum(1)
+    return {
+        "structure": structure,
+        "switching": {"edge_auroc": when, "edges": edges},
+        "calibration": {
+            "expected_error": metrics.expected_calibration_error(flat, truth),
+            "contact_auroc": metrics.roc_auc(density.astype(np.float64), judged.contact),
+            "contact_auroc_of_truth": metrics.roc_auc(edge_count.astype(np.float64), judged.contact),
+            "edges_in_contact": metrics.mean_over(density, judged.contact),
+            "edges_in_contact_of_truth": metrics.mean_over(edge_count, judged.contact),
+            "edges_free": metrics.mean_over(density, ~judged.contact),
+            "edges_free_of_truth": metrics.mean_over(edge_count, ~judged.contact),
+        },
+    }
+
+
+def _group(values: dict[str, Floats], ranked: Bools, chosen: Bools, graph: Bools, truth: Bools) -> dict[str, Any]:
+    """Means over some rows; those that rank edges only over rows in which there is something to rank."""
+    means = {}
+    for name, value in values.items():
+        by_rank = name in ("auroc", "average_precision")
+        # Where no row has both classes, all of them have the value of a score that says nothing.
+        subset = chosen & ranked if by_rank and (chosen & ranked).any() else chosen
+        means[name] = metrics.mean_over(value, subset)
+    rows = {"rows": int(chosen.sum()), "rows_ranked": int((chosen & ranked).sum())}
+    density = {"density": None, "density_of_truth": None}
+    if chosen.any():
+        density = {"density": graph[chosen].mean(), "density_of_truth": truth[chosen].mean()}
+    return rows | means | density
+
+
+def _part(scores: Floats, truth: Bools, threshold: float) -> dict[str, Any]:
+    graph, chosen = scores >= threshold, np.ones(len(truth), bool)
+    values = {
+        "auroc": metrics.row_roc_auc(scores, truth),
+        "average_precision": metrics.average_precision(scores, truth),
+        "f1": metrics.f1(graph, truth),
+        "hamming": metrics.hamming(graph, truth),
+    }
+    return _group(values, metrics.has_both_classes(truth), chosen, graph, truth)
+
+
+def _jacobian(function: Function | None, judged: Judged) -> Floats | None:
+    """The model's Jacobian, dimensionless."""
+    result = None if function is None else function(judged.rows.state, judged.rows.action)
+    if result is None:
+        return None
+    return judged.scale.dimensionless(_checked("jacobian", result, _truth(judged).shape))
+
+
+def _scores(function: Function | None, jacobian: Floats | None, judged: Judged) -> Floats | None:
+    result = None if function is None else function(judged.rows.state, judged.rows.action)
+    if result is not None:
+        return _checked("edge_score", result, _truth(judged).shape)
+    return None if jacobian is None else np.abs(jacobian)
+
+
+def _checked(name: str, result: Any, shape: tuple[int, ...]) -> Floats:
+    array = np.asarray(result)
+    if array.shape != shape or array.dtype.kind not in "fiub":
+        raise InvalidSettingError(
+            f"{name} gave {array.dtype} of shape {array.shape} where {shape} is needed: "
+            f"{'(rows, effects, causes)' if len(shape) == 3 else '(rows, ds)'}"
+        )
+    return array if array.dtype.kind == "f" else array.astype(np.float32)
+
+
+def _switches(dataset: JacobianDataset) -> Bools:
+    """Rows whose graph differs from that of the row before, in the same episode."""
+    batch = with_columns(dataset, ["mask_s", "mask_a", "episode", "step"])[:]
+    differs = np.zeros(len(dataset), bool)
+    for name in ("mask_s", "mask_a"):
+        differs[1:] |= (batch[name][1:] != batch[name][:-1]).any((1, 2))
+    differs[1:] &= (np.diff(batch["episode"]) == 0) & (np.diff(batch["step"]) == 1)
+    return differs
+
+
+def _truth(judged: Judged) -> Bools:
+    if judged.rows.graph is None:
+        raise InvalidSettingError("the rows to judge by were read without their masks; use read_judged")
+    return judged.rows.graph
+
+
+def _flat(values: Floats) -> Floats:
+    return values.reshape(len(values), -1)
+
+
+def _data(judged: Judged) -> dict[str, Any]:
+    store = judged.dataset.store
+    return {
+        "task": store.task,
+        "policy": store.policy,
+        "dynamics": store.dynamics,
+        "split": judged.dataset.split,
+        "rows": len(judged.rows),
+        "settings_sha256": judged.dataset.metadata["settings_sha256"],
+    }
+
+
+def _json(value: Any) -> Any:
+    """Plain Python numbers; what is not finite becomes None, as JSON has no word for it."""
+    if isinstance(value, dict):
+        return {name: _json(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_json(item) for item in value]
+    if isinstance(value, bool | str) or value is None:
+        return value
+    if isinstance(value, int | np.integer):
+        return int(value)
+    number = float(value)
+    return number if np.isfinite(number) else None

@@ -1,0 +1,122 @@
+"""What a model and a learner are. Anything with these methods can be evaluated and entered into the leaderboard."""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dynamic_sparsity.learners.data import Rows, Scale
+from dynamic_sparsity.learners.protocol import Budget
+
+__all__ = ["SUPERVISIONS", "Learner", "Model", "Predictor", "TrainingData"]
+
+Floats = NDArray[np.floating[Any]]
+
+SUPERVISIONS = ("transitions", "structure", "Jacobian")
+"""What a learner is taught with: transitions (s, a, s') only; also the true masks; also the true Jacobians."""
+
+
+class Predictor(Protocol):
+    """What `evaluate` needs: a model of the task in physical units. All arguments and results are batches of n rows."""
+
+    def predict(self, state: NDArray[np.float32], action: NDArray[np.float32]) -> Floats:
+        """The next states, shape (n, ds), of states (n, ds) and actions (n, da)."""
+        ...
+
+
+class Model:
+    """A trained model. Only `predict` must be overridden; a model that has no Jacobian or edge score returns None."""
+
+    def predict(self, state: NDArray[np.float32], action: NDArray[np.float32]) -> Floats:
+        """Next states.
+
+        Args:
+            state: float32, shape (n, ds), MuJoCo's units.
+            action: float32, shape (n, da).
+
+        Returns:
+            shape (n, ds).
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define predict(state, action)")
+
+    def jacobian(self, state: NDArray[np.float32], action: NDArray[np.float32]) -> Floats | None:
+        """Derivatives of `predict`, [∂s'/∂s | ∂s'/∂a], row = effect.
+
+        Args:
+            state: float32, shape (n, ds).
+            action: float32, shape (n, da).
+
+        Returns:
+            shape (n, ds, ds + da), in physical units; None if the model has none.
+        """
+        return None
+
+    def edge_score(self, state: NDArray[np.float32], action: NDArray[np.float32]) -> Floats | None:
+        """How much the model believes in each edge of each row's causal graph; by default its Jacobian decides.
+
+        Args:
+            state: float32, shape (n, ds).
+            action: float32, shape (n, da).
+
+        Returns:
+            shape (n, ds, ds + da), larger where an edge is more probable; None if the model has none.
+        """
+        return None
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What a learner may see.
+
+    Attributes:
+        train: Rows of the train split, with Jacobians and graphs only if the learner's `supervision` allows them.
+        scale: Means and standard deviations of the train split.
+    """
+
+    train: Rows
+    scale: Scale
+
+
+class Learner(ABC):
+    """A way to make models. Those of this package are frozen dataclasses of their settings.
+
+    Attributes:
+        name: For tables.
+        adaptive: Whether its causal graph is meant to depend on the state.
+    """
+
+    name = ""
+    adaptive = False
+
+    def settings(self) -> dict[str, Any]:
+        """What decides its numbers beside data, budget and seed, as JSON data."""
+        return dataclasses.asdict(self) if dataclasses.is_dataclass(self) else {}
+
+    @property
+    def loss(self) -> str:
+        """The variant's name, for tables."""
+        return "none"
+
+    @property
+    @abstractmethod
+    def supervision(self) -> str:
+        """One of `SUPERVISIONS`."""
+
+    @abstractmethod
+    def fit(self, data: TrainingData, budget: Budget, seeds: Sequence[int]) -> list[Model]:
+        """Train one model per seed.
+
+        Args:
+            data: Of the train split.
+            budget: Steps, widths and sizes of batches that every learner has to keep to.
+            seeds: Of initial weights, batches and whatever else is random; ≥ 0.
+
+        Returns:
+            A model per seed; the same arguments give the same models on the same platform.
+        """

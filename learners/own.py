@@ -1,0 +1,56 @@
+"""Entering a function of one's own as a learner."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from dynamic_sparsity.errors import UnknownNameError
+from dynamic_sparsity.learners.interface import SUPERVISIONS, Learner, Model, TrainingData
+from dynamic_sparsity.learners.protocol import Budget
+
+__all__ = ["OwnLearner"]
+
+
+class OwnLearner(Learner):
+    """A function (data, budget, seed) -> model, with what must be said about it."""
+
+    def __init__(
+        self,
+        name: str,
+        function: Callable[[TrainingData, Budget, int], Any],
+        supervision: str = "transitions",
+        adaptive: bool = False,
+    ):
+        """Make a learner of a function.
+
+        Args:
+            name: For the leaderboard.
+            function: Given `TrainingData`, `Budget` and a seed, returns an object with `predict`, and perhaps
+                `jacobian` and `edge_score`; see `Model`.
+            supervision: What it is taught with, one of `SUPERVISIONS`; its data has no more than that.
+            adaptive: Whether its causal graph is meant to depend on the state.
+
+        Raises:
+            UnknownNameError: It was taught with something else.
+        """
+        if supervision not in SUPERVISIONS:
+            legal = ", ".join(map(repr, SUPERVISIONS))
+            raise UnknownNameError(f"supervision is {supervision!r}; it can be {legal}")
+        self.name = name
+        self.adaptive = adaptive
+        self._supervision = supervision
+        self._function = function
+
+    @property
+    def supervision(self) -> str:
+        """What the entrant says."""
+        return self._supervision
+
+    def settings(self) -> dict[str, Any]:
+        """None that this package knows of."""
+        return {}
+
+    def fit(self, data: TrainingData, budget: Budget, seeds: Sequence[int]) -> list[Model]:
+        """See `Learner.fit`."""
+        return [self._function(data, budget, seed) for seed in seeds]

@@ -1,0 +1,242 @@
+"""Training and judging learners on a task, and keeping the results as JSON files that say where they come from."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import platform
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from dynamic_sparsity.errors import CorruptStoreError, InvalidSettingError
+from dynamic_sparsity.learners.data import Rows, Scale, read_rows
+from dynamic_sparsity.learners.evaluation import Judged, evaluate, read_judged
+from dynamic_sparsity.learners.interface import Learner, TrainingData
+from dynamic_sparsity.learners.protocol import Budget
+from dynamic_sparsity.loaders import JacobianDataset, open_dataset
+from dynamic_sparsity.storage.atomic import publish
+
+__all__ = ["RESULT_FORMAT", "Benchmark", "read_results", "result_document", "run_learner", "write_result"]
+
+RESULT_FORMAT = "dynamic-sparsity result 1"
+PACKAGES = ("dynamic-sparsity", "numpy", "jax", "jaxlib", "equinox", "optax")
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """One task's data as the protocol wants it, read once for all learners.
+
+    Attributes:
+        path: The store.
+        budget: The protocol's variant.
+        train: All that a learner could be given; `allowed` leaves out what it may not see.
+        scale: Of the train split.
+        validation: Rows to choose by.
+        test: Rows to judge by.
+        read_seconds: What reading took.
+    """
+
+    path: Path
+    budget: Budget
+    train: Rows
+    scale: Scale
+    validation: Judged
+    test: Judged
+    read_seconds: float
+
+    @staticmethod
+    def read(path: str | Path, budget: Budget) -> Benchmark:
+        """Read a store.
+
+        Args:
+            path: The store.
+            budget: How many rows of it.
+
+        Raises:
+            DynamicSparsityError: The store is missing, damaged, or has no rows in one of its splits.
+        """
+        started = time.perf_counter()
+        train: JacobianDataset = open_dataset(path, split="train")
+        rows = read_rows(train, jacobian=True, graph=True, limit=budget.train_rows)
+        seconds = time.perf_counter() - started
+        judged = [
+            read_judged(open_dataset(path, split=split), limit=budget.judged_rows, horizon=budget.horizon)
+            for split in ("validation", "test")
+        ]
+        return Benchmark(Path(path), budget, rows, Scale.of(train), judged[0], judged[1], seconds)
+
+    def allowed(self, supervision: str) -> TrainingData:
+        """What a learner of that supervision may see of train.
+
+        Args:
+            supervision: One of `SUPERVISIONS`, or "oracle".
+        """
+        rows = self.train
+        if supervision != "Jacobian":
+            rows = dataclasses.replace(rows, jacobian=None)
+        if supervision == "transitions":
+            rows = dataclasses.replace(rows, graph=None)
+        return TrainingData(rows, self.scale)
+
+
+def run_learner(
+    benchmark: Benchmark, learner: Learner, seeds: Sequence[int], keep: Callable[[int, Any], None] | None = None
+) -> Iterator[dict[str, Any]]:
+    """Train a learner once per seed and judge it.
+
+    Args:
+        benchmark: The task.
+        learner: Whom to train.
+        seeds: ≥ 0.
+        keep: Called with seed and model, to store it, say.
+
+    Yields:
+        The result of each seed, JSON data; see docs/benchmark.md.
+    """
+    started = time.perf_counter()
+    models = learner.fit(benchmark.allowed(learner.supervision), benchmark.budget, seeds)
+    seconds = (time.perf_counter() - started) / max(1, len(seeds))
+    for seed, model in zip(seeds, models, strict=True):
+        if keep is not None:
+            keep(seed, model)
+        if hasattr(model, "reveal"):
+            model.reveal(benchmark.validation.rows)
+            model.reveal(benchmark.test.rows)
+        judged = evaluate(model, benchmark.test, validation=benchmark.validation)
+        yield result_document(
+            learner=learner.name,
+            loss=learner.loss,
+            seed=seed,
+            supervision=learner.supervision,
+            adaptive=learner.adaptive,
+            settings=learner.settings(),
+            budget=benchmark.budget,
+            cost={"read_seconds": benchmark.read_seconds, "train_seconds": seconds},
+            result=judged,
+        )
+
+
+def result_document(
+    *,
+    learner: str,
+    loss: str,
+    seed: int,
+    supervision: str,
+    adaptive: bool,
+    budget: Budget,
+    result: dict[str, Any],
+    settings: dict[str, Any] | None = None,
+    cost: dict[str, float] | None = None,
+) -> dict[str, Any]:
+    """A result with all that must be known to compare it.
+
+    Args:
+        learner: Name of the learner.
+        loss: Name of its variant.
+        seed: Of the training.
+        supervision: What it was taught with; one of `SUPERVISIONS`, or "oracle".
+        adaptive: Whether its causal graph is meant to depend on the state.
+        budget: Of the training.
+        result: What `evaluate` returned.
+        settings: Of the learner.
+        cost: Seconds for reading and training; of no meaning on a machine that does other things as well.
+    """
+    return {
+        "format": RESULT_FORMAT,
+        "learner": learner,
+        "loss": loss,
+        "seed": seed,
+        "supervision": supervision,
+        "adaptive": adaptive,
+        "settings": settings or {},
+        "protocol": dataclasses.asdict(budget),
+        "result": result,
+        "cost": cost or {},
+        "provenance": {
+            "packages": {name: _version(name) for name in PACKAGES},
+            "python": platform.python_version(),
+            "machine": platform.machine(),
+            "git_commit": _git_commit(),
+        },
+    }
+
+
+def result_path(root: Path, result: dict[str, Any]) -> Path:
+    """Where a result belongs: `ROOT/<protocol>/<Task>/<policy>/<learner>-<loss>-<seed>.json`.
+
+    Args:
+        root: Folder of all results.
+        result: The document.
+    """
+    data = result["result"]["data"]
+    name = f"{result['learner']}-{result['loss']}-{result['seed']}.json"
+    folder: Path = root / result["protocol"]["name"] / data["task"] / data["policy"]
+    return folder / name
+
+
+def write_result(root: Path, result: dict[str, Any]) -> Path:
+    """Keep a result; an older one of the same learner, loss, seed and task is replaced.
+
+    Args:
+        root: Folder of all results.
+        result: The document.
+
+    Returns:
+        The file.
+    """
+    path = result_path(root, result)
+    publish(path, [json.dumps(result, indent=1, allow_nan=False).encode(), b"\n"])
+    return path
+
+
+def read_results(root: Path) -> list[dict[str, Any]]:
+    """All results below a folder.
+
+    Args:
+        root: The folder.
+
+    Raises:
+        InvalidSettingError: There is none.
+        CorruptStoreError: A file there is no result.
+    """
+    found = []
+    for path in sorted(root.rglob("*.json")):
+        try:
+            document = json.loads(path.read_text())
+        except (OSError, ValueError) as error:
+            raise CorruptStoreError(f"{path} can't be read as JSON ({error}); delete it and train again") from error
+        if not isinstance(document, dict) or document.get("format") != RESULT_FORMAT:
+            raise CorruptStoreError(f"{path} is no result: its format is not {RESULT_FORMAT!r}; move it elsewhere")
+        found.append(document)
+    if not found:
+        raise InvalidSettingError(
+            f"there are no results below {root}; make some with `dynamic-sparsity train-learner TASK --out {root}`"
+        )
+    return found
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _git_commit() -> str | None:
+    """The commit of the checkout this code runs from; None if there is none, or if tracked files differ from it."""
+    source = Path(__file__).resolve().parent.parent
+    if not (source / ".git").exists():
+        return None
+    git = ["git", "-C", str(source)]
+    try:
+        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True, timeout=10)
+        status = [*git, "status", "--porcelain", "--untracked-files=no"]
+        changed = subprocess.run(status, capture_output=True, text=True, check=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return None if changed.stdout.strip() else commit.stdout.strip()

@@ -1,0 +1,239 @@
+"""The training loop that all networks share, and the models that it gives."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from numpy.typing import NDArray
+
+from dynamic_sparsity.learners.data import Scale
+from dynamic_sparsity.learners.interface import Learner, Model, TrainingData
+from dynamic_sparsity.learners.protocol import Budget
+
+__all__ = ["Batch", "Loss", "Network", "NetworkLearner", "NetworkModel", "train"]
+
+INFLUENCE_ROWS = 1024
+"""Rows of train over which the mean influence of an edge is taken."""
+
+BLOCK_ROWS = 512
+"""Rows per call when a trained network is asked, so that Jacobians of many rows need little memory."""
+
+
+class Network(Protocol):
+    """What a network must be: a pytree that maps one row's normalised input to its normalised next state."""
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """float32, (ds + da,) -> (ds,); as it predicts once trained, without any randomness."""
+        ...
+
+
+class Batch(NamedTuple):
+    """Rows of one gradient step, dimensionless, float32.
+
+    Attributes:
+        few: The first `jacobian_rows` of x, on which a network's Jacobian is to be computed.
+        x: Normalised states and actions, shape (batch_rows, ds + da).
+        y: Normalised next states, shape (batch_rows, ds).
+        jacobian: True Jacobians of the first `jacobian_rows` of them, shape (jacobian_rows, ds, ds + da), or None.
+        graph: True graphs of all of them, 0 or 1, shape (batch_rows, ds, ds + da), or None.
+    """
+
+    few: jax.Array
+    x: jax.Array
+    y: jax.Array
+    jacobian: jax.Array | None
+    graph: jax.Array | None
+
+
+Loss = Callable[[Any, Batch, jax.Array, jax.Array], jax.Array]
+"""(network, batch, random key, share of the training done in [0, 1]) -> loss, a scalar."""
+
+
+def train(
+    make: Callable[[jax.Array], Any], loss: Loss, data: TrainingData, budget: Budget, seeds: Sequence[int]
+) -> list[Any]:
+    """Minimise a loss by Adam, once per seed.
+
+    All data lies on the device, where batches are drawn (with replacement), so that the input costs next to nothing.
+    The seeds run one after the other through one compiled program: on a CPU that is faster than side by side, which
+    turns every product of matrices into a batch of small ones.
+
+    Args:
+        make: Makes the network with its initial weights, from a random key.
+        loss: What to minimise.
+        data: Rows to learn from.
+        budget: Steps, batches, learning rate.
+        seeds: ≥ 0.
+
+    Returns:
+        The trained network of each seed.
+    """
+    rows, scale = data.train, data.scale
+    arrays: dict[str, NDArray[Any]] = {"x": scale.inputs(rows.state, rows.action), "y": scale.outputs(rows.next_state)}
+    if rows.jacobian is not None:
+        arrays["jacobian"] = scale.dimensionless(rows.jacobian)
+    if rows.graph is not None:
+        arrays["graph"] = rows.graph
+    on_device = jax.device_put(arrays)
+    schedule = optax.cosine_decay_schedule(budget.learning_rate, max(1, budget.steps))
+    optimiser = optax.chain(optax.clip_by_global_norm(10.0), optax.adam(schedule))
+
+    @eqx.filter_jit
+    def run(network: Any, arrays: dict[str, jax.Array], key: jax.Array) -> Any:
+        parameters, static = eqx.partition(network, eqx.is_inexact_array)
+
+        def objective(parameters: Any, batch: Batch, key: jax.Array, progress: jax.Array) -> jax.Array:
+            return loss(eqx.combine(parameters, static), batch, key, progress)
+
+        def step(carry: tuple[Any, Any], number: jax.Array) -> tuple[tuple[Any, Any], None]:
+            parameters, state = carry
+            draw, noise = jax.random.split(jax.random.fold_in(key, number))
+            batch = _draw(arrays, draw, budget)
+            progress = number.astype(jnp.float32) / max(1, budget.steps)
+            gradient = jax.grad(objective)(parameters, batch, noise, progress)
+            updates, state = optimiser.update(gradient, state, parameters)
+            return (optax.apply_updates(parameters, updates), state), None
+
+        start = (parameters, optimiser.init(parameters))
+        (parameters, _), _ = jax.lax.scan(step, start, jnp.arange(budget.steps, dtype=jnp.int32))
+        return eqx.combine(parameters, static)
+
+    trained = []
+    for seed in seeds:
+        initial, batches = jax.random.split(jax.random.key(seed))
+        trained.append(run(as_float32(make(initial)), on_device, batches))
+    return trained
+
+
+def as_float32(network: Any) -> Any:
+    """A network with all its floats in float32, whatever JAX's default is."""
+
+    def convert(leaf: Any) -> Any:
+        return leaf.astype(jnp.float32) if eqx.is_inexact_array(leaf) else leaf
+
+    return jax.tree.map(convert, network)
+
+
+def _draw(arrays: dict[str, jax.Array], key: jax.Array, budget: Budget) -> Batch:
+    total = arrays["x"].shape[0]
+    chosen = jax.random.randint(key, (budget.batch_rows,), 0, total, dtype=jnp.int32)
+    few = chosen[: budget.jacobian_rows]
+    return Batch(
+        arrays["x"][few],
+        arrays["x"][chosen],
+        arrays["y"][chosen],
+        arrays["jacobian"][few] if "jacobian" in arrays else None,
+        arrays["graph"][chosen].astype(jnp.float32) if "graph" in arrays else None,
+    )
+
+
+class NetworkLearner(Learner):
+    """A learner that is a network and a loss; training and prediction are the same for all of them."""
+
+    @property
+    def weighs_edges(self) -> bool:
+        """Whether an edge's score is its probability times its influence (see `NetworkModel`), or that alone."""
+        return False
+
+    @abstractmethod
+    def network(self, sizes: tuple[int, int], scale: Scale, budget: Budget, key: jax.Array) -> Any:
+        """A `Network` with its initial weights.
+
+        Args:
+            sizes: ds and da.
+            scale: Of the data.
+            budget: Its `width` is that of hidden layers.
+            key: Random.
+        """
+
+    @abstractmethod
+    def objective(self, network: Any, batch: Batch, key: jax.Array, progress: jax.Array) -> jax.Array:
+        """The loss to minimise; see `Loss`."""
+
+    def fit(self, data: TrainingData, budget: Budget, seeds: Sequence[int]) -> list[Model]:
+        """See `Learner.fit`."""
+
+        def make(key: jax.Array) -> Any:
+            return self.network(data.train.sizes, data.scale, budget, key)
+
+        networks = train(make, self.objective, data, budget, seeds)
+        return [NetworkModel(network, data.scale, self._influence(network, data)) for network in networks]
+
+    def _influence(self, network: Any, data: TrainingData) -> NDArray[np.float32] | None:
+        """Mean absolute dimensionless Jacobian over rows of train, shape (ds, ds + da), if edges are weighed by it."""
+        if not self.weighs_edges:
+            return None
+        chosen = np.linspace(0, len(data.train) - 1, min(INFLUENCE_ROWS, len(data.train))).astype(np.int64)
+        model = NetworkModel(network, data.scale)
+        jacobian = model.jacobian(data.train.state[chosen], data.train.action[chosen])
+        return np.asarray(np.abs(data.scale.dimensionless(jacobian)).mean(0), np.float32)
+
+
+# Compiled once for all models of one kind and size.
+@eqx.filter_jit
+def _predict(network: Any, x: jax.Array) -> jax.Array:
+    predicted: jax.Array = jax.vmap(network)(x)
+    return predicted
+
+
+@eqx.filter_jit
+def _jacobian(network: Any, x: jax.Array) -> jax.Array:
+    jacobian: jax.Array = jax.vmap(jax.jacfwd(network))(x)
+    return jacobian
+
+
+@eqx.filter_jit
+def _edges(network: Any, x: jax.Array) -> jax.Array:
+    edges: jax.Array = jax.vmap(network.edges)(x)
+    return edges
+
+
+class NetworkModel(Model):
+    """A trained network as a model in physical units."""
+
+    def __init__(self, network: Any, scale: Scale, influence: NDArray[np.float32] | None = None):
+        """Wrap a network.
+
+        Args:
+            network: A `Network`; if it has a method `edges`, (ds + da,) -> (ds, ds + da), that is its edge score.
+            scale: Of the data that it was trained on.
+            influence: Mean absolute dimensionless Jacobian, shape (ds, ds + da), if the edge score is to be the
+                probability times the sum of this and the row's own. An open gate before a cause without influence is
+                no edge, and one row's derivative may happen to be small where there is one.
+        """
+        self.network = network
+        self.scale = scale
+        self.influence = influence
+
+    def predict(self, state: NDArray[np.float32], action: NDArray[np.float32]) -> NDArray[np.float32]:
+        """See `Model.predict`."""
+        return self.scale.physical(self._blocks(_predict, state, action))
+
+    def jacobian(self, state: NDArray[np.float32], action: NDArray[np.float32]) -> NDArray[np.float32]:
+        """See `Model.jacobian`; by forward mode."""
+        return self.scale.dimensional(self._blocks(_jacobian, state, action))
+
+    def edge_score(self, state: NDArray[np.float32], action: NDArray[np.float32]) -> NDArray[np.float32] | None:
+        """See `Model.edge_score`."""
+        if not hasattr(self.network, "edges"):
+            return None
+        edges = self._blocks(_edges, state, action)
+        if self.influence is None:
+            return edges
+        own = np.abs(self._blocks(_jacobian, state, action))
+        return np.asarray(edges * (own + self.influence), np.float32)
+
+    def _blocks(self, function: Any, state: NDArray[np.float32], action: NDArray[np.float32]) -> NDArray[np.float32]:
+        x = self.scale.inputs(state, action)
+        # Blocks of one size, so that one program is compiled.
+        size = min(BLOCK_ROWS, max(1, len(x)))
+        padded = np.concatenate([x, np.zeros((-len(x) % size, x.shape[1]), np.float32)])
+        parts = [np.asarray(function(self.network, padded[start : start + size])) for start in range(0, len(x), size)]
+        return np.concatenate(parts)[: len(x)] if parts else np.zeros((0, len(self.scale.output_std)), np.float32)

@@ -1,0 +1,42 @@
+"""The program, and options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dynamic_sparsity import __version__
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    help=(
+        "Ground-truth Jacobians, and their sparsity, of the dynamics of MuJoCo Playground tasks.\n\n"
+        "Start with [bold]list[/bold], then [bold]generate[/bold] a task, [bold]verify[/bold] it and look at it with "
+        "[bold]info[/bold]. Every command takes [bold]--debug[/bold] to show where an error came from."
+    ),
+)
+
+
+RootOption = Annotated[
+    Path, typer.Option("--out", "--root", help="Folder of all stores; a store is OUT/<Task>/<policy>[-stock].zarr.")
+]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"dynamic-sparsity {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Options of the program itself."""

@@ -1,0 +1,204 @@
+"""`train-learner`, `evaluate` and `leaderboard`: what they read, write and print."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from dynamic_sparsity.errors import InvalidSettingError, UnknownNameError
+from dynamic_sparsity.learners.evaluation import evaluate as judge
+from dynamic_sparsity.learners.leaderboard import entries_of, read_entries, to_csv
+from dynamic_sparsity.learners.leaderboard_page import leaderboard_page
+from dynamic_sparsity.learners.protocol import get_budget
+from dynamic_sparsity.learners.results import Benchmark, result_document, result_path, run_learner, write_result
+from dynamic_sparsity.loaders import store_path
+from dynamic_sparsity.storage.atomic import publish
+
+
+def parse_seeds(text: str) -> list[int]:
+    """Read seeds such as 0,1,2.
+
+    Raises:
+        InvalidSettingError: It is not a list of integers ≥ 0 with commas between.
+    """
+    words = text.split(",")
+    if not all(word.strip().isdecimal() for word in words):
+        raise InvalidSettingError(f"seeds are {text!r}; they must be integers ≥ 0 with commas between, as in 0,1,2")
+    return list(dict.fromkeys(int(word) for word in words))
+
+
+def train(
+    tasks: Sequence[str],
+    learners: Sequence[str],
+    loss: str | None,
+    weight: float | None,
+    *,
+    protocol: str,
+    seeds: str,
+    root: Path,
+    policy: str,
+    dynamics: str,
+    out: Path,
+    models: Path | None,
+    again: bool,
+) -> None:
+    """Train learners on tasks, judge them, and keep the results."""
+    from dynamic_sparsity.learners.registry import all_learners, make_learner
+
+    budget, numbers = get_budget(protocol), parse_seeds(seeds)
+    if not tasks or not learners:
+        raise InvalidSettingError("name a task and a learner: `train-learner CartpoleBalance --learner mlp`")
+    everything = list(learners) == ["all"]
+    if everything and (loss is not None or weight is not None):
+        raise InvalidSettingError("--loss and --weight belong to one learner; leave them out with --learner all")
+    chosen = all_learners() if everything else [make_learner(name, loss, weight=weight) for name in learners]
+    console = Console(highlight=False)
+    with Progress(console=console, transient=True) as bars:
+        bar = bars.add_task("Training", total=len(tasks) * len(chosen))
+        for task in tasks:
+            benchmark: Benchmark | None = None
+            for learner in chosen:
+                label = f"{task}, {learner.name} {learner.loss}"
+                bars.update(bar, description=label)
+                names = {"learner": learner.name, "loss": learner.loss, "protocol": {"name": budget.name}}
+                data = {"result": {"data": {"task": task, "policy": policy}}}
+                missing = [n for n in numbers if again or not result_path(out, names | data | {"seed": n}).exists()]
+                if missing and benchmark is None:
+                    benchmark = Benchmark.read(store_path(root, task, policy, dynamics), budget)
+                if missing and benchmark is not None:
+                    keep = _keeper(models, task, learner, benchmark) if models else None
+                    for result in run_learner(benchmark, learner, missing, keep):
+                        write_result(out, result)
+                        console.print(f"{label}, seed {result['seed']}: {summary(result)}", markup=False)
+                else:
+                    console.print(f"{label}: its results are there already (--again trains anew)", markup=False)
+                bars.advance(bar)
+
+
+def evaluate(
+    task: str,
+    model: str,
+    *,
+    name: str | None,
+    supervision: str,
+    adaptive: bool,
+    protocol: str,
+    seeds: str,
+    root: Path,
+    policy: str,
+    dynamics: str,
+    out: Path | None,
+) -> None:
+    """Judge a saved model, or one that a function trains, and print or keep the result."""
+    budget = get_budget(protocol)
+    benchmark = Benchmark.read(store_path(root, task, policy, dynamics), budget)
+    console = Console(highlight=False)
+    if Path(model).suffix == ".npz":
+        from dynamic_sparsity.learners.models import load_model
+
+        saved = load_model(Path(model))
+        document = result_document(
+            learner=saved.learner.name,
+            loss=saved.learner.loss,
+            seed=saved.seed,
+            supervision=saved.learner.supervision,
+            adaptive=saved.learner.adaptive,
+            settings=saved.learner.settings(),
+            budget=saved.budget,
+            result=judge(saved.model, benchmark.test, validation=benchmark.validation),
+        )
+        _report(console, document, out)
+        return
+    fit = function_at(model)
+    from dynamic_sparsity.learners.own import OwnLearner
+
+    learner = OwnLearner(name or fit.__name__, fit, supervision, adaptive)
+    for document in run_learner(benchmark, learner, parse_seeds(seeds)):
+        _report(console, document, out)
+
+
+def leaderboard(source: Path, out: Path, csv: Path | None, figure: Path | None) -> None:
+    """Write the tables and the figure."""
+    entries = read_entries(source)
+    console = Console(highlight=False)
+    if figure is not None:
+        from dynamic_sparsity.learners.figures import draw_figure_8
+
+        draw_figure_8(entries, figure)
+        console.print(f"{figure}: Figure 8", markup=False)
+    link = None if figure is None else Path(os.path.relpath(figure, out.parent)).as_posix()
+    publish(out, [leaderboard_page(entries, link).encode()])
+    console.print(f"{out}: {len(entries)} results", markup=False)
+    if csv is not None:
+        publish(csv, [to_csv(entries).encode()])
+        console.print(f"{csv}: the same, a line per result", markup=False)
+
+
+def function_at(place: str) -> Callable[..., Any]:
+    """The function at FILE.py:NAME or package.module:NAME.
+
+    Raises:
+        UnknownNameError: There is none.
+    """
+    where, _, name = place.rpartition(":")
+    if not where or not name:
+        raise UnknownNameError(f"{place!r} is no model: give a saved model.npz, or FILE.py:FUNCTION")
+    if where.endswith(".py"):
+        if not Path(where).is_file():
+            raise UnknownNameError(f"there is no file {where}")
+        spec = importlib.util.spec_from_file_location(Path(where).stem, where)
+        if spec is None or spec.loader is None:
+            raise UnknownNameError(f"{where} can't be imported")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[spec.name] = module
+        spec.loader.exec_module(module)
+    else:
+        module = importlib.import_module(where)
+    function = getattr(module, name, None)
+    if not callable(function):
+        raise UnknownNameError(f"{where} has no function {name!r}")
+    return function  # type: ignore[no-any-return]
+
+
+def summary(document: dict[str, Any]) -> str:
+    """The result in a line."""
+    result = document["result"]
+    rows = (result["structure"] or {}).get("all", {})
+    parts = [f"error of s' {result['next_state']['nmse']:.3g}"]
+    for title, value in (
+        ("average precision", rows.get("average_precision")),
+        ("F1", rows.get("f1")),
+        ("relative sparsity", result["sparsity"]["relative"]),
+    ):
+        parts.append(f"{title} {'–' if value is None else f'{value:.3g}'}")
+    return ", ".join(parts)
+
+
+def _report(console: Console, document: dict[str, Any], out: Path | None) -> None:
+    (entry,) = entries_of([document])
+    table = Table(title=f"{entry.task}, {entry.name}, seed {entry.seed}", show_header=False)
+    shown = ("nmse", "open_loop_nmse", "jacobian_error", "relative_sparsity", "average_precision", "auroc", "f1")
+    for column in (*shown, "hamming", "average_precision_switch", "edge_auroc", "contact_auroc"):
+        value = getattr(entry, column)
+        table.add_row(column, "–" if value is None else f"{value:.4g}")
+    console.print(table)
+    if out is not None:
+        console.print(f"{write_result(out, document)}: the whole result", markup=False)
+
+
+def _keeper(models: Path, task: str, learner: Any, benchmark: Benchmark) -> Callable[[int, Any], None]:
+    from dynamic_sparsity.learners.models import save_model
+
+    def keep(seed: int, model: Any) -> None:
+        path = models / task / f"{learner.name}-{learner.loss}-{seed}.npz"
+        save_model(path, model, learner, benchmark.train.sizes, benchmark.budget, seed)
+
+    return keep

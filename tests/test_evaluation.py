@@ -1,0 +1,277 @@
+"""`evaluate`: models whose numbers are known beforehand, shapes that are wrong, and the leaderboard made of results."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from synthetic import make_store
+
+from dynamic_sparsity import cli, load_dataset
+from dynamic_sparsity.errors import CorruptStoreError, InvalidSettingError
+from dynamic_sparsity.learners import evaluate, get_budget, read_judged
+from dynamic_sparsity.learners.leaderboard import entries_of, read_csv, read_entries, to_csv
+from dynamic_sparsity.learners.leaderboard_page import compare, leaderboard_page
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+TASK = "Pendulums"
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    make_store(folder / TASK / "noise.zarr", episodes=20)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def judged(root):
+    return read_judged(load_dataset(TASK, root=root, split="test"), horizon=4)
+
+
+class Truth:
+    """A model that has looked everything up."""
+
+    def __init__(self, judged):
+        self.rows = judged.rows
+        windows = judged.windows
+        states = [self.rows.state, windows["state"].reshape(-1, windows["state"].shape[-1])]
+        nexts = [self.rows.next_state, windows["next_state"].reshape(-1, windows["state"].shape[-1])]
+        pairs = zip(np.concatenate(states), np.concatenate(nexts), strict=True)
+        self.table = {state.tobytes(): following for state, following in pairs}
+
+    def predict(self, state, action):
+        return np.stack([self.table[row.tobytes()] for row in np.asarray(state, np.float32)])
+
+    def jacobian(self, state, action):
+        return self.rows.jacobian
+
+
+def test_the_truth_is_perfect(judged):
+    found = evaluate(Truth(judged), judged, validation=judged)
+    assert found["next_state"]["nmse"] == 0
+    assert found["next_state"]["open_loop_nmse"] == [0, 0, 0, 0]
+    assert found["jacobian"]["relative_error_mean"] == pytest.approx(0, abs=1e-6)
+    assert found["sparsity"]["relative"] == pytest.approx(1, abs=0.05)
+    for part in ("all", "contact", "free", "mask_s", "mask_a"):
+        assert found["structure"][part]["average_precision"] == 1, part
+    assert found["structure"]["all"]["f1"] == pytest.approx(1, abs=0.01)
+    json.dumps(found, allow_nan=False)
+
+
+def test_hold_has_error_one_relative_to_itself(judged):
+    found = evaluate(lambda state, action: state, judged)
+    assert found["next_state"]["relative_to_hold"] == pytest.approx(1)
+    assert found["structure"] is None
+    assert found["jacobian"] is None
+    assert found["sparsity"]["model"] is None
+
+
+def test_dense_and_empty_graphs_have_values(judged):
+    shape = judged.rows.graph.shape
+    dense = evaluate(lambda s, a: s, judged, edge_score=lambda s, a: np.ones(shape), threshold=0.5)
+    empty = evaluate(lambda s, a: s, judged, edge_score=lambda s, a: np.zeros(shape), threshold=0.5)
+    share = judged.rows.graph.mean()
+    assert dense["structure"]["all"]["auroc"] == 0.5
+    assert dense["structure"]["all"]["average_precision"] == pytest.approx(share, abs=0.1)
+    assert dense["structure"]["all"]["density"] == 1
+    assert dense["sparsity"]["relative"] == 0
+    assert empty["structure"]["all"]["f1"] == 0
+    assert empty["structure"]["all"]["hamming"] == pytest.approx(share * shape[1] * shape[2])
+    assert empty["sparsity"]["relative"] == pytest.approx(1 / (1 - share))
+
+
+def test_error_is_in_standard_deviations(judged):
+    shifted = judged.rows.next_state + 2 * judged.scale.output_std
+    # The open loop, of fewer rows, is not what this is about.
+    found = evaluate(lambda s, a: shifted if len(s) == len(shifted) else s, judged)
+    assert found["next_state"]["nmse"] == pytest.approx(4, rel=1e-3)
+    assert all(value == pytest.approx(4, rel=1e-3) for value in found["next_state"]["nmse_per_dimension"].values())
+
+
+def test_diverging_models_have_no_number(judged):
+    found = evaluate(lambda s, a: s * np.float32(1e30), judged)
+    assert found["next_state"]["open_loop_nmse"][-1] is None
+    json.dumps(found, allow_nan=False)
+
+
+def test_wrong_shapes_are_named(judged):
+    with pytest.raises(InvalidSettingError, match="predict gave"):
+        evaluate(lambda s, a: s[:, :1], judged)
+    with pytest.raises(InvalidSettingError, match="jacobian gave"):
+        evaluate(lambda s, a: s, judged, jacobian=lambda s, a: np.zeros((1, 2, 3)))
+    with pytest.raises(InvalidSettingError, match="edge_score gave"):
+        evaluate(lambda s, a: s, judged, edge_score=lambda s, a: np.zeros(3))
+
+
+def test_limits_are_checked(root):
+    with pytest.raises(InvalidSettingError, match="horizon is 0"):
+        read_judged(load_dataset(TASK, root=root), horizon=0)
+    few = read_judged(load_dataset(TASK, root=root), limit=7)
+    assert len(few.rows) == len(few.contact) == len(few.switch) == 7
+
+
+def test_switches_are_within_episodes(root):
+    dataset = load_dataset(TASK, root=root)
+    judged = read_judged(dataset)
+    batch = dataset[:]
+    graph = np.concatenate([batch["mask_s"], batch["mask_a"]], axis=2)
+    for row in range(len(dataset)):
+        first = batch["step"][row] == 0
+        assert judged.switch[row] == (not first and (graph[row] != graph[row - 1]).any()), row
+
+
+def test_no_simulator_and_no_jax_for_evaluate():
+    code = "import sys, dynamic_sparsity.learners; assert not {'jax', 'mujoco', 'equinox'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.fixture(scope="module")
+def results(root, tmp_path_factory):
+    """Results of a few learners, and of the example of one's own model in JAX, by the command line."""
+    out = tmp_path_factory.mktemp("results")
+    common = ["--root", str(root), "--protocol", "smoke", "--out", str(out)]
+    words = ["train-learner", TASK, *common, "--seeds", "0,1"]
+    assert cli.main([*words, "--learner", "mlp", "--models", str(out.parent / "models")]) == 0
+    assert cli.main([*words, "--learner", "mlp", "--loss", "untrained"]) == 0
+    assert cli.main([*words, "--learner", "gated", "--learner", "hold"]) == 0
+    example = f"{EXAMPLES / 'own_model_jax.py'}:fit"
+    assert cli.main(["evaluate", TASK, example, *common, "--name", "mine", "--seeds", "0,1"]) == 0
+    return out
+
+
+def test_documented_call(root):
+    """The Python of docs/benchmark.md runs, on another task."""
+    text = (EXAMPLES.parent / "docs" / "benchmark.md").read_text()
+    (snippet,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    scope: dict[str, object] = {}
+    exec(snippet.replace("CartpoleBalance", TASK).replace('"data"', repr(str(root))), scope)
+    assert scope["result"]["next_state"]["relative_to_hold"] == pytest.approx(1)
+
+
+def test_protocol_is_documented():
+    text = (EXAMPLES.parent / "docs" / "benchmark.md").read_text()
+    rows = {line.split("|")[1].strip(): line.split("|")[2:5] for line in text.splitlines() if line.count("|") == 5}
+    fields = ("train_rows", "steps", "batch_rows", "jacobian_rows", "width", "learning_rate", "judged_rows", "horizon")
+    numbers = [cells for name, cells in rows.items() if re.fullmatch(r"\s*[\d,.]+\s*", cells[0])]
+    assert len(numbers) == len(fields)
+    for field, cells in zip(fields, numbers, strict=True):
+        for name, cell in zip(("full", "mini", "smoke"), cells, strict=True):
+            assert float(cell.replace(",", "")) == getattr(get_budget(name), field), (name, field)
+
+
+def test_examples_are_short():
+    for path in EXAMPLES.glob("own_model_*.py"):
+        code = [line for line in path.read_text().split('"""', 2)[2].splitlines() if line.strip()]
+        assert len(code) <= 40, path
+
+
+def test_results_say_where_they_come_from(results):
+    path = results / "smoke" / TASK / "noise" / "gated-l0-1.json"
+    document = json.loads(path.read_text())
+    assert document["seed"] == 1
+    assert document["protocol"]["name"] == "smoke"
+    assert document["settings"]["term"] == "l0"
+    assert document["result"]["data"]["split"] == "test"
+    assert document["result"]["data"]["threshold_chosen_on"] == "validation"
+    assert len(document["result"]["data"]["settings_sha256"]) == 64
+
+
+def test_finished_results_are_left_alone(root, results, capsys):
+    path = results / "smoke" / TASK / "noise" / "hold-none-0.json"
+    before = path.stat().st_mtime_ns
+    words = ["train-learner", TASK, "--learner", "hold", "--root", str(root), "--protocol", "smoke"]
+    assert cli.main([*words, "--out", str(results), "--seeds", "0,1"]) == 0
+    assert "there already" in capsys.readouterr().out
+    assert path.stat().st_mtime_ns == before
+
+
+def test_saved_models_are_judged_alike(root, results, capsys, tmp_path):
+    model = next(results.parent.glob("models/**/mlp-none-1.npz"))
+    words = ["evaluate", TASK, str(model), "--root", str(root), "--protocol", "smoke", "--out", str(tmp_path)]
+    assert cli.main(words) == 0
+    (path,) = tmp_path.rglob("*.json")
+    trained = json.loads((results / path.relative_to(tmp_path)).read_text())
+    assert json.loads(path.read_text())["result"] == trained["result"]
+    assert "average_precision" in capsys.readouterr().out
+
+
+def test_leaderboard(results, tmp_path, capsys):
+    page, table, figure = tmp_path / "LEADERBOARD.md", tmp_path / "leaderboard.csv", tmp_path / "figure.png"
+    assert cli.main(["leaderboard", str(results), "--out", str(page), "--csv", str(table)]) == 0
+    text = page.read_text()
+    for word in ("mlp none", "mlp untrained", "gated l0", "hold", "mine", TASK, "seeds 0, 1"):
+        assert word in text, word
+    pytest.importorskip("matplotlib")
+    assert cli.main(["leaderboard", str(table), "--out", str(page), "--figure", str(figure)]) == 0
+    assert figure.read_bytes()[:4] == b"\x89PNG"
+    assert "](figure.png)" in page.read_text()
+    assert str(figure) in capsys.readouterr().out
+
+
+def test_csv_comes_back(results, tmp_path):
+    entries = read_entries(results)
+    path = tmp_path / "leaderboard.csv"
+    path.write_text(to_csv(entries))
+    assert to_csv(read_csv(path)) == path.read_text()
+    path.write_text("task,seed\nPendulums,0\n")
+    with pytest.raises(CorruptStoreError, match="line 2"):
+        read_csv(path)
+
+
+def test_only_results_are_results(tmp_path):
+    with pytest.raises(InvalidSettingError, match="no results below"):
+        read_entries(tmp_path)
+    (tmp_path / "other.json").write_text("{}")
+    with pytest.raises(CorruptStoreError, match="no result"):
+        read_entries(tmp_path)
+
+
+def test_verdicts(results):
+    """Higher precision at a worse error is no win; only what is no worse counts."""
+    from dataclasses import replace
+
+    base = next(entry for entry in entries_of_folder(results) if entry.name == "mlp none")
+    mlp = replace(base, average_precision=0.8, nmse=0.1)
+    gated = replace(base, learner="gated", loss="l0", adaptive=1, average_precision=0.9, nmse=0.2)
+    assert not compare([mlp, gated], ["transitions"])[0].won
+    assert compare([mlp, replace(gated, nmse=0.1)], ["transitions"])[0].won
+    assert not compare([mlp, replace(gated, nmse=0.1, average_precision=0.7)], ["transitions"])[0].won
+    assert compare([mlp, replace(gated, supervision="Jacobian")], ["transitions"]) == []
+    assert "1 of 1 tasks" in leaderboard_page([mlp, replace(gated, nmse=0.1)])
+
+
+def entries_of_folder(results):
+    return entries_of([json.loads(path.read_text()) for path in results.rglob("*.json")])
+
+
+def test_mistakes_on_the_command_line(root, capsys):
+    words = ["--root", str(root), "--protocol", "smoke"]
+    for command, message in (
+        (["train-learner", TASK, "--learner", "nothing", *words], "no learner 'nothing'"),
+        (["train-learner", TASK, "--learner", "all", "--loss", "sae", *words], "leave them out"),
+        (["train-learner", TASK, "--seeds", "a,b", *words], "seeds are"),
+        (["train-learner", "Nowhere", *words], "no store"),
+        (["evaluate", TASK, "model", *words], "is no model"),
+        (["evaluate", TASK, "absent.py:fit", *words], "no file"),
+        (["evaluate", TASK, f"{EXAMPLES / 'own_model_jax.py'}:absent", *words], "no function"),
+    ):
+        assert cli.main(command) == 1, command
+        assert message in capsys.readouterr().err.replace("\n", " "), command
+
+
+def test_pytorch_example(root, tmp_path):
+    pytest.importorskip("torch")
+    code = (
+        "import sys; from dynamic_sparsity import cli;"
+        f"sys.exit(cli.main(['evaluate', {TASK!r}, {str(EXAMPLES / 'own_model_torch.py')!r} + ':fit', '--root', "
+        f"{str(root)!r}, '--protocol', 'smoke', '--out', {str(tmp_path)!r}]))"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    (path,) = tmp_path.rglob("*.json")
+    assert json.loads(path.read_text())["result"]["structure"]["all"]["rows"] > 0
