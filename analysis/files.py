@@ -17,7 +17,7 @@ from dynamic_sparsity.analysis.study import EXCLUDED_FLAGS, Study, StudyOptions,
 from dynamic_sparsity.analysis.tables import TABLES, comparison_rows, entry_rows, write_table
 from dynamic_sparsity.analysis.task_figures import TASK_FIGURES, embedding_figure, frame_rows
 from dynamic_sparsity.errors import InvalidSettingError, UnknownNameError
-from dynamic_sparsity.loaders.dataset import open_dataset
+from dynamic_sparsity.loaders.loading import open_dataset
 from dynamic_sparsity.loaders.store import parse_store_path
 from dynamic_sparsity.storage.atomic import publish
 

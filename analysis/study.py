@@ -26,7 +26,8 @@ from dynamic_sparsity.analysis.thresholds import LargestEntries, LargestEntry, S
 from dynamic_sparsity.analysis.timeline import LiveliestSegment, Timeline, read_timeline
 from dynamic_sparsity.analysis.zeros import GlobalZeros, ZeroCounter
 from dynamic_sparsity.errors import InvalidSettingError
-from dynamic_sparsity.loaders.dataset import JacobianDataset, open_dataset
+from dynamic_sparsity.loaders.dataset import JacobianDataset
+from dynamic_sparsity.loaders.loading import open_dataset
 
 __all__ = [
     "EXCLUDED_FLAGS",
