@@ -129,7 +129,7 @@ def _time(studies: Sequence[Study]) -> list[str]:
                 found = one.changes
                 lines.append(
                     f"  - not in {one.source.task}: precision {found.precision('constraint'):.2f} of "
-                    f"{found.patterns:,} changes, in which {found.changed_entries / found.patterns:.1f} entries switch on "
-                    "average; entries that cross the threshold, rather than contacts, change the pattern there"
+                    f"{found.patterns:,} changes, in which {found.changed_entries / found.patterns:.1f} entries "
+                    "switch on average; entries that cross the threshold, rather than contacts, change the pattern there"
                 )
     return lines

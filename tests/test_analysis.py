@@ -24,7 +24,7 @@ from dynamic_sparsity.analysis.thresholds import threshold_sensitivity
 from dynamic_sparsity.analysis.timeline import read_timeline
 from dynamic_sparsity.analysis.zeros import count_ones, global_zeros
 from dynamic_sparsity.errors import InvalidSettingError, UnknownNameError
-from dynamic_sparsity.loaders.dataset import open_dataset
+from dynamic_sparsity.loaders.loading import open_dataset
 
 EARLY = {1: 7, 5: 13}
 
