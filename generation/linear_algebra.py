@@ -13,6 +13,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import custom_batching
 
 from dynamic_sparsity.generation.batch_last import batch_last
 
@@ -30,8 +31,38 @@ def solve_positive_definite(matrix: jax.Array, right: jax.Array) -> jax.Array:
     Source: Higham, "Accuracy and stability of numerical algorithms", sections 10.1 and 14.4.
     """
     columns = right[:, None] if right.ndim == 1 else right
-    solution: jax.Array = _eliminate(matrix, columns)
+    solution: jax.Array = _solve(matrix, columns)
     return solution.reshape(right.shape)
+
+
+@jax.custom_jvp
+def _solve(matrix: jax.Array, right: jax.Array) -> jax.Array:
+    solution: jax.Array = _solve_shared(matrix, right)
+    return solution
+
+
+@_solve.defjvp
+def _solve_jvp(primals: tuple[jax.Array, jax.Array], tangents: tuple[jax.Array, jax.Array]) -> Any:
+    (matrix, right), (d_matrix, d_right) = primals, tangents
+    solution = _solve(matrix, right)
+    return solution, _solve(matrix, d_right - d_matrix @ solution)
+
+
+@custom_batching.custom_vmap
+def _solve_shared(matrix: jax.Array, right: jax.Array) -> jax.Array:
+    solution: jax.Array = _eliminate(matrix, right)
+    return solution
+
+
+@_solve_shared.def_vmap
+def _solve_many(size: int, batched: tuple[bool, bool], matrix: jax.Array, right: jax.Array) -> tuple[jax.Array, bool]:
+    if batched[0] or not batched[1]:
+        axes = tuple(0 if is_batched else None for is_batched in batched)
+        return jax.vmap(_eliminate, in_axes=axes, axis_size=size)(matrix, right), True
+    # Directions of a derivative share their matrix: it is eliminated once, with all their columns.
+    n, k = right.shape[1:]
+    solution = _solve_shared(matrix, jnp.moveaxis(right, 0, 1).reshape(n, size * k))
+    return jnp.moveaxis(solution.reshape(n, size, k), 1, 0), True
 
 
 @batch_last
