@@ -151,7 +151,7 @@ def _simple_blocks(physics: Physics, d: mjx.Data, basis: jax.Array, tendons: Ten
     return jnp.concatenate(columns, axis=1)
 
 
-class _Row(NamedTuple):
+class Inputs(NamedTuple):
     """What the closed forms of inverse dynamics and contacts are made of, of one row.
 
     Attributes:
@@ -173,7 +173,7 @@ class _Row(NamedTuple):
     contacts: ContactState | None
 
 
-def _rigid_blocks(physics: Physics, row: _Row) -> tuple[jax.Array, jax.Array, jax.Array | None]:
+def rigid_blocks(physics: Physics, row: Inputs) -> tuple[jax.Array, jax.Array, jax.Array | None]:
     """Of arrays with a last batch axis: ∂/∂q and ∂/∂v of inverse dynamics and contacts, ∂E/∂q; (nv, nv, B) each."""
     m, top = physics.mjx_model, _topology(physics)
     gravity = jnp.zeros(3) if m.opt.disableflags & mujoco.mjtDisableBit.mjDSBL_GRAVITY else m.opt.gravity
@@ -194,8 +194,18 @@ def _rigid_blocks(physics: Physics, row: _Row) -> tuple[jax.Array, jax.Array, ja
 
 
 @cache
-def _batched_rigid_blocks(physics: Physics) -> Callable[[_Row], tuple[jax.Array, jax.Array, jax.Array | None]]:
-    return batch_last(partial(_rigid_blocks, physics))
+def _batched_rigid_blocks(physics: Physics) -> Callable[[Inputs], tuple[jax.Array, jax.Array, jax.Array | None]]:
+    return batch_last(partial(rigid_blocks, physics))
+
+
+def row_inputs(physics: Physics, result: Forward, w: jax.Array) -> Inputs:
+    """Collects the inputs of `rigid_blocks` of one row; arguments as `closed_form`."""
+    m, d, top = physics.mjx_model, result.data, _topology(physics)
+    state = None
+    if result.problem is not None and d._impl.contact.dim.size:
+        state = contact_state(top, m, d, rows(physics, d, result.zones, d._impl.efc_force))
+    fluid = rigid_body.medium(top, m, d) if _has_medium(m) else None
+    return Inputs(d.cdof, d._impl.cinert[top.moving], d.qvel, d.qacc, w - d.qacc, fluid, state)
 
 
 def closed_form(physics: Physics, result: Forward, w: jax.Array) -> Blocks:
@@ -206,21 +216,15 @@ def closed_form(physics: Physics, result: Forward, w: jax.Array) -> Blocks:
         result: `dynamics.forward`'s.
         w: (v' - v) / h, shape (nv,).
     """
-    m, d, top = physics.mjx_model, result.data, _topology(physics)
+    m, d = physics.mjx_model, result.data
     nv = physics.task.nv
     basis = tangent.basis(physics.blocks, d.qpos)
     tendons = _tendon_displacements(physics, d, basis)
     residual = -_simple_blocks(physics, d, basis, tendons)
-    state = None
     if result.problem is not None:
-        row = rows(physics, d, result.zones, d._impl.efc_force)
-        pushed = by_limits(m, d, row, tendons)
+        pushed = by_limits(m, d, rows(physics, d, result.zones, d._impl.efc_force), tendons)
         residual = residual.at[:, : 2 * nv].add(-jnp.concatenate(pushed, axis=1))
-        if d._impl.contact.dim.size:
-            state = contact_state(top, m, d, row)
-    fluid = rigid_body.medium(top, m, d) if _has_medium(m) else None
-    inputs = _Row(d.cdof, d._impl.cinert[top.moving], d.qvel, d.qacc, w - d.qacc, fluid, state)
-    g_q, g_v, turned = _batched_rigid_blocks(physics)(inputs)
+    g_q, g_v, turned = _batched_rigid_blocks(physics)(row_inputs(physics, result, w))
     residual = residual.at[:, : 2 * nv].add(jnp.concatenate([g_q, g_v], axis=1))
     if turned is None:
         return Blocks(residual, None)

@@ -1,0 +1,146 @@
+"""What each part of a control step with Jacobians costs, per physics substep.
+
+    python benchmarks/parts.py [TASK …] [--batch 128] [--json PATH]
+
+Each part is a program of its own on the same states (`states.varied_states`); the least of many repetitions counts.
+Parts
+share work when compiled together, so that they need not add up.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import importlib.metadata
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from dynamic_sparsity.generation import runtime
+
+REPETITIONS = 15
+PARTS = {
+    "forward": "forces, contacts and the converged acceleration",
+    "simple": "derivatives of springs, dampers, actuators, tendons",
+    "limits": "derivatives of limits, and of all rows by velocity",
+    "contacts": "collecting the contacts' state",
+    "rigid": "derivatives of inverse dynamics and contacts, batch last",
+    "inverse_dynamics": "of these, inverse dynamics alone",
+    "solve": "the linear system, all columns",
+}
+
+
+def least(function: Callable[..., Any], *arguments: Any) -> float:
+    """Seconds of the fastest call."""
+    import jax
+
+    program = runtime.jit(function).lower(*arguments).compile()
+    jax.block_until_ready(program(*arguments))
+    times = []
+    for _ in range(REPETITIONS):
+        began = time.perf_counter()
+        jax.block_until_ready(program(*arguments))
+        times.append(time.perf_counter() - began)
+    return min(times)
+
+
+def measure(task: str, batch: int) -> dict[str, Any]:
+    """Microseconds per row and substep of every part, of the whole step, and of the step with Jacobians."""
+    import jax
+    import jax.numpy as jnp
+    from mujoco import mjx
+    from states import varied_states
+
+    from dynamic_sparsity.generation import constraint_forces, dynamics, jacobians, linear_algebra, residuals, tangent
+
+    physics = dynamics.load_physics(task)
+    m, nq, nv = physics.mjx_model, physics.task.nq, physics.task.nv
+    states, actions = varied_states(physics, batch)
+    empty = mjx.make_data(physics.mj_model, impl="jax")
+
+    def at(state: Any, action: Any) -> Any:
+        return empty.replace(qpos=state[:nq], qvel=state[nq:], ctrl=action)
+
+    def forward(state: Any, action: Any) -> Any:
+        return dynamics.forward(physics, at(state, action))
+
+    def rows(r: Any) -> Any:
+        return constraint_forces.rows(physics, r.data, r.zones, r.data._impl.efc_force)
+
+    def simple(r: Any) -> Any:
+        basis = tangent.basis(physics.blocks, r.data.qpos)
+        tendons = residuals._tendon_displacements(physics, r.data, basis)
+        return residuals._simple_blocks(physics, r.data, basis, tendons)
+
+    results = runtime.jit(jax.vmap(forward))(states, actions)
+    inputs = runtime.jit(jax.vmap(lambda r: residuals.row_inputs(physics, r, r.data.qacc)))(results)
+    last = jax.tree_util.tree_map(lambda x: jnp.moveaxis(x, 0, -1), inputs)
+    matrix = jnp.broadcast_to(2 * jnp.eye(nv), (batch, nv, nv))
+    right = jnp.ones((batch, nv, 2 * nv + physics.task.nu))
+    seconds = {
+        "forward": least(jax.vmap(lambda s, a: forward(s, a).data.qacc), states, actions),
+        "simple": least(jax.vmap(simple), results),
+        "rigid": least(lambda x: residuals.rigid_blocks(physics, x), last),
+        "inverse_dynamics": least(lambda x: residuals.rigid_blocks(physics, x._replace(contacts=None)), last),
+        "solve": least(jax.vmap(linear_algebra.solve_positive_definite), matrix, right),
+    }
+    if results.problem is not None:
+        seconds["limits"] = least(jax.vmap(lambda r: constraint_forces.by_limits(m, r.data, rows(r), None)), results)
+    if inputs.contacts is not None:
+        top = residuals._topology(physics)
+        collect = jax.vmap(lambda r: constraint_forces.contact_state(top, m, r.data, rows(r)))
+        seconds["contacts"] = least(collect, results)
+
+    def state(data: Any) -> Any:
+        return data.qpos, data.qvel
+
+    def outcome(result: Any) -> Any:
+        return state(result.data), result.J_s, result.J_a
+
+    substeps = physics.task.substeps
+    whole = {
+        "step": least(jax.vmap(lambda s, a: state(dynamics.control_step(physics, at(s, a), a)[0])), states, actions),
+        "with_jacobians": least(
+            jax.vmap(lambda s, a: outcome(jacobians.linearise(physics, at(s, a), a))), states, actions
+        ),
+    }
+    scale = 1e6 / batch
+    record: dict[str, Any] = {name: value * scale for name, value in seconds.items()}
+    record |= {name: value * scale / substeps for name, value in whole.items()}
+    return {"task": task, "batch": batch, "substeps": substeps, "nv": nv, "microseconds_per_row_and_substep": record}
+
+
+def main() -> None:
+    """Measures and reports."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("tasks", nargs="*", help="tasks; the paper's eight by default")
+    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--json", type=Path, help="write the records here")
+    options = parser.parse_args()
+    runtime.configure()
+    sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+    import jax
+
+    from dynamic_sparsity.generation.tasks import PAPER_TASKS, get_task
+
+    for name, meaning in PARTS.items():
+        print(f"{name:18s}{meaning}")
+    columns = [*PARTS, "step", "with_jacobians"]
+    print("µs per row and substep\n" + f"{'':18s}" + "".join(f"{name:>18s}" for name in columns))
+    records = []
+    for task in options.tasks or PAPER_TASKS:
+        record = measure(get_task(task).name, options.batch)
+        record["device"], record["date"] = jax.devices()[0].device_kind, datetime.date.today().isoformat()
+        record["versions"] = {package: importlib.metadata.version(package) for package in ("jax", "mujoco-mjx")}
+        records.append(record)
+        values = record["microseconds_per_row_and_substep"]
+        print(f"{task:18s}" + "".join(f"{values.get(name, 0):18.2f}" for name in columns), flush=True)
+        if options.json:
+            options.json.write_text(json.dumps(records, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
