@@ -3,7 +3,7 @@
     python benchmarks/generation.py [TASK …] [--batch N …] [--units 3] [--repetitions 3] [--json PATH]
 
 *Engine*: the compiled control step with Jacobians (`jacobians.transition` for a batch), called on the very states and
-actions that the run went through, step by step, each batch as it ran; nothing is copied to the host. *Generate*: resets,
+actions that the run went through, step by step, each batch as it ran; nothing is copied to the host. *Generate*: reset,
 policy, engine, masks, contacts and flags, observations and rewards, MuJoCo C's contact counts, copying, packing,
 hashing, writing and fsync, for as many units as are asked for, without compilation, and with and without sealing. Both
 in rows per second of wall time and per second of CPU time: on a machine that does other things meanwhile the latter is
