@@ -65,7 +65,7 @@ def measure(task: str, batch: int | None, units: int, length: int, repetitions: 
     from dynamic_sparsity.generation.settings import Settings
     from dynamic_sparsity.generation.units import plan_units
     from dynamic_sparsity.generation.workshop import Workshop
-    from dynamic_sparsity.loaders.dataset import open_dataset
+    from dynamic_sparsity.loaders.loading import open_dataset
     from dynamic_sparsity.storage import writer
 
     workshop = Workshop()
