@@ -43,18 +43,19 @@ def test_survives_the_death_of_actors_and_driver(undisturbed, tmp_path):  # noqa
         return len(list(tmp_path.rglob("shards/*.json")))
 
     for kills in (2, 1):
-        driver = subprocess.Popen(command(tmp_path, UNITS, ACTORS), env=environment, stderr=subprocess.PIPE, text=True)
+        words = command(tmp_path, UNITS, ACTORS)
+        driver = subprocess.Popen(words, env=environment, stderr=subprocess.PIPE, text=True)
         for _ in range(kills):
             before = finished()
-            wait_for(lambda: finished() > before or driver.poll() is not None, 240)  # noqa: B023
+            wait_for(lambda: finished() > before or driver.poll() is not None)  # noqa: B023
             time.sleep(rng.uniform(0, 0.5))
             if alive := actors(mark):
                 os.kill(rng.choice(alive), signal.SIGKILL)
         if kills == 2:
             before = finished()
-            wait_for(lambda: finished() > before or driver.poll() is not None, 240)  # noqa: B023
+            wait_for(lambda: finished() > before or driver.poll() is not None)  # noqa: B023
             driver.kill()
-        _, errors = driver.communicate(timeout=240)
+        _, errors = driver.communicate(timeout=900)
     assert driver.returncode == 0, errors
     assert digests(tmp_path) == undisturbed
 
@@ -77,9 +78,9 @@ def test_survives_the_death_of_a_node(undisturbed, tmp_path):  # noqa: F811
         environment = os.environ | {fake_maker.SECONDS: "2", "RAY_ADDRESS": cluster.address}
         words = command(tmp_path, UNITS, -3)
         driver = subprocess.Popen(words, env=environment, stderr=subprocess.PIPE, text=True)
-        wait_for(lambda: list(tmp_path.rglob("shards/*.json")) or driver.poll() is not None, 240)
+        wait_for(lambda: list(tmp_path.rglob("shards/*.json")) or driver.poll() is not None)
         cluster.remove_node(nodes[0], allow_graceful=False)
-        _, errors = driver.communicate(timeout=400)
+        _, errors = driver.communicate(timeout=900)
         assert driver.returncode == 0, errors
     finally:
         cluster.shutdown()

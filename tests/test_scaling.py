@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import fake_maker
@@ -61,9 +62,21 @@ def command(root: Path, *numbers: int) -> list[str]:
     return [sys.executable, str(TESTS / "drive_fakes.py"), str(root), *map(str, numbers)]
 
 
+@contextmanager
+def started(root: Path, *numbers: int, **environment: str) -> Iterator[subprocess.Popen[str]]:
+    """A driver that runs meanwhile; it does not outlive the test."""
+    words = command(root, *numbers)
+    driver = subprocess.Popen(words, env=os.environ | environment, stderr=subprocess.PIPE, text=True)
+    try:
+        yield driver
+    finally:
+        driver.kill()
+        driver.communicate()
+
+
 def drive(root: Path, workers: int, *part: int, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        command(root, UNITS, workers, *part), env=os.environ | environment, capture_output=True, text=True, timeout=240
+        command(root, UNITS, workers, *part), env=os.environ | environment, capture_output=True, text=True, timeout=900
     )
 
 
@@ -82,7 +95,7 @@ def alive(pid: int) -> bool:
         return False
 
 
-def wait_for(condition, seconds: float = 120.0) -> None:
+def wait_for(condition, seconds: float = 900.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
@@ -138,11 +151,10 @@ def test_processes_make_the_same_bytes(undisturbed, tmp_path):
 
 
 def test_jobs_of_an_array(undisturbed, tmp_path):
-    jobs = [
-        subprocess.Popen(command(tmp_path, UNITS, 0, index, 3), env=os.environ | {fake_maker.SECONDS: "0.1"})
-        for index in range(3)
-    ]
-    assert [job.wait(240) for job in jobs] == [0, 0, 0]
+    with ExitStack() as stack:
+        slowly = {fake_maker.SECONDS: "0.1"}
+        jobs = [stack.enter_context(started(tmp_path, UNITS, 0, index, 3, **slowly)) for index in range(3)]
+        assert [job.wait(900) for job in jobs] == [0, 0, 0]
     stores = [tmp_path / task / "noise.zarr" for task in TASKS]
     assert {read_status(store).state for store in stores} == {"waiting to be sealed"}
     assert cli.main(["finalize", *map(str, stores)]) == 0
@@ -156,15 +168,11 @@ def test_finalize_refuses_what_is_incomplete(tmp_path):
 
 
 def test_the_same_job_twice_is_refused(tmp_path):
-    slow = subprocess.Popen(command(tmp_path, UNITS, 0, 1, 3), env=os.environ | {fake_maker.SECONDS: "60"})
-    try:
+    with started(tmp_path, UNITS, 0, 1, 3, **{fake_maker.SECONDS: "900"}):
         wait_for((tmp_path / TASKS[0] / "noise.zarr" / "zarr.json").exists)
         assert "StoreLockedError" in drive(tmp_path, 0, 1, 3).stderr
         with pytest.raises(StoreLockedError):
             finalize(tmp_path / TASKS[0] / "noise.zarr")
-    finally:
-        slow.kill()
-        slow.wait()
 
 
 def test_a_machine_that_would_make_another_store_is_refused(tmp_path, monkeypatch):
@@ -185,20 +193,22 @@ def test_a_machine_that_would_make_another_store_is_refused(tmp_path, monkeypatc
 @pytest.mark.parametrize("seed", range(2))
 def test_survives_the_death_of_workers(undisturbed, tmp_path, seed):
     """Random workers, at random moments; each death costs no more than what that worker was making."""
-    rng = random.Random(seed)
-    environment = os.environ | {fake_maker.SECONDS: "0.5"}
-    driver = subprocess.Popen(command(tmp_path, UNITS, 2), env=environment, stderr=subprocess.PIPE, text=True)
-    kills = 0
-    while kills < 6 and driver.poll() is None:
-        time.sleep(rng.uniform(0, 1.0))
-        workers = workers_of(driver)
-        if workers:
-            os.kill(rng.choice(workers), signal.SIGKILL)
-            kills += 1
-            # Workers that die while they are born are another test.
-            finished = len(list(tmp_path.rglob("shards/*.json")))
-            wait_for(lambda: driver.poll() is not None or len(list(tmp_path.rglob("shards/*.json"))) > finished)  # noqa: B023
-    _, errors = driver.communicate(timeout=240)
+    rng, kills = random.Random(seed), 0
+
+    def finished() -> int:
+        return len(list(tmp_path.rglob("shards/*.json")))
+
+    with started(tmp_path, UNITS, 2, **{fake_maker.SECONDS: "0.5"}) as driver:
+        while kills < 6 and driver.poll() is None:
+            time.sleep(rng.uniform(0, 1.0))
+            workers = workers_of(driver)
+            if workers:
+                os.kill(rng.choice(workers), signal.SIGKILL)
+                kills += 1
+                # Workers that die while they are born are another test.
+                before = finished()
+                wait_for(lambda: driver.poll() is not None or finished() > before)  # noqa: B023
+        _, errors = driver.communicate(timeout=900)
     if driver.returncode == 3:
         # Chance hit one unit three times.
         assert drive(tmp_path, 2).returncode == 0
@@ -212,13 +222,11 @@ def test_survives_the_death_of_workers(undisturbed, tmp_path, seed):
 def test_survives_the_death_of_the_driver(undisturbed, tmp_path, workers):
     rng = random.Random(workers)
     for _ in range(4):
-        driver = subprocess.Popen(command(tmp_path, UNITS, workers), env=os.environ | {fake_maker.SECONDS: "0.3"})
-        wait_for(lambda: list(tmp_path.rglob("*.lock")) or driver.poll() is not None)  # noqa: B023
-        time.sleep(rng.uniform(0, 3.0))
-        orphans = workers_of(driver) if driver.poll() is None else []
-        driver.kill()
-        driver.wait()
-        wait_for(lambda: not any(map(alive, orphans)), 10)  # noqa: B023
+        with started(tmp_path, UNITS, workers, **{fake_maker.SECONDS: "0.3"}) as driver:
+            wait_for(lambda: list(tmp_path.rglob("*.lock")) or driver.poll() is not None)  # noqa: B023
+            time.sleep(rng.uniform(0, 3.0))
+            orphans = workers_of(driver) if driver.poll() is None else []
+        wait_for(lambda: not any(map(alive, orphans)))  # noqa: B023
     finished = drive(tmp_path, workers)
     assert finished.returncode == 0, finished.stderr
     assert digests(tmp_path) == undisturbed
@@ -252,16 +260,12 @@ def test_workers_that_never_start_end_the_run(tmp_path):
 
 
 def test_two_runs_at_once(undisturbed, tmp_path):
-    first = subprocess.Popen(command(tmp_path, UNITS, 0), env=os.environ | {fake_maker.SECONDS: "0.5"})
-    try:
+    with started(tmp_path, UNITS, 0, **{fake_maker.SECONDS: "5"}) as first:
         wait_for((tmp_path / TASKS[0] / "noise.zarr" / "zarr.json").exists)
         second = drive(tmp_path, 0)
         assert second.returncode == 1
         assert "StoreLockedError" in second.stderr and f"(id {first.pid})" in second.stderr
-        assert first.wait(240) == 0
-    finally:
-        first.kill()
-        first.wait()
+        assert first.wait(900) == 0
     assert digests(tmp_path) == undisturbed
 
 
@@ -323,17 +327,13 @@ def test_clock_that_goes_backwards(undisturbed, tmp_path):
 
 def test_status_of_a_run(tmp_path, capsys):
     store = tmp_path / TASKS[0] / "noise.zarr"
-    driver = subprocess.Popen(command(tmp_path, UNITS, 0), env=os.environ | {fake_maker.SECONDS: "1"})
-    try:
+    with started(tmp_path, UNITS, 0, **{fake_maker.SECONDS: "5"}):
         wait_for((store / "shards" / "00000.json").exists)
         wait_for(lambda: read_status(store).rows_per_s is not None)
         assert cli.main(["status", str(store), "--json"]) == 0
         (shown,) = json.loads(capsys.readouterr().out)
         assert shown["state"] == "running" and shown["running"] and 0 < shown["units_done"] < UNITS == shown["units"]
         assert shown["seconds_left"] > 0
-    finally:
-        driver.kill()
-        driver.wait()
     status = read_status(store)
     assert (status.state, status.running, status.rows_per_s) == ("stopped", (), None)
     assert drive(tmp_path, 0).returncode == 0
