@@ -223,7 +223,7 @@ def test_survives_the_death_of_the_driver(undisturbed, tmp_path, workers):
     rng = random.Random(workers)
     for _ in range(4):
         with started(tmp_path, UNITS, workers, **{fake_maker.SECONDS: "0.3"}) as driver:
-            wait_for(lambda: list(tmp_path.rglob("*.lock")) or driver.poll() is not None)  # noqa: B023
+            wait_for(lambda: list(tmp_path.rglob("*.lock")) or driver.poll() is not None)
             time.sleep(rng.uniform(0, 3.0))
             orphans = workers_of(driver) if driver.poll() is None else []
         wait_for(lambda: not any(map(alive, orphans)))  # noqa: B023
