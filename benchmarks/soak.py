@@ -2,8 +2,9 @@
 
     python benchmarks/soak.py --minutes 30 [--executor local|ray] [--json benchmarks/results/soak.json]
 
-Round after round, one small store is made with two workers, while at random moments SIGKILL hits a worker or the driver
-itself; a dead driver is started again with the same command. A round ends when the command succeeds: then every file
+Round after round, one small store is made with two workers, while SIGKILL hits a worker or the driver itself; a dead
+driver is started again with the same command. Kills come at random moments, but not before something was made since
+the last one: loading the simulator takes longer than a unit. A round ends when the command succeeds: then every file
 must have the bytes of the undisturbed run, and nothing may lie beside them.
 """
 
@@ -87,9 +88,12 @@ def _kill(pid: int) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
-def one_round(
-    root: Path, options: argparse.Namespace, rng: random.Random, deadline: float, pause: float
-) -> Counter[str]:
+def made(root: Path) -> int:
+    """Number of shards on disk."""
+    return len(list((root / STORE / "shards").glob("*.json")))
+
+
+def one_round(root: Path, options: argparse.Namespace, rng: random.Random, deadline: float) -> Counter[str]:
     """Makes one store under kills; counts what happened."""
     happened: Counter[str] = Counter()
     while True:
@@ -97,11 +101,12 @@ def one_round(
             driver = subprocess.Popen(command(root, options, False), stdout=log, stderr=log)
         happened["starts"] += 1
         while driver.poll() is None:
-            # After the deadline the round is only brought to its end.
-            until = time.monotonic() + rng.uniform(0, 2 * pause) if time.monotonic() < deadline else float("inf")
-            while driver.poll() is None and time.monotonic() < until:
+            before = made(root)
+            while driver.poll() is None and made(root) == before:
                 time.sleep(0.05)
-            if driver.poll() is None:
+            time.sleep(rng.uniform(0, 2 * options.pause))
+            # After the deadline the round is only brought to its end.
+            if driver.poll() is None and time.monotonic() < deadline:
                 happened[f"{kill_something(driver, rng)} killed"] += 1
         if driver.returncode == 0:
             return happened
@@ -129,7 +134,7 @@ def main() -> None:
     parser.add_argument("--executor", choices=("local", "ray"), default="local")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--episodes", type=int, default=200)
-    parser.add_argument("--pause", type=float, help="mean seconds between kills; 0.6 of an undisturbed run by default")
+    parser.add_argument("--pause", type=float, default=1.0, help="mean seconds from a unit's end to the kill")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, help="write the record here, after every round")
     options = parser.parse_args()
@@ -137,19 +142,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         reference = Path(folder) / "reference"
         subprocess.run(command(reference, options, True), check=True, capture_output=True)
-        began = time.monotonic()
-        subprocess.run(command(Path(folder) / "timing", options, True), check=True, capture_output=True)
-        pause = options.pause or 0.6 * (time.monotonic() - began)
         expected = digests(reference)
         began = time.monotonic()
         deadline = began + 60 * options.minutes
         while time.monotonic() < deadline:
             root = Path(folder) / "soak" / "data"
-            happened += one_round(root, options, rng, deadline, pause)
+            happened += one_round(root, options, rng, deadline)
             bad += compare(digests(root), expected)
             shutil.rmtree(root)
             rounds += 1
-            record = _record(options, time.monotonic() - began, pause, rounds, happened, bad)
+            record = _record(options, time.monotonic() - began, rounds, happened, bad)
             print(json.dumps(record), flush=True)
             if options.json:
                 options.json.write_text(json.dumps(record, indent=1) + "\n")
@@ -158,7 +160,7 @@ def main() -> None:
 
 
 def _record(
-    options: argparse.Namespace, seconds: float, pause: float, rounds: int, happened: Counter[str], bad: Counter[str]
+    options: argparse.Namespace, seconds: float, rounds: int, happened: Counter[str], bad: Counter[str]
 ) -> dict[str, Any]:
     packages = ("dynamic-sparsity", "jax", "jaxlib", "mujoco", "mujoco-mjx", "playground")
     kills = {name: count for name, count in sorted(happened.items()) if name.endswith("killed")}
@@ -166,7 +168,6 @@ def _record(
         "executor": options.executor,
         "workers": options.workers,
         "minutes": round(seconds / 60, 1),
-        "mean_seconds_between_kills": round(pause, 1),
         "rounds": rounds,
         "rows_per_round": options.episodes * 256,
         "kills": sum(kills.values()),

@@ -1,0 +1,92 @@
+"""Units on Ray actors, and what is left when actors, the driver or a whole node die. Rows come from `fake_maker`."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import fake_maker
+import pytest
+import test_scaling
+from test_scaling import UNITS, command, digests, drive, undisturbed, wait_for  # noqa: F401 - a fixture
+
+from dynamic_sparsity import cli
+
+pytest.importorskip("ray", reason="the extra `ray` is not installed")
+
+ACTORS = -2
+_workers_find_the_fakes = test_scaling._workers_find_the_fakes
+
+
+def actors(mark: int) -> list[int]:
+    """Process ids of all Ray actors whose environment has a mark."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            is_actor = entry.name.isdigit() and b"ray::Actor" in (entry / "cmdline").read_bytes()
+            if is_actor and f"RAY_TEST={mark}".encode() in (entry / "environ").read_bytes():
+                found.append(int(entry.name))
+        except OSError:
+            continue
+    return found
+
+
+def test_survives_the_death_of_actors_and_driver(undisturbed, tmp_path):  # noqa: F811
+    rng, mark = random.Random(0), os.getpid()
+    environment = os.environ | {fake_maker.SECONDS: "1", "RAY_TEST": str(mark)}
+
+    def finished() -> int:
+        return len(list(tmp_path.rglob("shards/*.json")))
+
+    for kills in (2, 1):
+        words = command(tmp_path, UNITS, ACTORS)
+        driver = subprocess.Popen(words, env=environment, stderr=subprocess.PIPE, text=True)
+        for _ in range(kills):
+            before = finished()
+            wait_for(lambda: finished() > before or driver.poll() is not None)  # noqa: B023
+            time.sleep(rng.uniform(0, 0.5))
+            if alive := actors(mark):
+                os.kill(rng.choice(alive), signal.SIGKILL)
+        if kills == 2:
+            before = finished()
+            wait_for(lambda: finished() > before or driver.poll() is not None)  # noqa: B023
+            driver.kill()
+        _, errors = driver.communicate(timeout=900)
+    assert driver.returncode == 0, errors
+    assert digests(tmp_path) == undisturbed
+
+
+def test_a_unit_that_kills_its_actor_is_set_aside(undisturbed, tmp_path):  # noqa: F811
+    finished = drive(tmp_path, ACTORS, **{fake_maker.CRASHING: "2"})
+    assert finished.returncode == 3
+    assert "unit 2: WorkerError: the actor died" in finished.stderr
+    assert drive(tmp_path, 0).returncode == 0
+    assert digests(tmp_path) == undisturbed
+
+
+@pytest.mark.slow
+def test_survives_the_death_of_a_node(undisturbed, tmp_path):  # noqa: F811
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
+    try:
+        environment = os.environ | {fake_maker.SECONDS: "2", "RAY_ADDRESS": cluster.address}
+        words = command(tmp_path, UNITS, -3)
+        driver = subprocess.Popen(words, env=environment, stderr=subprocess.PIPE, text=True)
+        wait_for(lambda: list(tmp_path.rglob("shards/*.json")) or driver.poll() is not None)
+        cluster.remove_node(nodes[0], allow_graceful=False)
+        _, errors = driver.communicate(timeout=900)
+        assert driver.returncode == 0, errors
+    finally:
+        cluster.shutdown()
+    assert digests(tmp_path) == undisturbed
+
+
+def test_no_cluster_there(capsys):
+    assert cli.main(["generate", "CartpoleBalance", "--executor", "ray", "--ray-address", "127.0.0.1:1"]) == 1
+    assert "no Ray cluster" in capsys.readouterr().err

@@ -1,0 +1,390 @@
+"""Units, executors, and what is left when processes are really killed. No simulator: `fake_maker` makes the rows."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import fake_maker
+import pytest
+
+from dynamic_sparsity import cli
+from dynamic_sparsity.errors import (
+    IncompleteStoreError,
+    InvalidSettingError,
+    SettingsMismatchError,
+    StoreLockedError,
+    UnitsFailedError,
+    WorkerError,
+)
+from dynamic_sparsity.generation.executors.in_process import InProcess
+from dynamic_sparsity.generation.executors.processes import Processes, device_environment
+from dynamic_sparsity.generation.generate import finalize, generate_all
+from dynamic_sparsity.generation.status import read_status
+from dynamic_sparsity.generation.units import Part, Unit, plan_units, unfinished
+
+UNITS = 6
+TASKS = ("CartpoleBalance", "CheetahRun")
+TESTS = Path(__file__).parent
+WORKER = "executors.worker"
+
+
+def digests(root: Path) -> dict[str, str]:
+    """sha256 of every file below a folder: so it finds what is left over as well."""
+    files = [file for file in sorted(root.rglob("*")) if file.is_file()]
+    return {str(file.relative_to(root)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory) -> dict[str, str]:
+    root = tmp_path_factory.mktemp("undisturbed")
+    wanted = [fake_maker.settings(UNITS, task) for task in TASKS]
+    summary = generate_all(wanted, root, InProcess(fake_maker.FakeMaker()))
+    assert (summary.units, len(summary.sealed), summary.set_aside) == (2 * UNITS, 2, ())
+    return digests(root)
+
+
+@pytest.fixture(autouse=True)
+def _workers_find_the_fakes(monkeypatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", f"{TESTS}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+
+
+def command(root: Path, *numbers: int) -> list[str]:
+    return [sys.executable, str(TESTS / "drive_fakes.py"), str(root), *map(str, numbers)]
+
+
+@contextmanager
+def started(root: Path, *numbers: int, **environment: str) -> Iterator[subprocess.Popen[str]]:
+    """A driver that runs meanwhile; it does not outlive the test."""
+    words = command(root, *numbers)
+    driver = subprocess.Popen(words, env=os.environ | environment, stderr=subprocess.PIPE, text=True)
+    try:
+        yield driver
+    finally:
+        driver.kill()
+        driver.communicate()
+
+
+def drive(root: Path, workers: int, *part: int, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(root, UNITS, workers, *part), env=os.environ | environment, capture_output=True, text=True, timeout=900
+    )
+
+
+def workers_of(driver: subprocess.Popen[str]) -> list[int]:
+    """Process ids of a driver's workers."""
+    children = (Path("/proc") / str(driver.pid) / "task" / str(driver.pid) / "children").read_text().split()
+    lines = {int(pid): (Path("/proc") / pid / "cmdline") for pid in children}
+    return [pid for pid, line in lines.items() if line.exists() and WORKER.encode() in line.read_bytes()]
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs (a zombie does not)."""
+    try:
+        return (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def wait_for(condition, seconds: float = 900.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)
+
+
+# ---- units -----------------------------------------------------------------------------------------------------------
+
+
+def planned(units: int) -> list[Unit]:
+    wanted = fake_maker.settings(units)
+    return plan_units(wanted, wanted.store_path(Path("data")), fake_maker.FakeMaker().describe(wanted))
+
+
+def test_units_fill_the_store():
+    units = planned(5)
+    assert [unit.index for unit in units] == list(range(5))
+    assert sum(unit.rows for unit in units) == (5 * 4 - 1) * 20
+    assert [shard for unit in units for shard in unit.shards] == list(range(5))
+    assert all(unit.simulated == 4 for unit in units) and units[-1].episodes == 3
+    assert [unit.first_row for unit in units] == [0, 80, 160, 240, 320]
+
+
+def test_units_travel_as_json():
+    for unit in planned(3):
+        assert Unit.from_document(json.loads(json.dumps(unit.document()))) == unit
+
+
+def test_unfinished():
+    assert [unit.index for unit in unfinished(planned(5), {1, 4})] == [1, 4]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7])
+def test_parts_share_out_all_units(count):
+    units = planned(5)
+    shares = [Part(index, count).of(units, before=3) for index in range(count)]
+    assert sorted(unit.index for share in shares for unit in share) == list(range(5))
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+
+@pytest.mark.parametrize(("index", "count"), [(-1, 2), (2, 2), (0, 0)])
+def test_wrong_parts(index, count):
+    with pytest.raises(InvalidSettingError, match="must be"):
+        Part(index, count)
+
+
+# ---- where units are made does not matter ----------------------------------------------------------------------------
+
+
+def test_processes_make_the_same_bytes(undisturbed, tmp_path):
+    assert drive(tmp_path, 2).returncode == 0
+    assert digests(tmp_path) == undisturbed
+
+
+def test_jobs_of_an_array(undisturbed, tmp_path):
+    with ExitStack() as stack:
+        slowly = {fake_maker.SECONDS: "0.1"}
+        jobs = [stack.enter_context(started(tmp_path, UNITS, 0, index, 3, **slowly)) for index in range(3)]
+        assert [job.wait(900) for job in jobs] == [0, 0, 0]
+    stores = [tmp_path / task / "noise.zarr" for task in TASKS]
+    assert {read_status(store).state for store in stores} == {"waiting to be sealed"}
+    assert cli.main(["finalize", *map(str, stores)]) == 0
+    assert digests(tmp_path) == undisturbed
+
+
+def test_finalize_refuses_what_is_incomplete(tmp_path):
+    assert drive(tmp_path, 0, 0, 3).returncode == 0
+    with pytest.raises(IncompleteStoreError, match="lacks 4 of its 6 shards"):
+        finalize(tmp_path / TASKS[0] / "noise.zarr")
+
+
+def test_the_same_job_twice_is_refused(tmp_path):
+    with started(tmp_path, UNITS, 0, 1, 3, **{fake_maker.SECONDS: "900"}):
+        wait_for((tmp_path / TASKS[0] / "noise.zarr" / "zarr.json").exists)
+        assert "StoreLockedError" in drive(tmp_path, 0, 1, 3).stderr
+        with pytest.raises(StoreLockedError):
+            finalize(tmp_path / TASKS[0] / "noise.zarr")
+
+
+def test_a_machine_that_would_make_another_store_is_refused(tmp_path, monkeypatch):
+    """A worker whose packages differ: its bits would, too."""
+    wanted = fake_maker.settings(UNITS)
+    other = fake_maker.FakeMaker()
+    unit = planned(UNITS)[0]
+    unit = Unit(**{**vars(unit), "store": wanted.store_path(tmp_path)})
+    other.check(unit)
+    monkeypatch.setattr(fake_maker, "EPISODES_PER_UNIT", 8)
+    with pytest.raises(SettingsMismatchError, match="unit_episodes"):
+        other.check(unit)
+
+
+# ---- killed ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_survives_the_death_of_workers(undisturbed, tmp_path, seed):
+    """Random workers, at random moments; each death costs no more than what that worker was making."""
+    rng, kills = random.Random(seed), 0
+
+    def finished() -> int:
+        return len(list(tmp_path.rglob("shards/*.json")))
+
+    with started(tmp_path, UNITS, 2, **{fake_maker.SECONDS: "0.5"}) as driver:
+        while kills < 6 and driver.poll() is None:
+            time.sleep(rng.uniform(0, 1.0))
+            workers = workers_of(driver)
+            if workers:
+                os.kill(rng.choice(workers), signal.SIGKILL)
+                kills += 1
+                # Workers that die while they are born are another test.
+                before = finished()
+                wait_for(lambda: driver.poll() is not None or finished() > before)  # noqa: B023
+        _, errors = driver.communicate(timeout=900)
+    if driver.returncode == 3:
+        # Chance hit one unit three times.
+        assert drive(tmp_path, 2).returncode == 0
+    else:
+        assert driver.returncode == 0, errors
+    assert kills >= 3
+    assert digests(tmp_path) == undisturbed
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_survives_the_death_of_the_driver(undisturbed, tmp_path, workers):
+    rng = random.Random(workers)
+    for _ in range(4):
+        with started(tmp_path, UNITS, workers, **{fake_maker.SECONDS: "0.3"}) as driver:
+            wait_for(lambda: list(tmp_path.rglob("*.lock")) or driver.poll() is not None)
+            time.sleep(rng.uniform(0, 3.0))
+            orphans = workers_of(driver) if driver.poll() is None else []
+        wait_for(lambda: not any(map(alive, orphans)))  # noqa: B023
+    finished = drive(tmp_path, workers)
+    assert finished.returncode == 0, finished.stderr
+    assert digests(tmp_path) == undisturbed
+
+
+def test_a_unit_that_kills_its_worker_is_set_aside(undisturbed, tmp_path):
+    finished = drive(tmp_path, 1, **{fake_maker.CRASHING: "2"})
+    assert finished.returncode == 3
+    assert "CartpoleBalance/noise.zarr unit 2: WorkerError: worker process" in finished.stderr
+    assert "signal 9" in finished.stderr
+    status = read_status(tmp_path / TASKS[0] / "noise.zarr")
+    assert (status.state, status.units_done, status.units) == ("stopped", UNITS - 1, UNITS)
+    assert list(status.set_aside) == ["2"] and status.failures["2"] == 3
+    assert drive(tmp_path, 1).returncode == 0
+    assert digests(tmp_path) == undisturbed
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_unit_that_fails_is_set_aside(undisturbed, tmp_path, workers):
+    finished = drive(tmp_path, workers, **{fake_maker.FAILING: "0,3"})
+    assert finished.returncode == 3
+    assert finished.stderr.count("does not converge") == 4, "two units in each of two stores"
+    assert drive(tmp_path, workers).returncode == 0
+    assert digests(tmp_path) == undisturbed
+
+
+def test_workers_that_never_start_end_the_run(tmp_path):
+    with pytest.raises(WorkerError, match="no_such_module"):
+        generate_all([fake_maker.settings(1)], tmp_path, Processes(1, "no_such_module:Maker"))
+    assert not list(tmp_path.rglob("*.zarr"))
+
+
+def test_two_runs_at_once(undisturbed, tmp_path):
+    with started(tmp_path, UNITS, 0, **{fake_maker.SECONDS: "5"}) as first:
+        wait_for((tmp_path / TASKS[0] / "noise.zarr" / "zarr.json").exists)
+        second = drive(tmp_path, 0)
+        assert second.returncode == 1
+        assert "StoreLockedError" in second.stderr and f"(id {first.pid})" in second.stderr
+        assert first.wait(900) == 0
+    assert digests(tmp_path) == undisturbed
+
+
+# ---- the machine goes wrong ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small_disk(tmp_path) -> Iterator[Path]:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", str(disk)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("mounting a small disk needs to be root")
+    yield disk
+    subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_full_disk(undisturbed, small_disk, workers):
+    finished = drive(small_disk, workers)
+    assert finished.returncode == 1
+    assert "No space left on device" in finished.stderr
+    assert not list(small_disk.rglob("*.partial"))
+    subprocess.run(["mount", "-o", "remount,size=100m", str(small_disk)], check=True)
+    assert drive(small_disk, workers).returncode == 0
+    assert digests(small_disk) == undisturbed
+
+
+def test_disk_that_becomes_read_only(undisturbed, small_disk):
+    subprocess.run(["mount", "-o", "remount,size=100m", str(small_disk)], check=True)
+    assert drive(small_disk, 0, **{fake_maker.FAILING: "1"}).returncode == 3
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    finished = drive(small_disk, 0)
+    assert finished.returncode == 1
+    assert "Read-only file system" in finished.stderr
+    subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
+    assert drive(small_disk, 0).returncode == 0
+    assert digests(small_disk) == undisturbed
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_full_disk_is_no_reason_to_try_every_unit(tmp_path, workers):
+    finished = drive(tmp_path, workers, **{fake_maker.FULL: "1"})
+    assert finished.returncode == 1
+    assert "No space left" in finished.stderr
+
+
+def test_clock_that_goes_backwards(undisturbed, tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(
+        "import itertools, time\ncount = itertools.count()\ntime.time = lambda: 1e9 - 1e5 * next(count)\n"
+    )
+    path = f"{tmp_path}{os.pathsep}{os.environ['PYTHONPATH']}"
+    assert drive(tmp_path / "data", 1, PYTHONPATH=path).returncode == 0
+    assert digests(tmp_path / "data") == undisturbed
+
+
+# ---- what is shown ---------------------------------------------------------------------------------------------------
+
+
+def test_status_of_a_run(tmp_path, capsys):
+    store = tmp_path / TASKS[0] / "noise.zarr"
+    with started(tmp_path, UNITS, 0, **{fake_maker.SECONDS: "5"}):
+        wait_for((store / "shards" / "00000.json").exists)
+        wait_for(lambda: read_status(store).rows_per_s is not None)
+        assert cli.main(["status", str(store), "--json"]) == 0
+        (shown,) = json.loads(capsys.readouterr().out)
+        assert shown["state"] == "running" and shown["running"] and 0 < shown["units_done"] < UNITS == shown["units"]
+        assert shown["seconds_left"] > 0
+    status = read_status(store)
+    assert (status.state, status.running, status.rows_per_s) == ("stopped", (), None)
+    assert drive(tmp_path, 0).returncode == 0
+    assert cli.main(["status", str(store)]) == 0
+    assert "complete" in capsys.readouterr().out
+
+
+def test_status_of_nothing(tmp_path, capsys):
+    assert cli.main(["status", str(tmp_path / "CheetahRun" / "noise.zarr")]) == 1
+    assert "no store" in capsys.readouterr().err
+
+
+def test_summary_names_what_was_set_aside(tmp_path, monkeypatch):
+    monkeypatch.setenv(fake_maker.FAILING, "1")
+    summary = generate_all([fake_maker.settings(3)], tmp_path, InProcess(fake_maker.FakeMaker()))
+    assert (summary.units, summary.rows, summary.sealed) == (2, 140, ())
+    with pytest.raises(UnitsFailedError, match=r"CartpoleBalance/noise\.zarr unit 1: NotConvergedError"):
+        summary.check()
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--executor", "spark"], "executor is 'spark'; it must be one of: local, ray"),
+        (["--workers", "0"], "workers is 0"),
+        (["--ray-address", "auto"], "--ray-address needs --executor ray"),
+        (["--shard-index", "4", "--shard-count", "4"], "shard_index is 4"),
+    ],
+)
+def test_wrong_options(words, expected, capsys):
+    assert cli.main(["generate", "CartpoleBalance", *words]) == 1
+    assert expected in capsys.readouterr().err
+
+
+# ---- devices ---------------------------------------------------------------------------------------------------------
+
+
+def test_each_worker_has_its_share_of_the_machine(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,2,5")
+    assert [device_environment(i, 3) for i in range(3)] == [{"CUDA_VISIBLE_DEVICES": gpu} for gpu in "025"]
+    shared = device_environment(4, 6)
+    assert shared["CUDA_VISIBLE_DEVICES"] == "2" and float(shared["XLA_PYTHON_CLIENT_MEM_FRACTION"]) < 0.5
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.delenv("NPROC", raising=False)
+    assert int(device_environment(0, 10_000)["NPROC"]) == 1
+
+
+def test_handing_out_units_needs_no_simulator():
+    script = (
+        "import sys; from dynamic_sparsity.generation import generate, status; "
+        "from dynamic_sparsity.generation.executors import in_process, processes; "
+        "loaded = {'jax', 'mujoco', 'ray'} & set(sys.modules); assert not loaded, loaded"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
