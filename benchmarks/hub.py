@@ -84,7 +84,10 @@ def measure(arguments: argparse.Namespace, folder: Path, url: str) -> dict[str, 
         return json.loads(done.stdout.splitlines()[-1])
 
     published = step("publish")
-    tasks = {}
+    # One after the other, several folders of stores may go into one record.
+    kept = arguments.json is not None and arguments.json.exists()
+    tasks = json.loads(arguments.json.read_text())["tasks"] if kept else {}
+    files = step("files")
     for task in published["tasks"]:
         home = f"{folder}/{task}"
         first = step("load", task=task, home=home)
@@ -96,7 +99,7 @@ def measure(arguments: argparse.Namespace, folder: Path, url: str) -> dict[str, 
             "second_requests": second["requests"],
         }
         print(task, tasks[task], file=sys.stderr)
-    largest = max(tasks, key=lambda task: tasks[task]["store_bytes"])
+    largest = max(published["tasks"], key=lambda task: tasks[task]["store_bytes"])
     memory = {largest: step("stream", task=largest)["memory"]}
     made_up = str(folder / "made-up")
     streamed = step("publish", root=made_up, rows=arguments.rows)["tasks"][0]
@@ -109,7 +112,6 @@ def measure(arguments: argparse.Namespace, folder: Path, url: str) -> dict[str, 
                 memory["made-up"] = max(memory.get("made-up", 0), found["memory"])
         print(rates, file=sys.stderr)
     middle = {kind: statistics.median(values) for kind, values in rates.items()}
-    files = step("files")
     return {
         "date": datetime.date.today().isoformat(),
         "python": platform.python_version(),
