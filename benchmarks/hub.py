@@ -40,6 +40,7 @@ FLOORS = {
     "files": 20_000,
 }
 POLICIES = 3
+BUSY = 1.5  # load average per core above which no rates are taken
 EPISODES, EPISODE_LENGTH = 100, 1000
 
 
@@ -105,13 +106,15 @@ def measure(arguments: argparse.Namespace, folder: Path, url: str) -> dict[str, 
     streamed = step("publish", root=made_up, rows=arguments.rows)["tasks"][0]
     rates: dict[str, list[float]] = {"stream": [], "disk": []}
     for _ in range(arguments.repetitions):
+        if os.getloadavg()[0] > BUSY * (os.cpu_count() or 1):
+            break  # rates of a machine that is busy with other things say nothing
         for kind in rates:
             found = step(kind, task=streamed, root=made_up)
             rates[kind].append(found["rows_per_second"])
             if kind == "stream":
                 memory["made-up"] = max(memory.get("made-up", 0), found["memory"])
         print(rates, file=sys.stderr)
-    middle = {kind: statistics.median(values) for kind, values in rates.items()}
+    middle = {kind: statistics.median(values) for kind, values in rates.items() if values}
     return {
         "date": datetime.date.today().isoformat(),
         "python": platform.python_version(),
@@ -128,7 +131,7 @@ def measure(arguments: argparse.Namespace, folder: Path, url: str) -> dict[str, 
             "rows": arguments.rows,
             "batch_rows": BATCH_ROWS,
             "rows_per_second": rates,
-            "ratio_of_medians": middle["stream"] / middle["disk"],
+            "ratio_of_medians": middle["stream"] / middle["disk"] if middle else None,
             "memory_bytes": memory,
         },
         "files": files,
