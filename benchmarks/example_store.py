@@ -87,6 +87,7 @@ def _columns(attributes: dict[str, Any], episodes: range) -> dict[str, NDArray[A
     nonzero = random.random((2 * NV, 2 * NV + ACTIONS)) < 0.5
     masks = np.where(np.any(touching[:, :, None, None] & sometimes_zero, axis=1), True, nonzero)
     jacobians = random.standard_normal(masks.shape, np.float32) * masks
+    masks = jacobians != 0  # a normal number may be zero in float32
     states = random.standard_normal((rows + 1, 2 * NV), np.float32)
     values: dict[str, Any] = {
         "state": states[:-1],

@@ -40,6 +40,7 @@ FLOORS = {
     "files": 20_000,
 }
 POLICIES = 3
+BUSY = 1.5  # load average per core above which no rates are taken
 EPISODES, EPISODE_LENGTH = 100, 1000
 
 
@@ -84,7 +85,10 @@ def measure(arguments: argparse.Namespace, folder: Path, url: str) -> dict[str, 
         return json.loads(done.stdout.splitlines()[-1])
 
     published = step("publish")
-    tasks = {}
+    # One after the other, several folders of stores may go into one record.
+    kept = arguments.json is not None and arguments.json.exists()
+    tasks = json.loads(arguments.json.read_text())["tasks"] if kept else {}
+    files = step("files")
     for task in published["tasks"]:
         home = f"{folder}/{task}"
         first = step("load", task=task, home=home)
@@ -96,20 +100,21 @@ def measure(arguments: argparse.Namespace, folder: Path, url: str) -> dict[str, 
             "second_requests": second["requests"],
         }
         print(task, tasks[task], file=sys.stderr)
-    largest = max(tasks, key=lambda task: tasks[task]["store_bytes"])
+    largest = max(published["tasks"], key=lambda task: tasks[task]["store_bytes"])
     memory = {largest: step("stream", task=largest)["memory"]}
     made_up = str(folder / "made-up")
     streamed = step("publish", root=made_up, rows=arguments.rows)["tasks"][0]
     rates: dict[str, list[float]] = {"stream": [], "disk": []}
     for _ in range(arguments.repetitions):
+        if os.getloadavg()[0] > BUSY * (os.cpu_count() or 1):
+            break  # rates of a machine that is busy with other things say nothing
         for kind in rates:
             found = step(kind, task=streamed, root=made_up)
             rates[kind].append(found["rows_per_second"])
             if kind == "stream":
                 memory["made-up"] = max(memory.get("made-up", 0), found["memory"])
         print(rates, file=sys.stderr)
-    middle = {kind: statistics.median(values) for kind, values in rates.items()}
-    files = step("files")
+    middle = {kind: statistics.median(values) for kind, values in rates.items() if values}
     return {
         "date": datetime.date.today().isoformat(),
         "python": platform.python_version(),
@@ -126,7 +131,7 @@ def measure(arguments: argparse.Namespace, folder: Path, url: str) -> dict[str, 
             "rows": arguments.rows,
             "batch_rows": BATCH_ROWS,
             "rows_per_second": rates,
-            "ratio_of_medians": middle["stream"] / middle["disk"],
+            "ratio_of_medians": middle["stream"] / middle["disk"] if middle else None,
             "memory_bytes": memory,
         },
         "files": files,

@@ -13,12 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dynamic_sparsity.errors import InvalidSettingError
-from dynamic_sparsity.generation.generate import generate
+from dynamic_sparsity.generation.executors.in_process import InProcess
+from dynamic_sparsity.generation.generate import generate, generate_all
 from dynamic_sparsity.generation.settings import Settings
+from dynamic_sparsity.generation.units import Part
 from dynamic_sparsity.loaders.hub import Repository
 from dynamic_sparsity.loaders.publication import PublishedStore
 from dynamic_sparsity.loaders.store import Store, open_store
 from dynamic_sparsity.loaders.streaming import StreamingDataset
+from dynamic_sparsity.storage.manifests import read_attributes
+from dynamic_sparsity.storage.reading import Reader
 
 
 @dataclass(frozen=True)
@@ -84,7 +88,7 @@ def regenerate(published: Store, root: Path, seed: int | None) -> tuple[Path, di
 def check_shard(repository: Repository, published: PublishedStore, shard: int) -> Comparison:
     """Make the rows of one published shard again, and compare them bit by bit.
 
-    Episodes are made in blocks whose size decides bits; all blocks up to the shard's last one are made.
+    Episodes are made in units whose size decides bits; the one unit that the shard belongs to is made whole.
 
     Args:
         repository: Where the store is published.
@@ -108,16 +112,22 @@ def check_shard(repository: Repository, published: PublishedStore, shard: int) -
         theirs = store.reader.read(store.arrays, first, stop)
     finally:
         stream.close()
-    settings = published_settings(metadata)
-    block = metadata["settings"]["unit_episodes"] * metadata["episode_length"]
-    episodes = min(-(-stop // block) * metadata["settings"]["unit_episodes"], metadata["episodes"])
     with tempfile.TemporaryDirectory(prefix="dynamic-sparsity-") as folder:
-        path = generate(dataclasses.replace(settings, episodes=episodes), Path(folder))
-        made = open_store(path)
-        ours = made.reader.read(made.arrays, first, stop)
-        others = other_settings(metadata["settings"], made.metadata["settings"])
-    others.pop("episodes", None)
+        path = _make_unit(published_settings(metadata), Path(folder), first)
+        # The store is not whole, so that it is read by zarr-python; the rows of the unit are all there.
+        reader = Reader(path)
+        ours = {name: reader.values(name, first, stop) for name in theirs}
+        others = other_settings(metadata["settings"], read_attributes(path)["settings"])
     return Comparison(stop - first, differences(theirs, ours), others)
+
+
+def _make_unit(settings: Settings, root: Path, row: int) -> Path:
+    """Make the one unit of a store that holds a row; return the store, which has no other."""
+    with InProcess() as executor:
+        unit_episodes = executor.describe(settings)["settings"]["unit_episodes"]
+        part = Part(row // (unit_episodes * settings.episode_length), -(-settings.episodes // unit_episodes))
+        generate_all([settings], root, executor, part=part).check()
+    return settings.store_path(root)
 
 
 def differences(published: Mapping[str, NDArray[Any]], made: Mapping[str, NDArray[Any]]) -> dict[str, Difference]:

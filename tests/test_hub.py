@@ -233,11 +233,11 @@ def test_passing_faults_are_mended(fault: Fault, split, published: HubServer, ro
 def test_lasting_faults_are_clear_errors(
     kind, error, words, split, published: HubServer, root: Path, no_waiting
 ) -> None:
-    published.faults = [Fault(kind, "/resolve/.*J_s/c/1", "GET" if kind != "truncate" else None, times=10**6)]
+    published.faults = [Fault(kind, "/resolve/.*J_s/c/", "GET" if kind != "truncate" else None, times=10**6)]
     for _ in range(2):
         with pytest.raises(error, match=words) as caught:
             load_dataset("Pendulums", repo_id=REPO, split=split)
-        assert isinstance(caught.value, DynamicSparsityError) and "J_s/c/1" in str(caught.value)
+        assert isinstance(caught.value, DynamicSparsityError) and "J_s/c/" in str(caught.value)
     # What is there is good, and is not taken for more than it is.
     published.faults = []
     same(load_dataset("Pendulums", repo_id=REPO, split=split), load_dataset("Pendulums", root=root, split=split))
@@ -271,8 +271,8 @@ def test_a_damaged_cache_is_noticed(damage: str, published: HubServer, root: Pat
 
 def test_a_damaged_piece_is_noticed(published: HubServer, root: Path) -> None:
     dataset = load_dataset("Pendulums", repo_id=REPO, split="test")
-    path = dataset.store.path / "J_s/c/0/0/0"
-    assert not path.is_symlink()
+    files = [path for path in (dataset.store.path / "J_s/c").rglob("*") if path.is_file()]
+    path = next(path for path in files if not path.is_symlink())
     content = np.fromfile(path, np.uint8)
     content[np.flatnonzero(content)[50]] ^= 1
     content.tofile(path)
