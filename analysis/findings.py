@@ -126,10 +126,9 @@ def _time(studies: Sequence[Study]) -> list[str]:
         ]
         for one in changing:
             if one.changes.precision("constraint") < CLEAR:
-                found = one.changes
+                found, entries = one.changes, one.changes.changed_entries / one.changes.patterns
                 lines.append(
-                    f"  - not in {one.source.task}: precision {found.precision('constraint'):.2f} of "
-                    f"{found.patterns:,} changes, in which {found.changed_entries / found.patterns:.1f} entries "
-                    "switch on average; entries that cross the threshold, rather than contacts, change the pattern there"
+                    f"  - not in {one.source.task}: precision {found.precision('constraint'):.2f}; {found.patterns:,} "
+                    f"changes of {entries:.1f} entries on average, which cross the threshold by themselves"
                 )
     return lines

@@ -8,7 +8,7 @@ from itertools import groupby
 
 import numpy as np
 import pytest
-from synthetic import make_store
+from synthetic import make_all, make_store
 
 from dynamic_sparsity.analysis import bits
 from dynamic_sparsity.analysis.blocks import Block, blocks, whole_segments
@@ -24,7 +24,9 @@ from dynamic_sparsity.analysis.thresholds import threshold_sensitivity
 from dynamic_sparsity.analysis.timeline import read_timeline
 from dynamic_sparsity.analysis.zeros import count_ones, global_zeros
 from dynamic_sparsity.errors import InvalidSettingError, UnknownNameError
-from dynamic_sparsity.loaders.loading import open_dataset
+from dynamic_sparsity.loaders.dataset import open_dataset
+from dynamic_sparsity.schemas import FLAG_BITS
+from dynamic_sparsity.storage import writer
 
 EARLY = {1: 7, 5: 13}
 
@@ -342,10 +344,19 @@ def test_study_is_kept_and_checked(store, tmp_path):
 
 
 def test_wrong_rows_are_left_out(tmp_path):
-    """All rows flagged `tangents_lost` in a `stock` store."""
-    store = make_store(tmp_path / "Pendulums" / "noise-stock.zarr", stock=True)
-    found = study_store(store, StudyOptions(map_rows=0))
-    assert (found.source.name, found.source.excluded) == ("noise-stock", 0)
+    """Rows without a true Jacobian, which also cut the episodes they are in."""
+    attributes, columns, episodes = make_all(stock=True)
+    columns["flags"][3:6] |= 1 << FLAG_BITS["tangents_lost"]
+    columns["mask_s"][3:6] = 1
+    path = tmp_path / "Pendulums" / "noise-stock.zarr"
+    path.parent.mkdir()
+    writer.create_store(path, attributes)
+    writer.write_unit(path, 0, columns, episodes)
+    writer.finalize(path)
+    found = study_store(path, StudyOptions(map_rows=0))
+    assert (found.source.name, found.source.excluded, found.source.rows) == ("noise-stock", 3, 237)
+    assert found.changes.steps == 12 * 19 - 4
+    assert found.patterns.patterns == 1
 
 
 def test_comparison(store, tmp_path):
