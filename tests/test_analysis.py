@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from itertools import groupby
 
 import numpy as np
@@ -24,7 +25,7 @@ from dynamic_sparsity.analysis.thresholds import threshold_sensitivity
 from dynamic_sparsity.analysis.timeline import read_timeline
 from dynamic_sparsity.analysis.zeros import count_ones, global_zeros
 from dynamic_sparsity.errors import InvalidSettingError, UnknownNameError
-from dynamic_sparsity.loaders.dataset import open_dataset
+from dynamic_sparsity.loaders.loading import open_dataset
 from dynamic_sparsity.schemas import FLAG_BITS
 from dynamic_sparsity.storage import writer
 
@@ -393,6 +394,9 @@ def test_command_line(store, tmp_path, capsys):
         assert (out / "noise" / "Pendulums" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
         assert b"<svg" in (out / "noise" / "Pendulums" / f"{name}.svg").read_bytes()
     assert (out / "noise" / "run_durations.svg").exists()
+    links = [link for link in re.findall(r"\]\(([^)]+)", (out / "README.md").read_text()) if "docs" not in link]
+    assert len(links) == 8 + 3
+    assert all((out / link).is_file() for link in links)
     before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
     assert main([*words, "--format", "png"]) == 0
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
