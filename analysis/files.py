@@ -99,7 +99,7 @@ def analyze(
     for name, rows in TABLES.items():
         write_table(rows(studies), out / name)
     write_table(comparison_rows(comparisons(studies)), out / "comparisons")
-    publish(out / "README.md", [findings_page(studies).encode()])
+    publish(out / "README.md", [findings_page(studies, "png" if "png" in formats else formats[0]).encode()])
     for name in dict.fromkeys(one.source.name for one in studies):
         chosen = [one for one in studies if one.source.name == name]
         for figure_name, draw in OVERVIEW_FIGURES.items():

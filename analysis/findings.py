@@ -14,14 +14,32 @@ from dynamic_sparsity.analysis.tables import table1
 __all__ = ["findings_page"]
 
 CLEAR = 0.9
+CAPTIONS = {
+    "sparsity_histograms": "Sparsity of J_s and J_a: share of rows in bins of 0.1; dotted: means (paper: Figure 5).",
+    "sparsity_by_mode": "Sparsity of J_s by mode: no contact or limit acts, a limit alone, a contact.",
+    "run_durations": "How many control steps entries stay zero and non-zero; dashed: without runs that an episode's "
+    "ends cut off; dotted: means by Kaplan and Meier (Figure 7).",
+    "change_lags": "Distance of the pattern's changes to the nearest change of the set of active constraints.",
+    "graph_sizes": "Edges in some row, in every row, and in one row (mean and range).",
+    "thresholds": "Sparsity of J_s, and its share of entries that are zero in all rows, at other thresholds.",
+    "horizons": "Zeros of the Jacobian of k steps.",
+    "singular_values": "Singular values of J_s by mode, variables in units of their standard deviation.",
+}
+TASK_CAPTIONS = {
+    "zero_share": "share of rows in which each entry is zero (Figure 3)",
+    "embedding": "map of (s, a, s') coloured by sparsity, with pictures of one sequence (Figure 4)",
+    "sparsity_over_time": "sparsity over time with active contacts (orange), limits (green), sticking friction (grey) "
+    "(Figure 6)",
+}
 FINGERS = ("FingerSpin", "FingerTurnEasy")
 
 
-def findings_page(studies: Sequence[Study]) -> str:
+def findings_page(studies: Sequence[Study], suffix: str = "png") -> str:
     """A page in Markdown: Table 1 beside the paper's, and what is confirmed or not.
 
     Args:
         studies: Of the stores.
+        suffix: Of the figures that it links to.
     """
     lines = [
         "# Results",
@@ -50,7 +68,29 @@ def findings_page(studies: Sequence[Study]) -> str:
     lines += ["", "## The paper's claims", ""]
     for name in dict.fromkeys(names):
         lines += _claims([one for one in studies if one.source.name == name], name)
+    lines += _figures(studies, suffix)
     return "\n".join(lines) + "\n"
+
+
+def _figures(studies: Sequence[Study], suffix: str) -> list[str]:
+    names = list(dict.fromkeys(one.source.name for one in studies))
+    lines = ["## Figures", "", "Of all tasks, with the same scale:", ""]
+    for figure, caption in CAPTIONS.items():
+        lines.append(f"- {', '.join(f'[{name}]({name}/{figure}.{suffix})' for name in names)}: {caption}")
+    lines += [
+        "",
+        f"Of one task: {'; '.join(f'`{figure}`, {caption}' for figure, caption in TASK_CAPTIONS.items())}.",
+        "",
+    ]
+    for name in names:
+        tasks = [one.source.task for one in studies if one.source.name == name]
+        lines.append(f"- {name}: {', '.join(_links(task, f'{name}/{task}', suffix) for task in tasks)}")
+    return lines
+
+
+def _links(task: str, folder: str, suffix: str) -> str:
+    links = [f"[{number}]({folder}/{figure}.{suffix})" for number, figure in enumerate(TASK_CAPTIONS, start=1)]
+    return f"{task} {' '.join(links)}"
 
 
 def _claims(studies: Sequence[Study], name: str) -> list[str]:
@@ -126,10 +166,9 @@ def _time(studies: Sequence[Study]) -> list[str]:
         ]
         for one in changing:
             if one.changes.precision("constraint") < CLEAR:
-                found = one.changes
+                found, entries = one.changes, one.changes.changed_entries / one.changes.patterns
                 lines.append(
-                    f"  - not in {one.source.task}: precision {found.precision('constraint'):.2f} of "
-                    f"{found.patterns:,} changes, in which {found.changed_entries / found.patterns:.1f} entries "
-                    "switch on average; entries that cross the threshold, rather than contacts, change the pattern there"
+                    f"  - not in {one.source.task}: precision {found.precision('constraint'):.2f}; {found.patterns:,} "
+                    f"changes of {entries:.1f} entries on average, which cross the threshold by themselves"
                 )
     return lines

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from itertools import groupby
 
 import numpy as np
 import pytest
-from synthetic import make_store
+from synthetic import make_all, make_store
 
 from dynamic_sparsity.analysis import bits
 from dynamic_sparsity.analysis.blocks import Block, blocks, whole_segments
@@ -25,6 +26,8 @@ from dynamic_sparsity.analysis.timeline import read_timeline
 from dynamic_sparsity.analysis.zeros import count_ones, global_zeros
 from dynamic_sparsity.errors import InvalidSettingError, UnknownNameError
 from dynamic_sparsity.loaders.loading import open_dataset
+from dynamic_sparsity.schemas import FLAG_BITS
+from dynamic_sparsity.storage import writer
 
 EARLY = {1: 7, 5: 13}
 
@@ -342,10 +345,19 @@ def test_study_is_kept_and_checked(store, tmp_path):
 
 
 def test_wrong_rows_are_left_out(tmp_path):
-    """All rows flagged `tangents_lost` in a `stock` store."""
-    store = make_store(tmp_path / "Pendulums" / "noise-stock.zarr", stock=True)
-    found = study_store(store, StudyOptions(map_rows=0))
-    assert (found.source.name, found.source.excluded) == ("noise-stock", 0)
+    """Rows without a true Jacobian, which also cut the episodes they are in."""
+    attributes, columns, episodes = make_all(stock=True)
+    columns["flags"][3:6] |= 1 << FLAG_BITS["tangents_lost"]
+    columns["mask_s"][3:6] = 1
+    path = tmp_path / "Pendulums" / "noise-stock.zarr"
+    path.parent.mkdir()
+    writer.create_store(path, attributes)
+    writer.write_unit(path, 0, columns, episodes)
+    writer.finalize(path)
+    found = study_store(path, StudyOptions(map_rows=0))
+    assert (found.source.name, found.source.excluded, found.source.rows) == ("noise-stock", 3, 237)
+    assert found.changes.steps == 12 * 19 - 4
+    assert found.patterns.patterns == 1
 
 
 def test_comparison(store, tmp_path):
@@ -382,6 +394,9 @@ def test_command_line(store, tmp_path, capsys):
         assert (out / "noise" / "Pendulums" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
         assert b"<svg" in (out / "noise" / "Pendulums" / f"{name}.svg").read_bytes()
     assert (out / "noise" / "run_durations.svg").exists()
+    links = [link for link in re.findall(r"\]\(([^)]+)", (out / "README.md").read_text()) if "docs" not in link]
+    assert len(links) == 8 + 3
+    assert all((out / link).is_file() for link in links)
     before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
     assert main([*words, "--format", "png"]) == 0
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
