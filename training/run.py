@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dynamic_sparsity.generation import dynamics
 from dynamic_sparsity.generation.tasks import EPISODE_LENGTH
 from dynamic_sparsity.policies.files import SUFFIX, read_record, save_policy
 from dynamic_sparsity.training import brax_repair, evaluation
@@ -99,6 +100,8 @@ class _Run:
     def __init__(self, settings: TrainingSettings, place: Workplace, progress: Progress) -> None:
         self.settings, self.place, self.progress = settings, place, progress
         self.environment = _environment(settings.task)
+        with jax.enable_x64(True):
+            self.model = dynamics.load_physics(settings.task, settings.hyperparameters["dynamics"]).mj_model
         self.before = place.steps
         self.seconds = place.curve[-1].seconds if place.curve else 0.0
         self.count = max(1, round((settings.steps - self.before) / STEPS_BETWEEN_EVALUATIONS[settings.profile]))
@@ -114,7 +117,7 @@ class _Run:
         config.update("jax_cpu_enable_async_dispatch", False)
         with (
             brax_repair.repaired(self._after_sac_epoch),
-            evaluation.training_physics(self.environment.mj_model, on_host),
+            evaluation.training_physics(self.model, on_host),
         ):
             (self._ppo if self.settings.algorithm == "ppo" else self._sac)()
 
@@ -157,6 +160,7 @@ class _Run:
         sizes = {name: given.pop(name) for name in of_networks if name in given}
         sizes = {name: tuple(value) if isinstance(value, list) else value for name, value in sizes.items()}
         shaping = given.pop("shaping", 0.0)
+        del given["dynamics"]
         environment = _shaped(self.environment, shaping) if shaping else self.environment
         return {
             **given,

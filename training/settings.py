@@ -17,6 +17,7 @@ PROFILES = ("cpu", "playground")
 Profile = Literal["cpu", "playground"]
 
 _CPU_PPO: dict[str, Any] = {
+    "dynamics": "converged",
     "num_envs": 256,
     "batch_size": 128,
     "num_minibatches": 8,
@@ -61,6 +62,7 @@ _CPU_STEPS = {"CartpoleBalance": 3_000_000, "ReacherHard": 5_000_000, "BallInCup
 _CPU_DEFAULT_STEPS = 10_000_000
 
 _CPU_SAC: dict[str, Any] = {
+    "dynamics": "converged",
     "num_envs": 64,
     "batch_size": 256,
     "grad_updates_per_step": 8,
@@ -84,7 +86,8 @@ class TrainingSettings:
         profile: "cpu": physics by MuJoCo C and hyperparameters for a few cores. "playground": MJX and Playground's own.
         steps: Control steps of all environments together.
         seed: Seed of networks, initial states and noise.
-        hyperparameters: brax's keyword arguments; sizes of hidden layers; `shaping` (see `shaping`).
+        hyperparameters: brax's keyword arguments, and some of our own: sizes of hidden layers; the number `shaping`,
+            the weight of a reward that BallInCup does not have (`run` says which); `dynamics`, "stock" or "converged".
     """
 
     task: str
@@ -143,4 +146,4 @@ def _playground(task: str, algorithm: str) -> tuple[dict[str, Any], int]:
     steps = int(config.pop("num_timesteps"))
     for name in ("num_evals", "episode_length", "normalize_observations", "num_resets_per_eval"):
         config.pop(name, None)
-    return config | factory, steps
+    return {"dynamics": "stock"} | config | factory, steps
