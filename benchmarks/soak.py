@@ -96,6 +96,7 @@ def made(root: Path) -> int:
 def one_round(root: Path, options: argparse.Namespace, rng: random.Random, deadline: float) -> Counter[str]:
     """Makes one store under kills; counts what happened."""
     happened: Counter[str] = Counter()
+    root.mkdir(parents=True)
     while True:
         with (root.parent / "log").open("wb") as log:
             driver = subprocess.Popen(command(root, options, False), stdout=log, stderr=log)

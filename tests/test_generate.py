@@ -62,6 +62,7 @@ def test_verifies(store):
 def test_rows(store):
     ds = load_dataset("CartpoleBalance", root=store.parent.parent)
     assert len(ds) == 40 * 64
+    assert "closed forms" in ds.metadata["provenance"]["jacobians"]
     rows = ds[:]
     assert rows["J_s"].shape == (2560, 4, 4)
     assert rows["J_a"].shape == (2560, 4, 1)
