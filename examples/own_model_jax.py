@@ -1,6 +1,6 @@
 """Enter one's own model, in JAX: a linear model of the change of the state whose Jacobian is its causal graph.
 
-dynamic-sparsity evaluate CartpoleBalance examples/own_model_jax.py:fit --seeds 0,1,2 --out results
+dynamic-sparsity evaluate CartpoleBalance examples/own_model_jax.py:fit --seeds 0,1,2
 """
 
 import jax

@@ -1,6 +1,6 @@
 """Enter one's own model, in PyTorch: a small network whose Jacobian, by forward mode, is its causal graph.
 
-dynamic-sparsity evaluate CartpoleBalance examples/own_model_torch.py:fit --seeds 0,1,2 --out results
+dynamic-sparsity evaluate CartpoleBalance examples/own_model_torch.py:fit --seeds 0,1,2
 """
 
 import torch

@@ -113,13 +113,11 @@ def evaluate(
     function: Any = getattr(predict, "predict", predict)
     judged = dataset if isinstance(dataset, Judged) else read_judged(dataset, limit=limit, horizon=horizon)
     found = _jacobian(jacobian, judged)
-    scores = _scores(edge_score, found, judged)
+    scores = _scores(edge_score, lambda: found, judged)
     chosen_on = None
     if validation is not None and scores is not None:
         other = validation if isinstance(validation, Judged) else read_judged(validation, limit=limit, horizon=horizon)
-        believed = _scores(edge_score, _jacobian(jacobian, other) if edge_score is None else None, other)
-        if believed is None:  # The edge score is None, so the Jacobian stands in.
-            believed = _scores(None, _jacobian(jacobian, other), other)
+        believed = _scores(edge_score, lambda: _jacobian(jacobian, other), other)
         if believed is not None:
             threshold = metrics.best_threshold(_flat(believed), _flat(_truth(other)))
             chosen_on = other.dataset.split
@@ -256,11 +254,13 @@ def _jacobian(function: Function | None, judged: Judged) -> Floats | None:
     return judged.scale.dimensionless(_checked("jacobian", result, _truth(judged).shape))
 
 
-def _scores(function: Function | None, jacobian: Floats | None, judged: Judged) -> Floats | None:
+def _scores(function: Function | None, jacobian: Callable[[], Floats | None], judged: Judged) -> Floats | None:
+    """The model's edge scores, or else the absolute values of its Jacobian."""
     result = None if function is None else function(judged.rows.state, judged.rows.action)
     if result is not None:
         return _checked("edge_score", result, _truth(judged).shape)
-    return None if jacobian is None else np.abs(jacobian)
+    found = jacobian()
+    return None if found is None else np.abs(found)
 
 
 def _checked(name: str, result: Any, shape: tuple[int, ...]) -> Floats:

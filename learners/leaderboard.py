@@ -149,11 +149,13 @@ def read_csv(path: Path) -> list[Entry]:
     Raises:
         CorruptStoreError: It has other columns or values.
     """
+    return _parse(path.read_text(), str(path))
+
+
+def _parse(text: str, path: str) -> list[Entry]:
     kinds = {field.name: str(field.type) for field in fields(Entry)}
-    with path.open(newline="") as stream:
-        lines = list(csv.DictReader(stream))
     entries = []
-    for number, line in enumerate(lines, 2):
+    for number, line in enumerate(csv.DictReader(io.StringIO(text)), 2):
         try:
             values = {name: _parsed(line[name], kind) for name, kind in kinds.items()}
         except (KeyError, ValueError, TypeError) as error:
@@ -171,7 +173,7 @@ def _parsed(text: str, kind: str) -> Any:
 
 
 def read_entries(source: Path) -> list[Entry]:
-    """Entries of a folder of results, or of a `leaderboard.csv`.
+    """Entries of a folder of results, or of a `leaderboard.csv`, alike: numbers have the CSV's six digits.
 
     Args:
         source: The folder or the file.
@@ -180,7 +182,8 @@ def read_entries(source: Path) -> list[Entry]:
         InvalidSettingError: There are none.
         CorruptStoreError: A file is not what it should be.
     """
-    entries = read_csv(source) if source.is_file() else entries_of(read_results(source))
+    text = source.read_text() if source.is_file() else to_csv(entries_of(read_results(source)))
+    entries = _parse(text, str(source))
     if not entries:
         raise InvalidSettingError(f"{source} has no results")
     return entries
@@ -197,7 +200,10 @@ def mean_and_spread(entries: Sequence[Entry], column: str) -> tuple[float, float
         None if none of them has it.
     """
     values = [value for entry in entries if (value := getattr(entry, column)) is not None]
-    return (float(np.mean(values)), float(np.std(values))) if values else None
+    if not values:
+        return None
+    # Equal values have a spread of 0, and not of their mean's rounding.
+    return float(np.mean(values)), float(np.std(values)) if len(set(values)) > 1 else 0.0
 
 
 def order_of(entries: Sequence[Entry]) -> list[str]:

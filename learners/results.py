@@ -202,7 +202,7 @@ def read_results(root: Path) -> list[dict[str, Any]]:
 
     Raises:
         InvalidSettingError: There is none.
-        CorruptStoreError: A file there is no result.
+        CorruptStoreError: A file there can't be read, or has another version of the format.
     """
     found = []
     for path in sorted(root.rglob("*.json")):
@@ -210,9 +210,12 @@ def read_results(root: Path) -> list[dict[str, Any]]:
             document = json.loads(path.read_text())
         except (OSError, ValueError) as error:
             raise CorruptStoreError(f"{path} can't be read as JSON ({error}); delete it and train again") from error
-        if not isinstance(document, dict) or document.get("format") != RESULT_FORMAT:
-            raise CorruptStoreError(f"{path} is no result: its format is not {RESULT_FORMAT!r}; move it elsewhere")
-        found.append(document)
+        # Other results may lie there too; those of another version of this format must not go unnoticed.
+        name = document.get("format") if isinstance(document, dict) else None
+        if name == RESULT_FORMAT:
+            found.append(document)
+        elif str(name).startswith(RESULT_FORMAT.rstrip("0123456789")):
+            raise CorruptStoreError(f"{path} has the format {name!r} where {RESULT_FORMAT!r} is read; train again")
     if not found:
         raise InvalidSettingError(
             f"there are no results below {root}; make some with `dynamic-sparsity train-learner TASK --out {root}`"

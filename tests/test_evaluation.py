@@ -109,6 +109,17 @@ def test_wrong_shapes_are_named(judged):
         evaluate(lambda s, a: s, judged, edge_score=lambda s, a: np.zeros(3))
 
 
+def test_quaternions_are_ambient(tmp_path):
+    """States have one number more than tangents; Jacobians and graphs are over states."""
+    make_store(tmp_path / TASK / "noise.zarr", quaternion=True)
+    dataset = load_dataset(TASK, root=tmp_path, split="test")
+    ds, da = len(dataset.state_names), len(dataset.action_names)
+    assert ds == len(dataset.tangent_names) + 1
+    dense = evaluate(lambda s, a: s, dataset, edge_score=lambda s, a: np.ones((len(s), ds, ds + da)))
+    assert dense["structure"]["all"]["density"] == 1
+    assert set(dense["next_state"]["nmse_per_dimension"]) == set(dataset.state_names)
+
+
 def test_limits_are_checked(root):
     with pytest.raises(InvalidSettingError, match="horizon is 0"):
         read_judged(load_dataset(TASK, root=root), horizon=0)
@@ -224,12 +235,23 @@ def test_csv_comes_back(results, tmp_path):
         read_csv(path)
 
 
+def test_committed_leaderboard_is_that_of_its_results():
+    root = EXAMPLES.parent
+    entries = read_entries(root / "results" / "leaderboard.csv")
+    assert (root / "LEADERBOARD.md").read_text() == leaderboard_page(entries, "results/figure8.png")
+    assert (root / "results" / "figure8.png").exists()
+
+
 def test_only_results_are_results(tmp_path):
     with pytest.raises(InvalidSettingError, match="no results below"):
         read_entries(tmp_path)
     (tmp_path / "other.json").write_text("{}")
-    with pytest.raises(CorruptStoreError, match="no result"):
+    with pytest.raises(InvalidSettingError, match="no results below"):
         read_entries(tmp_path)
+    for text, message in (("{", "read as JSON"), ('{"format": "dynamic-sparsity result 9"}', "result 9")):
+        (tmp_path / "other.json").write_text(text)
+        with pytest.raises(CorruptStoreError, match=message):
+            read_entries(tmp_path)
 
 
 def test_verdicts(results):

@@ -98,7 +98,7 @@ def test_when_an_edge_is_there():
 
 
 @given(SEEDS, st.booleans())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 def test_threshold_is_about_the_best(seed, ties):
     scores, truth = rows(seed, ties)
     if not truth.any():

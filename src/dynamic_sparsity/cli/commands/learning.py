@@ -45,7 +45,7 @@ def train_learner(
     root: StoresOption = Path("data"),
     policy: PolicyOption = "noise",
     dynamics: DynamicsOption = "converged",
-    out: Annotated[Path, typer.Option(help="Folder of results.")] = Path("results"),
+    out: Annotated[Path, typer.Option(help="Folder of results.")] = Path("results/learners"),
     models: Annotated[
         Path | None, typer.Option(help="Keep the trained networks below this folder.", show_default=False)
     ] = None,
@@ -137,7 +137,7 @@ def leaderboard(
 ) -> None:
     """Turn results into tables: tasks by learners, mean and spread over seeds, and the paper's Figure 8.
 
-    Example: [bold]dynamic-sparsity leaderboard results --out LEADERBOARD.md --csv results/leaderboard.csv[/bold]
+    Example: [bold]dynamic-sparsity leaderboard results/learners --csv results/leaderboard.csv[/bold]
     """
     from dynamic_sparsity.cli import learners
 
