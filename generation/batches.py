@@ -18,7 +18,7 @@ CHEAP: Final = frozenset({"acrobot", "cartpole", "pendulum", "point_mass"})
 """Groups whose transition takes a core about 5 µs; those of all others take 20 µs to 1 ms."""
 
 CPU_BATCH: Final = 64
-CPU_BATCH_CHEAP: Final = 256
+CPU_BATCH_CHEAP: Final = 1024
 ACCELERATOR_BATCH: Final = 4096
 """Episodes at which throughput saturates."""
 

@@ -25,6 +25,10 @@ CORES_PER_COUNTER = 4
 
 MAX_COUNTERS = 8
 
+BLOCK_STEPS = 32
+"""Control steps that are gathered before they go to the columns. A column has an episode's steps side by side: single
+steps of many small columns would each touch another line of the processor's cache for every row."""
+
 Columns = dict[str, NDArray[Any]]
 
 
@@ -39,8 +43,8 @@ class Recorder:
         """Begins with the states after the reset, shape (count, ds)."""
         count = len(first_state)
         self._shape = (count, length)
-        self.columns: Columns = {"state": np.empty((*self._shape, first_state.shape[1]), np.float32)}
-        self.columns["state"][:, 0] = first_state
+        self.columns: Columns = {}
+        self._state = first_state
         counters = (
             min(MAX_COUNTERS, max(1, (os.cpu_count() or 1) // CORES_PER_COUNTER)) if physics.constraints.pairs else 0
         )
@@ -48,6 +52,7 @@ class Recorder:
         self._counters = ThreadPoolExecutor(max(1, counters), thread_name_prefix="contacts")
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="recorder")
         self._pending: deque[Future[None]] = deque()
+        self._block: Columns = {}
 
     def __enter__(self) -> Recorder:
         return self
@@ -71,6 +76,7 @@ class Recorder:
     def _store(self, step: int, action: jax.Array, row: Row, reward: jax.Array, done: jax.Array) -> None:
         values = {name: np.asarray(value) for name, value in row._asdict().items() if value is not None}
         values |= {
+            "state": self._state,
             "action": np.asarray(action).astype(np.float32),
             "reward": np.asarray(reward).astype(np.float32),
             "done": (np.asarray(done) != 0).astype(np.uint8),
@@ -78,14 +84,18 @@ class Recorder:
         seen = values.pop("contact_count")
         flags = values["flags"] | _bit("nonfinite", ~np.isfinite(values["reward"]))
         if self._oracles:
-            flags = flags | _bit("contact_mismatch", self._contacts(self.columns["state"][:, step]) != seen)
+            flags = flags | _bit("contact_mismatch", self._contacts(self._state) != seen)
         values["flags"] = flags
+        self._state = values["next_state"]
         for name, value in values.items():
-            if name not in self.columns:
+            if name not in self._block:
+                self._block[name] = np.empty((BLOCK_STEPS, *value.shape), value.dtype)
                 self.columns[name] = np.empty((*self._shape, *value.shape[1:]), value.dtype)
-            self.columns[name][:, step] = value
-        if step + 1 < self._shape[1]:
-            self.columns["state"][:, step + 1] = values["next_state"]
+            self._block[name][step % BLOCK_STEPS] = value
+        if (step + 1) % BLOCK_STEPS == 0 or step + 1 == self._shape[1]:
+            first = step - step % BLOCK_STEPS
+            for name, block in self._block.items():
+                self.columns[name][:, first : step + 1] = block[: step + 1 - first].swapaxes(0, 1)
 
     def _contacts(self, states: NDArray[np.float32]) -> NDArray[np.int64]:
         """MuJoCo C's number of contact points in touch at each state."""

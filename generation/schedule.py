@@ -41,36 +41,42 @@ def work(executor: Executor, units: Iterator[Unit], told: Callable[[Event], None
         Exception: A unit failed of something that every other unit would fail of too; that error.
     """
     failures: dict[Unit, int] = {}
-    again: deque[Unit] = deque()
+    untouched: deque[Unit] = deque()
+    suspects: deque[Unit] = deque()
+    suspected: Unit | None = None
     aside: list[SetAside] = []
     running = 0
-    drawn_all = False
     while True:
         while running < executor.capacity:
-            unit = again.popleft() if again else None
-            if unit is None and not drawn_all:
-                unit = next(units, None)
-                drawn_all = unit is None
+            # Units share workers. If two that failed ran side by side again, one that kills its worker would take the
+            # other one with it again, until both were set aside: so only one of them runs at a time.
+            unit: Unit | None
+            if suspects and suspected is None:
+                unit = suspected = suspects.popleft()
+            else:
+                unit = untouched.popleft() if untouched else next(units, None)
             if unit is None:
                 break
             executor.submit(unit)
             running += 1
-        if not running and drawn_all and not again:
+        if not running:
             return aside
         for event in executor.events():
             told(event)
-            if event.what is Happening.FINISHED:
-                running -= 1
-            elif event.what is Happening.RETURNED:
-                running -= 1
-                again.append(event.unit)
-            elif event.what is Happening.FAILED:
-                running -= 1
-                trouble = event.trouble or Trouble("WorkerError", "the worker did not say why")
-                if trouble.fatal:
-                    raise trouble.error()
-                failures[event.unit] = failures.get(event.unit, 0) + 1
-                if failures[event.unit] < ATTEMPTS:
-                    again.append(event.unit)
-                else:
-                    aside.append(SetAside(event.unit, trouble))
+            if event.what not in (Happening.FINISHED, Happening.FAILED, Happening.RETURNED):
+                continue
+            running -= 1
+            if event.unit == suspected:
+                suspected = None
+            if event.what is Happening.RETURNED:
+                untouched.append(event.unit)
+            if event.what is not Happening.FAILED:
+                continue
+            trouble = event.trouble or Trouble("WorkerError", "the worker did not say why")
+            if trouble.fatal:
+                raise trouble.error()
+            failures[event.unit] = failures.get(event.unit, 0) + 1
+            if failures[event.unit] < ATTEMPTS:
+                suspects.append(event.unit)
+            else:
+                aside.append(SetAside(event.unit, trouble))

@@ -119,7 +119,8 @@ def finish(
         index = first_episode + row
         terminated = bool(ended[row].any())
         used = int(np.argmax(ended[row])) + 1 if terminated else length
-        _pad(columns, specs, row, used)
+        if used < length:
+            _pad(columns, specs, row, used)
         rewards = columns["reward"][row, :used].astype(np.float64)
         records.append(
             {

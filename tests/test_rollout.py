@@ -54,7 +54,7 @@ def test_a_task_that_looks_elsewhere_is_stopped():
 @pytest.mark.parametrize(
     ("task", "row_bytes", "length", "backend", "batch"),
     [
-        ("CartpoleBalance", 200, 1000, "cpu", 256),
+        ("CartpoleBalance", 200, 1000, "cpu", 1024),
         ("CheetahRun", 1_800, 1000, "cpu", 64),
         ("HumanoidRun", 17_000, 1000, "cpu", 16),
         ("CheetahRun", 1_800, 1000, "gpu", 2048),
