@@ -171,7 +171,7 @@ def _time(studies: Sequence[Study]) -> list[str]:
                 after_reset = int(one.runs.counts[:, :, ENDS.index("cut_at_start"), 1].sum())
                 lines.append(
                     f"  - not in {one.source.task}: precision {found.precision('constraint'):.2f}; {found.patterns:,} "
-                    f"changes of {entries:.1f} entries on average, {100 * after_reset / found.changed_entries:.0f} % of "
-                    "the switches right after an episode's first step"
+                    f"changes of {entries:.1f} entries on average, {100 * after_reset / found.changed_entries:.0f} % "
+                    "of the switches right after an episode's first step"
                 )
     return lines
