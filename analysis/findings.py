@@ -156,14 +156,13 @@ def _time(studies: Sequence[Study]) -> list[str]:
     changing = [one for one in studies if one.changes.patterns]
     if changing:
         shares = np.array([one.changes.patterns / one.changes.steps for one in changing])
-        precision = np.array([one.changes.precision("constraint") for one in changing])
-        recall = [value for one in changing if math.isfinite(value := one.changes.recall("constraint"))]
+        precision = [one.changes.precision("constraint") for one in changing]
+        recall = [one.changes.recall("constraint") for one in changing]
         lines += [
             f"- *Changes in time*: the pattern changes at {100 * shares.min():.1f} to {100 * shares.max():.1f} % of "
             f"the steps (median {100 * np.median(shares):.1f} %) in the {len(changing)} tasks where it changes at all.",
-            f"- *Changes are changes of contact*: precision {precision.min():.2f} to {precision.max():.2f} (median "
-            f"{np.median(precision):.2f}), recall {min(recall):.2f} to {max(recall):.2f} (median "
-            f"{np.median(recall):.2f}), at the very same step.",
+            f"- *Changes are changes of contact*: precision {_range(precision)}, recall {_range(recall)}, at the very "
+            "same step.",
         ]
         for one in changing:
             if one.changes.precision("constraint") < CLEAR:
@@ -175,3 +174,9 @@ def _time(studies: Sequence[Study]) -> list[str]:
                     "of the switches right after an episode's first step"
                 )
     return lines
+
+
+def _range(values: Sequence[float]) -> str:
+    """Smallest, largest and median of those that exist: a task without any event has no recall."""
+    found = [value for value in values if math.isfinite(value)]
+    return f"{min(found):.2f} to {max(found):.2f} (median {np.median(found):.2f})" if found else "–"

@@ -5,6 +5,7 @@ const COLOUR = { J_s: "#0072B2", J_a: "#D55E00", contact: "#D55E00", limit: "#00
 const CIVIDIS = [[0, 34, 78], [27, 53, 109], [67, 78, 108], [97, 104, 112], [125, 124, 120], [155, 145, 119], [187, 166, 108],
   [222, 191, 85], [254, 232, 56]];
 const data = JSON.parse(document.getElementById("data").textContent);
+const BANDS = 20;
 const longest = Math.max(...data.studies.map(one => one.longest));
 const tip = document.getElementById("tip");
 
@@ -203,7 +204,9 @@ function scrub(parent, one) {
     pictures.append(frame);
   }
   pictures.append(matrix.canvas);
-  const rowHeight = 13, curve = 110, named = 150, width = 1120, height = curve + 16 + rowHeight * Math.max(1, t.active.length);
+  const acting = ([, spans]) => spans.reduce((sum, [a, b]) => sum + b - a, 0);
+  const least = t.active.map(acting).sort((a, b) => b - a)[BANDS - 1] || 0, bands = t.active.filter(one => acting(one) >= least);
+  const rowHeight = 13, curve = 110, named = 150, width = 1120, height = curve + 16 + rowHeight * Math.max(1, bands.length);
   const [track, c] = canvas(width, height), x = k => named + k / steps * (width - named - 6);
   c.fillStyle = "#333"; c.textAlign = "right"; c.textBaseline = "middle";
   for (const v of [0, .5, 1]) { const y = 6 + (1 - v) * (curve - 14); c.fillText("sparsity " + v, named - 6, y); c.fillStyle = "#e4e4e4"; c.fillRect(named, y, width, 1); c.fillStyle = "#333"; }
@@ -212,7 +215,7 @@ function scrub(parent, one) {
     t.pattern.forEach((p, k) => { const y = 6 + (1 - zeros[p][which]) * (curve - 14); k ? c.lineTo(x(k), y) : c.moveTo(x(k), y); c.lineTo(x(k + 1), y); });
     c.stroke();
   });
-  t.active.forEach(([constraint, spans], line) => {
+  bands.forEach(([constraint, spans], line) => {
     const y = curve + 8 + line * rowHeight, { name, kind } = one.constraints[constraint];
     c.fillStyle = "#333"; c.fillText(name.slice(0, 26), named - 6, y + rowHeight / 2);
     c.fillStyle = COLOUR[kind];
@@ -250,7 +253,7 @@ function scrub(parent, one) {
     timer = setInterval(() => { if (!play.isConnected) { clearInterval(timer); return; } go((current + 1) % steps); }, Math.max(20, 1000 * one.dt));
   });
   matrix.read(e => `${masks[t.pattern[current]][e] ? "non-zero" : "zero"} at step ${current}`);
-  figure(parent, `Episode ${t.episode}, step by step`, `The episode in which most entries switch. Mask: dark is non-zero, light is zero, orange and blue entries have just become non-zero and zero; × is zero in every row of the data.${frame ? ` A picture every ${t.frames.every === 1 ? "" : t.frames.every + " "}step${t.frames.every === 1 ? "" : "s"}; the task's goal is not drawn, as it is no part of the state.` : ""}`,
+  figure(parent, `Episode ${t.episode}, step by step`, `The episode in which most entries switch. Mask: dark is non-zero, light is zero, orange and blue entries have just become non-zero and zero; × is zero in every row of the data.${bands.length < t.active.length ? ` Bands: the ${bands.length} of ${t.active.length} contacts and limits that act longest.` : ""}${frame ? ` A picture every ${t.frames.every === 1 ? "" : t.frames.every + " "}step${t.frames.every === 1 ? "" : "s"}; the task's goal is not drawn, as it is no part of the state.` : ""}`,
     element("div", { class: "scrub" }, pictures, element("div", { class: "controls" }, play, slider), now, holder));
   now.style.gridColumn = "1 / 3";
   go(0);

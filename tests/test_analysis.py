@@ -376,6 +376,22 @@ def test_comparison(store, tmp_path):
         analyze([], tmp_path)
 
 
+def test_findings_without_any_event(tmp_path):
+    """The pattern changes while no constraint ever does, so that there is no recall."""
+    from dynamic_sparsity.analysis.findings import findings_page
+
+    attributes, columns, episodes = make_all()
+    columns["active_any"][...] = columns["active_all"][...] = 0
+    columns["mask_s"][3, 0, 0] = 0
+    path = tmp_path / "ReacherHard" / "noise.zarr"
+    path.parent.mkdir()
+    writer.create_store(path, attributes)
+    writer.write_unit(path, 0, columns, episodes)
+    writer.finalize(path)
+    page = findings_page([study_store(path, StudyOptions(map_rows=0))])
+    assert "precision 0.00 to 0.00 (median 0.00), recall –" in page
+
+
 def test_command_line(store, tmp_path, capsys):
     from dynamic_sparsity.cli import main
 
