@@ -1,10 +1,13 @@
 """Transitions with Jacobians per second, against everything a user might use instead; one run, interleaved.
 
-    python benchmarks/jacobians.py [TASK …] [--batch 128] [--json PATH] [--plot PATH]
+    python benchmarks/jacobians.py [TASK …] [--batch N …] [--json PATH] [--markdown PATH] [--plot PATH]
 
 All in float64 on the same states: the plain converged step; `vmap(jacfwd(env.step))` of Playground's own step, as the
 paper does it (stock solver); our reference engine (forward differentiation of the converged step); the residual engine;
 MuJoCo C's `mjd_transitionFD`, centred, substeps chained, converged options, on as many processes as there are cores.
+Several batches show where throughput saturates (`--engines step,residual` leaves out the slow ones).
+
+The residual engine's compile time is that of a first run; the others' programs may come from JAX's persistent cache.
 """
 
 from __future__ import annotations
@@ -12,14 +15,17 @@ from __future__ import annotations
 import argparse
 import datetime
 import importlib.metadata
+import itertools
 import json
+import math
 import multiprocessing
 import os
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +103,23 @@ def programs(task: str) -> dict[str, Callable[[Any, Any], Any]]:
     }
 
 
+@contextmanager
+def empty_compilation_cache() -> Iterator[None]:
+    """Compiles as on a machine that has never done so."""
+    import jax
+    from jax.experimental.compilation_cache import compilation_cache
+
+    usual = jax.config.jax_compilation_cache_dir
+    with tempfile.TemporaryDirectory() as folder:
+        compilation_cache.set_cache_dir(folder)
+        compilation_cache.reset_cache()
+        try:
+            yield
+        finally:
+            compilation_cache.set_cache_dir(usual)
+            compilation_cache.reset_cache()
+
+
 def measure(task: str, batch: int, repetitions: int, engines: tuple[str, ...]) -> dict[str, Any]:
     """One record of the comparison."""
     import jax
@@ -111,7 +134,8 @@ def measure(task: str, batch: int, repetitions: int, engines: tuple[str, ...]) -
     for name, function in programs(task).items():
         if name in engines:
             began = time.perf_counter()
-            program = runtime.jit(jax.vmap(function)).lower(states, actions).compile()
+            with empty_compilation_cache() if name == "residual" else nullcontext():
+                program = runtime.jit(jax.vmap(function)).lower(states, actions).compile()
             record["compile_s" if name == "residual" else f"{name}_compile_s"] = time.perf_counter() - began
             compiled[name] = program
     memory = compiled["residual"].memory_analysis()
@@ -147,27 +171,72 @@ def _device() -> str:
     return f"{kind}, {os.cpu_count()} cores" if kind == "cpu" else kind
 
 
-def table(records: list[dict[str, Any]]) -> str:
-    """The records as text, with geometric means of the ratios."""
-    lines = [
-        f"{'task':22s}{'batch':>6s}{'step/s':>10s}{'naive/s':>10s}{'reference/s':>12s}{'residual/s':>11s}{'C/s':>9s}"
-        f"{'÷ naive':>9s}{'÷ C':>7s}{'cost ÷ step':>12s}{'compile s':>10s}{'MB':>7s}"
-    ]
-    ratios: dict[str, list[float]] = {"naive": [], "c": [], "step": []}
-    for r in records:
-        residual = r["residual_per_s"]
-        of = {"naive": residual / r.get("naive_per_s", float("nan")), "c": residual / r["mujoco_c_per_s"]}
-        of["step"] = r["step_per_s"] / residual
-        for name, value in of.items():
-            ratios[name].append(value)
-        lines.append(
-            f"{r['task']:22s}{r['batch']:6d}{r['step_per_s']:10,.0f}{r.get('naive_per_s', float('nan')):10,.0f}"
-            f"{r.get('reference_per_s', float('nan')):12,.0f}{residual:11,.0f}{r['mujoco_c_per_s']:9,.0f}"
-            f"{of['naive']:9.1f}{of['c']:7.2f}{of['step']:12.2f}{r['compile_s']:10.1f}{r['peak_bytes'] / 1e6:7.1f}"
-        )
-    means = {name: statistics.geometric_mean(values) for name, values in ratios.items()}
-    lines.append(f"{'geometric mean':80s}{means['naive']:9.1f}{means['c']:7.2f}{means['step']:12.2f}")
-    return "\n".join(lines)
+HEADER = (
+    "task", "batch", "step/s", "naive/s", "reference/s", "residual/s", "C/s", "residual ÷ naive", "residual ÷ C",
+    "step ÷ residual", "compile s", "MB",
+)  # fmt: skip
+NOTE = """Transitions with Jacobians per second, float64, {device}. {date}; {versions}.
+Made by `benchmarks/jacobians.py`, which says what is compared; all sides of a row ran interleaved.
+
+*step*: the plain converged step. *naive*: `vmap(jacfwd(env.step))` of Playground's own step. *reference*: forward
+differentiation of the converged step. *residual*: our default engine. *C*: MuJoCo C's finite differences on all cores.
+*step ÷ residual*: what a transition with Jacobians costs in plain steps. *compile s*, *MB*: of the residual engine.
+"""
+
+RATIOS = {"naive": 1, "c": 2, "step": 2}
+"""The ratios' columns, and their digits."""
+
+
+def cells(record: dict[str, Any]) -> list[str]:
+    """One line of the table."""
+    rates = [record.get(f"{name}_per_s", math.nan) for name in (*ENGINES, "mujoco_c")]
+    ratios = [f"{one[name]:.{digits}f}" for one in [ratios_of(record)] for name, digits in RATIOS.items()]
+    sizes = [f"{record['compile_s']:.1f}", f"{record['peak_bytes'] / 1e6:.1f}"]
+    return [record["task"], str(record["batch"]), *(f"{rate:,.0f}" for rate in rates), *ratios, *sizes]
+
+
+def ratios_of(record: dict[str, Any]) -> dict[str, float]:
+    """Residual ÷ naive, residual ÷ C, plain step ÷ residual."""
+    residual = record["residual_per_s"]
+    naive = residual / record.get("naive_per_s", math.nan)
+    return {"naive": naive, "c": residual / record["mujoco_c_per_s"], "step": record["step_per_s"] / residual}
+
+
+def means(records: list[dict[str, Any]], label: str) -> list[str]:
+    """A line of geometric means of the ratios."""
+    ratios = [ratios_of(record) for record in records]
+    values = [f"{statistics.geometric_mean(r[name] for r in ratios):.{digits}f}" for name, digits in RATIOS.items()]
+    return [label, *[""] * 6, *values, "", ""]
+
+
+def table(records: list[dict[str, Any]]) -> list[list[str]]:
+    """Header, records, and geometric means over the paper's tasks and over all that were measured."""
+    from dynamic_sparsity.generation.tasks import PAPER_TASKS
+
+    paper = [record for record in records if record["task"] in PAPER_TASKS]
+    lines = [list(HEADER), *map(cells, records), means(records, "geometric mean")]
+    if paper and len(paper) < len(records):
+        lines.append(means(paper, "geometric mean, paper's tasks"))
+    return lines
+
+
+def markdown(records: list[dict[str, Any]]) -> str:
+    """The table as a page."""
+    versions = ", ".join(f"{name} {version}" for name, version in records[0]["versions"].items())
+    note = NOTE.format(device=records[0]["device"], date=records[0]["date"], versions=versions)
+    header, *lines = table(records)
+    rule = ["---", *["---:"] * (len(header) - 1)]
+    rows = "\n".join("| " + " | ".join(line) + " |" for line in [header, rule, *lines])
+    return f"# Jacobians per second\n\n{note}\n{rows}\n"
+
+
+def text(lines: list[list[str]]) -> str:
+    """Lines of cells as text."""
+    widths = [max(30 if name == "task" else 11, len(name) + 2) for name in HEADER]
+    return "\n".join(
+        "".join(f"{cell:>{width}s}" if at else f"{cell:<{width}s}" for at, (cell, width) in enumerate(pairs))
+        for pairs in (zip(line, widths, strict=True) for line in lines)
+    )
 
 
 def plot(records: list[dict[str, Any]], path: Path) -> None:
@@ -202,10 +271,11 @@ def main() -> None:
     """Measures and reports."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tasks", nargs="*", help="tasks; the paper's eight by default")
-    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--batch", type=int, nargs="+", default=[256], help="rows at a time; several to compare")
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--engines", default=",".join(ENGINES), help=f"which of {', '.join(ENGINES)}")
     parser.add_argument("--json", type=Path, help="write the records here")
+    parser.add_argument("--markdown", type=Path, help="write the table here")
     parser.add_argument("--plot", type=Path, help="write a picture here")
     options = parser.parse_args()
     runtime.configure()
@@ -213,17 +283,19 @@ def main() -> None:
     from dynamic_sparsity.generation.tasks import PAPER_TASKS, get_task
 
     records = []
-    for name in options.tasks or PAPER_TASKS:
-        record = measure(get_task(name).name, options.batch, options.repetitions, tuple(options.engines.split(",")))
+    for name, batch in itertools.product(options.tasks or PAPER_TASKS, options.batch):
+        record = measure(get_task(name).name, batch, options.repetitions, tuple(options.engines.split(",")))
         packages = ("jax", "jaxlib", "mujoco", "mujoco-mjx", "playground")
         record["versions"] = {package: importlib.metadata.version(package) for package in packages}
         record["date"] = datetime.date.today().isoformat()
         records.append(record)
-        print(table(records[-1:]).splitlines()[1], flush=True)
+        print(text([cells(record)]), flush=True)
         if options.json:
             options.json.parent.mkdir(parents=True, exist_ok=True)
             options.json.write_text(json.dumps(records, indent=1) + "\n")
-    print(table(records))
+    print(text(table(records)))
+    if options.markdown:
+        options.markdown.write_text(markdown(records))
     if options.plot:
         plot(records, options.plot)
 

@@ -3,8 +3,7 @@
     python benchmarks/parts.py [TASK …] [--batch 128] [--json PATH]
 
 Each part is a program of its own on the same states (`states.varied_states`); the least of many repetitions counts.
-Parts
-share work when compiled together, so that they need not add up.
+Parts share work when compiled together, so that they need not add up.
 """
 
 from __future__ import annotations
@@ -26,9 +25,8 @@ PARTS = {
     "forward": "forces, contacts and the converged acceleration",
     "simple": "derivatives of springs, dampers, actuators, tendons",
     "limits": "derivatives of limits, and of all rows by velocity",
-    "contacts": "collecting the contacts' state",
-    "rigid": "derivatives of inverse dynamics and contacts, batch last",
-    "inverse_dynamics": "of these, inverse dynamics alone",
+    "contacts": "derivatives of the contacts that push, by position",
+    "rigid": "derivatives of inverse dynamics, batch last",
     "solve": "the linear system, all columns",
 }
 
@@ -54,7 +52,15 @@ def measure(task: str, batch: int) -> dict[str, Any]:
     from mujoco import mjx
     from states import varied_states
 
-    from dynamic_sparsity.generation import constraint_forces, dynamics, jacobians, linear_algebra, residuals, tangent
+    from dynamic_sparsity.generation import (
+        constraint_forces,
+        contact_forces,
+        dynamics,
+        jacobians,
+        linear_algebra,
+        residuals,
+        tangent,
+    )
 
     physics = dynamics.load_physics(task)
     m, nq, nv = physics.mjx_model, physics.task.nq, physics.task.nv
@@ -84,15 +90,17 @@ def measure(task: str, batch: int) -> dict[str, Any]:
         "forward": least(jax.vmap(lambda s, a: forward(s, a).data.qacc), states, actions),
         "simple": least(jax.vmap(simple), results),
         "rigid": least(lambda x: residuals.rigid_blocks(physics, x), last),
-        "inverse_dynamics": least(lambda x: residuals.rigid_blocks(physics, x._replace(contacts=None)), last),
         "solve": least(jax.vmap(linear_algebra.solve_positive_definite), matrix, right),
     }
     if results.problem is not None:
         seconds["limits"] = least(jax.vmap(lambda r: constraint_forces.by_limits(m, r.data, rows(r), None)), results)
-    if inputs.contacts is not None:
-        top = residuals._topology(physics)
-        collect = jax.vmap(lambda r: constraint_forces.contact_state(top, m, r.data, rows(r)))
-        seconds["contacts"] = least(collect, results)
+        if results.data._impl.contact.dim.size:
+            top = residuals._topology(physics)
+
+            def by_contacts(r: Any) -> Any:
+                return contact_forces.by_contacts(top, m, contact_forces.contact_row(m, r.data, rows(r)))
+
+            seconds["contacts"] = least(jax.vmap(by_contacts), results)
 
     def state(data: Any) -> Any:
         return data.qpos, data.qvel

@@ -2,8 +2,9 @@ r"""Small vectors, many at once: arithmetic with the batch as the last axis.
 
 A row's Jacobian is made of thousands of operations on 3- and 6-vectors. With the batch in front, as `jax.vmap` has it,
 the innermost loops run over 3 numbers; with the batch last, they run over all rows, in vector registers. Functions
-here and in `rigid_body`, `contact_geometry` and `constraint_forces` therefore take arrays
-(..., 3, B) or (..., 6, B), and `batch_last` makes them callable for one row, under `vmap`.
+here and in `rigid_body`, `contact_geometry` and `contact_forces` therefore take arrays
+(..., 3, B) or (..., 6, B), and `batch_last` makes them callable for one row, under `vmap`. `sum_over_active` does so
+for sums most terms of which are zero in most rows.
 
 Spatial vectors are motions (rotation, then velocity at the origin O) or forces (torque about O, then force).
 
@@ -19,6 +20,9 @@ import jax
 import jax.numpy as jnp
 from jax import custom_batching
 from numpy.typing import NDArray
+
+_CHUNK = {True: 64, False: 8192}
+"""Rows that `sum_over_active` does at once on a CPU (whatever its caches hold) and elsewhere."""
 
 
 def batch_last(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -39,6 +43,68 @@ def batch_last(function: Callable[..., Any]) -> Callable[..., Any]:
         return first, jax.tree_util.tree_map(lambda _: True, first)
 
     called: Callable[..., Any] = row
+    return called
+
+
+def sum_over_active(pick: Callable[..., Any], term: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
+    """Makes a function of one row, for use under `vmap`, that sums terms over a row's active items only.
+
+    Of all points where a model might touch something, few do, in few rows. Under `vmap` a row cannot skip a term; but
+    the batch as a whole can: rows are put in order of how many items are active in each, and the first active items
+    of all rows that have one are done, chunk by chunk, then the second ones, and so on. A row's items are summed in
+    their own order, whatever else is in the batch.
+
+    Args:
+        pick: Of one row and the index of an item, what `term` needs: a pytree of arrays.
+        term: Of `pick`'s pytree with a last batch axis, the term, (..., B).
+
+    Returns:
+        A function of which items are active, bool (n,), and the row, giving the sum (...).
+    """
+
+    def rows(active: jax.Array, row: Any) -> jax.Array:
+        size = len(active)
+        chunk = min(size, _CHUNK[jax.default_backend() == "cpu"])
+        counts = jnp.sum(active, axis=1, dtype=jnp.int32)
+        order = jnp.argsort(-counts)
+        place = jnp.zeros_like(order).at[order].set(jnp.arange(size, dtype=order.dtype), unique_indices=True)
+        order = jnp.pad(order, (0, -size % chunk))
+        most = jnp.max(counts)
+
+        def picked(rank: jax.Array, start: jax.Array) -> tuple[jax.Array, Any]:
+            index = jax.lax.dynamic_slice_in_dim(order, start, chunk)
+            acts, members = active[index], jax.tree_util.tree_map(lambda x: x[index], row)
+            item = jnp.argmax(jnp.cumsum(acts, axis=1, dtype=jnp.int32) == rank + 1, axis=1)
+            last = jax.tree_util.tree_map(lambda x: jnp.moveaxis(x, 0, -1), jax.vmap(pick)(members, item))
+            return counts[index] > rank, last
+
+        def step(state: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array, jax.Array]:
+            rank, start, sums = state
+            has, chosen = picked(rank, start)
+            value = jnp.moveaxis(jnp.where(has, term(chosen), 0.0), -1, 0)
+            old = jax.lax.dynamic_slice_in_dim(sums, start, chunk)
+            sums = jax.lax.dynamic_update_slice_in_dim(sums, old + value, start, 0)
+            done = start + chunk >= jnp.sum(counts > rank)
+            return rank + done, jnp.where(done, 0, start + chunk), sums
+
+        zero = jnp.array(0, jnp.int32)
+        shape = jax.eval_shape(lambda: term(picked(zero, zero)[1]))
+        sums = jnp.zeros((len(order), *shape.shape[:-1]), shape.dtype)
+        _, _, sums = jax.lax.while_loop(lambda state: state[0] < most, step, (zero, zero, sums))
+        return sums[place]
+
+    @custom_batching.custom_vmap
+    def one(active: jax.Array, row: Any) -> jax.Array:
+        return rows(*jax.tree_util.tree_map(lambda x: x[None], (active, row)))[0]
+
+    @one.def_vmap
+    def many(size: int, batched: Any, active: jax.Array, row: Any) -> tuple[jax.Array, bool]:
+        def first(x: jax.Array, is_batched: bool) -> jax.Array:
+            return x if is_batched else jnp.broadcast_to(x, (size, *jnp.shape(x)))
+
+        return rows(*jax.tree_util.tree_map(first, (active, row), tuple(batched))), True
+
+    called: Callable[..., jax.Array] = one
     return called
 
 

@@ -11,24 +11,7 @@ with MuJoCo's stiffness k, damping b, impedance imp. All other rows have a const
 Velocity: ∂c/∂v = -Jᵀ D b J. Joint limits: J is constant and ∂pos/∂q = J, so ∂c/∂q = Jᵀ (∂f/∂pos) J. Tendon limits
 likewise, plus what ∂J/∂q of a spatial tendon adds.
 
-Contacts. A contact point at p between bodies 1 and 2 pushes body 2 with F = Σ_r f_r d_r, d_r the pyramid's edges
-(normal ± friction × tangent), and sees the bodies' fields V = u(x) + b u(v) of velocity. Let, at p, ζ_j = (ω_j, v_j)
-be the twist of axis j, δ_j = 1 if j moves body 2 only, -1 if it moves body 1 only, else 0, and μ_j = 1 if j moves
-body 1. Turning q_j is turning everything by μ_j ζ_j, and then body 2 alone by δ_j ζ_j. The first turns F rigidly; the
-second moves the contact point by ∂p, turns its frame by θ, changes the distance by ∂d (`contact_geometry`), and body
-2's field by ζ_j × V₂ + ψ̇_j (see `rigid_body`), so that
-
-    z  = s × θ + Ω × ∂p + v × Ω₂ + ω × V₂(p) + ψ̇_j(p)         s, Ω: relative velocity and angular velocity at p
-    ∂F = ∂d Σ_r (∂f_r/∂pos) d_r - Σ_r D_r d_r d_rᵀ z + θ × F,
-
-and, with both parts and c_i = Σ δ_i (ω_i · (p × F) + v_i · F),
-
-    ∂c_i/∂q_j = δ_i δ_j (v_i · ∂F + ω_i · (∂p × F)) + δ_i μ_j (v_i · (ω_j × F) + ω_i · (v_j × F))
-              + [j carries i] (S_j × S_i) · W_i,                                                            (2)
-
-summed over contacts, W_i the contacts' wrench on all that i moves; where MJX's contact frame lags behind a common
-turn, δ_i μ_j v_i · ∂F for that lag is added. ∂p, θ, ∂d and all of ∂F but ψ̇_j are linear in ζ, so one 6 × 6 matrix
-per contact point does for all degrees of freedom.
+What contacts add to ∂c/∂q is in `contact_forces`.
 
 Source: MJX `constraint.py`; MuJoCo's documentation, "Computation: constraint model".
 """
@@ -45,10 +28,8 @@ import numpy as np
 from mujoco import mjx
 from mujoco.mjx._src import constraint as mjx_constraint
 
-from dynamic_sparsity.generation import contact_geometry, contacts
-from dynamic_sparsity.generation.batch_last import apply, cross, cross_force, dot, materialised, outer, units_cross
+from dynamic_sparsity.generation import contacts
 from dynamic_sparsity.generation.dynamics import Physics
-from dynamic_sparsity.generation.rigid_body import Motion, Topology
 from dynamic_sparsity.generation.solver import Zones
 
 
@@ -130,138 +111,6 @@ def rows(physics: Physics, data: mjx.Data, zones: Zones, force: jax.Array) -> Ro
     moved = -stiffness * by_pos[constraint] + jnp.where(zones.quadratic, force, 0.0) * by_y[constraint]
     friction = np.arange(len(pos)) < int(impl.nf)
     return Rows(force, jnp.where(friction, 0.0, moved), stiffness, damping[constraint])
-
-
-class ContactState(NamedTuple):
-    """What the contacts' part of ∂c/∂q is made of, of one row; all arrays get a last batch axis in `by_contacts`.
-
-    Attributes:
-        points: The contact points.
-        arm: The points relative to the origin O of the trees of bodies 1 and 2, (n, 2, 3).
-        moves: 1 where a degree of freedom moves body 1 or 2, (n, 2, nv).
-        friction: What the tangents of the friction pyramids' edges are weighted with, (n, r).
-        force: f of every edge, (n, r).
-        by_pos: ∂f/∂pos of every edge, (n, r).
-        stiffness: D of every edge, (n, r).
-        damping: b, (n,).
-    """
-
-    points: contact_geometry.Points
-    arm: jax.Array
-    moves: jax.Array
-    friction: jax.Array
-    force: jax.Array
-    by_pos: jax.Array
-    stiffness: jax.Array
-    damping: jax.Array
-
-
-def contact_state(top: Topology, model: mjx.Model, data: mjx.Data, row: Rows) -> ContactState:
-    """Collects the contacts' state of one row."""
-    contact = data._impl.contact
-    bodies = jnp.asarray(np.asarray(model.geom_bodyid))[contact.geom]
-    root = jnp.asarray(np.asarray(model.body_rootid))[bodies]
-    # The sentinel is a row of zeros: a frictionless point has but one row where others have four.
-    table = contacts.point_rows(contact, len(row.force))
-    force, by_pos, stiffness = (jnp.append(x, 0.0)[table] for x in (row.force, row.by_pos, row.stiffness))
-    friction = jnp.where((contact.dim > 1)[:, None], contact.friction[:, :2], 0.0)
-    weights = jnp.stack([friction[:, 0], -friction[:, 0], friction[:, 1], -friction[:, 1]], axis=1)
-    return ContactState(
-        contact_geometry.points(model, data),
-        contact.pos[:, None] - data.subtree_com[root],
-        jnp.asarray(top.moves)[bodies].astype(data.qvel.dtype),
-        weights[:, : table.shape[1]],
-        force,
-        by_pos,
-        stiffness,
-        row.damping[contact.efc_address],
-    )
-
-
-def _cross(a: jax.Array, b: jax.Array) -> jax.Array:
-    """a × b with broadcasting."""
-    shape = jnp.broadcast_shapes(a.shape, b.shape)
-    return cross(jnp.broadcast_to(a, shape), jnp.broadcast_to(b, shape))
-
-
-def _summed_outer(a: jax.Array, b: jax.Array) -> jax.Array:
-    """Σ over points and components of a_i b_j, (n, nv, k, B) each → (nv, nv, B)."""
-    start = jnp.zeros((a.shape[1], b.shape[1], a.shape[3]), a.dtype)
-    result: jax.Array = jax.lax.fori_loop(0, len(a), lambda n, total: total + outer(a[n], b[n]), start)
-    return result
-
-
-def by_contacts(
-    top: Topology,
-    model: mjx.Model,
-    axes: jax.Array,
-    rates: tuple[jax.Array, jax.Array],
-    moving: tuple[Motion, Motion],
-    state: ContactState,
-) -> jax.Array:
-    """∂c/∂q of all contacts by (2), shape (nv, nv, B).
-
-    Args:
-        top: The topology.
-        model: MJX model.
-        axes: S, (nv, 6, B).
-        rates: Acceleration x and velocity v, (nv, B).
-        moving: The motions of both.
-        state: The contacts.
-    """
-    # Where geom 1 never moves, only body 2's side counts.
-    sides = 2 if contact_geometry.first_moves(model) else 1
-    arm, moves = state.arm[:, -sides:, None], state.moves[:, -sides:, :, None]
-
-    def difference(x: jax.Array) -> jax.Array:
-        return x[:, 1] - x[:, 0] if sides == 2 else x[:, 0]
-
-    frame, count = state.points.frame, state.force.shape[1]
-    edges = frame[:, :1] + state.friction[:, :, None] * frame[:, np.array([1, 1, 2, 2])[:count]]
-    across = edges.swapaxes(1, 2)
-    force, by_pos = dot(across, state.force[:, None]), dot(across, state.by_pos[:, None])
-    weighted = edges * state.stiffness[:, :, None]
-    stiffness = sum(weighted[:, r, :, None] * edges[:, r, None] for r in range(edges.shape[1]))
-
-    # Twists of the axes at the point, on each side, (n, sides, nv, 6, B); then the fields x + b v of both bodies there.
-    angular = jnp.broadcast_to(axes[:, :3], (*arm.shape[:2], len(axes), *arm.shape[3:]))
-    twists = moves * jnp.concatenate([angular, axes[:, 3:] + _cross(axes[:, :3], arm)], axis=3)
-    damping = state.damping[:, None, None, None]
-    fields = jnp.sum(twists * (rates[0][:, None] + damping * rates[1][:, None]), axis=2)
-    twists, fields = materialised(twists, fields)
-    relative, slip, second = difference(twists), difference(fields)[:, None], fields[:, -1]
-
-    # How F, and p × F, change for six unit twists (n, 6, ...) of body 2.
-    responds = contact_geometry.responses(state.points, *contact_geometry.planes(model))
-    relative, responds, force, stiffness = materialised(relative, responds, force, stiffness)
-    z = _cross(slip[..., 3:, :], responds.rotation) + _cross(slip[..., :3, :], responds.position)
-    z += jnp.concatenate([units_cross(second[:, 3:]), units_cross(second[:, :3])], axis=1)
-    d_force = responds.distance[:, :, None] * by_pos[:, None] - apply(stiffness[:, None], z)
-    d_force += _cross(responds.rotation, force[:, None])
-    by_twist = jnp.concatenate([_cross(responds.position, force[:, None]), d_force], axis=2)
-
-    by_twist = materialised(by_twist)
-    # ψ̇ at the point: an axis acts on a side with that side's arm.
-    psi = moving[0].psi_dot + damping * moving[1].psi_dot
-    psi = difference(moves * (psi[..., 3:, :] + _cross(psi[..., :3, :], arm)))
-    left = [apply(by_twist[:, None], relative), -apply(stiffness[:, None], relative[:, :, 3:])]
-    right = [relative, psi]
-    if sides == 2:
-        # Both bodies are turned by μ ζ, and the frame lags behind by a turn about the normal.
-        left += [_cross(force[:, None], relative[:, :, 3:]), _cross(force[:, None], relative[:, :, :3])]
-        right += [twists[:, 0]]
-        normal = frame[:, 0]
-        by_lag = cross(normal, force) - apply(stiffness, cross(slip[:, 0, 3:], normal))
-        left += [dot(relative[:, :, 3:], by_lag[:, None])[:, :, None]]
-        right += [dot(twists[:, 0, :, :3], responds.lag[:, None])[:, :, None]]
-    result = _summed_outer(*materialised(jnp.concatenate(left, 2), jnp.concatenate(right, 2)))
-
-    pushes = jnp.broadcast_to(force[:, None], state.arm[:, -sides:].shape)
-    wrench = jnp.concatenate([cross(state.arm[:, -sides:], pushes), pushes], axis=2)
-    signed = moves * np.array([-1.0, 1.0])[-sides:, None, None, None]
-    behind = jnp.sum(signed * wrench[:, :, None], axis=(0, 1))
-    # (S_j × S_i) · W_i = S_j · (S_i ×* W_i).
-    return result + jnp.where(top.carries.T[:, :, None], outer(cross_force(axes, behind), axes), 0.0)
 
 
 class LimitDerivatives(NamedTuple):

@@ -3,7 +3,7 @@ r"""How contact points respond when one geom moves against the other.
 A contact point depends on nothing but where its two geoms are. Moving both alike carries it along rigidly, so the six
 unit twists of geom 2 relative to geom 1 say all about a move, however many degrees of freedom there are. (All but one
 thing: MJX derives the frame's tangents from the world's axes, so that a common turn leaves the frame behind by a turn
-about the normal, `lag`.) They are needed for the contact points that MJX kept only, not for all pairs of geoms.
+about the normal, `lag`.) They are needed for the contact points that push only (`contact_forces`).
 
 Planes that never move, spheres and capsules are covered. Let n be the normal, d the distance, p the contact point, r
 the radius of geom 2.
@@ -39,7 +39,7 @@ _GUARD = 1e-6
 
 
 class Geom(NamedTuple):
-    """One geom of every contact point: centre (n, 3), axis (n, 3), radius (n,) and half length (n,), m."""
+    """A geom: centre (3,), axis (3,), radius and half length (), m."""
 
     centre: jax.Array
     axis: jax.Array
@@ -47,16 +47,16 @@ class Geom(NamedTuple):
     half_length: jax.Array
 
 
-class Points(NamedTuple):
-    """Contact points and their geoms; all arrays may have a last batch axis.
+class Point(NamedTuple):
+    """A contact point and its geoms; all arrays may have a last batch axis.
 
     Attributes:
-        position: (n, 3).
-        frame: Normal and two tangents, (n, 3, 3).
-        distance: (n,).
+        position: (3,).
+        frame: Normal and two tangents, (3, 3).
+        distance: ().
         first: Geom 1; of a plane, the values are not used.
         second: Geom 2.
-        plane: Whether geom 1 is a plane, (n,).
+        plane: Whether geom 1 is a plane, ().
     """
 
     position: jax.Array
@@ -71,10 +71,10 @@ class Response(NamedTuple):
     """Rates for unit twists k of geom 2 about the contact point: three rotations (rad), then three translations (m).
 
     Attributes:
-        position: Of the contact point, (n, 6, 3, B).
-        rotation: Angular rate of the contact frame, (n, 6, 3, B).
-        distance: Of the signed distance, (n, 6, B).
-        lag: Turning both geoms by ω turns the frame by ω + n (lag · ω), (n, 3, B).
+        position: Of the contact point, (6, 3, B).
+        rotation: Angular rate of the contact frame, (6, 3, B).
+        distance: Of the signed distance, (6, B).
+        lag: Turning both geoms by ω turns the frame by ω + n (lag · ω), (3, B).
     """
 
     position: jax.Array
@@ -106,61 +106,52 @@ def planes(model: mjx.Model) -> tuple[bool, bool]:
     return bool(plane.any()), bool(plane.all())
 
 
-def points(model: mjx.Model, data: mjx.Data) -> Points:
-    """The contact points of one row of data, after collision detection."""
-    contact = data._impl.contact
-
-    def geom(index: jax.Array) -> Geom:
-        size = model.geom_size[index]
-        return Geom(data.geom_xpos[index], data.geom_xmat[index][:, :, 2], size[:, 0], size[:, 1])
-
-    plane = jnp.asarray(np.asarray(model.geom_type) == _PLANE)[contact.geom[:, 0]]
-    pair = geom(contact.geom[:, 0]), geom(contact.geom[:, 1])
-    return Points(contact.pos, contact.frame, contact.dist, *pair, plane)
+def geom(model: mjx.Model, centres: jax.Array, axes: jax.Array, index: jax.Array) -> Geom:
+    """The geom of an index, from the centres and axes of all, (ngeom, 3)."""
+    size = model.geom_size[index]
+    return Geom(centres[index], axes[index], size[0], size[1])
 
 
-def responses(at: Points, some: bool, every: bool) -> Response:
+def is_plane(model: mjx.Model, index: jax.Array) -> jax.Array:
+    """Whether the geom of an index is a plane."""
+    return jnp.asarray(np.asarray(model.geom_type) == _PLANE)[index]
+
+
+def responses(at: Point, some: bool, every: bool) -> Response:
     """Responses of contact points with a batch axis; whether some or all pairs have a plane is known beforehand."""
     if every:
         return _to_plane(at)
     round_ = _between_segments(at)
     if not some:
         return round_
-
-    def chosen(a: jax.Array, b: jax.Array) -> jax.Array:
-        return jnp.where(at.plane.reshape(len(at.plane), *[1] * (a.ndim - 2), -1), a, b)
-
-    return Response(*map(chosen, _to_plane(at), round_))
+    return Response(*(jnp.where(at.plane, a, b) for a, b in zip(_to_plane(at), round_, strict=True)))
 
 
-def _to_plane(at: Points) -> Response:
-    normal, tangent, axis = at.frame[:, 0], at.frame[:, 2], at.second.axis
-    reach = (at.second.radius + at.distance / 2)[:, None, None]
+def _to_plane(at: Point) -> Response:
+    normal, tangent, axis = at.frame[0], at.frame[2], at.second.axis
     identity = jnp.eye(3, dtype=normal.dtype)[:, :, None]
-    sliding = identity - normal[:, :, None] * normal[:, None] / 2
-    position = jnp.concatenate(
-        [reach * units_cross(normal), jnp.broadcast_to(sliding, (len(normal), *sliding.shape[1:]))], 1
-    )
-    flat = axis - normal * dot(axis, normal)[:, None]
+    sliding = identity - normal[:, None] * normal / 2
+    turning = (at.second.radius + at.distance / 2) * units_cross(normal)
+    flat = axis - normal * dot(axis, normal)
     length = jnp.sqrt(dot(flat, flat))
     aligned = (length >= 0.5) & (at.second.half_length > 0)
-    turn = jnp.where(aligned, 1 / jnp.where(aligned, length, 1.0), 0.0)[:, None] * cross(axis, tangent)
-    rotation = normal[:, None] * turn[:, :, None]
+    turn = jnp.where(aligned, 1 / jnp.where(aligned, length, 1.0), 0.0) * cross(axis, tangent)
+    rotation = normal * turn[:, None]
     none = jnp.zeros_like(normal)
     return Response(
-        position,
-        jnp.concatenate([rotation, jnp.zeros_like(rotation)], axis=1),
-        jnp.concatenate([none, normal], axis=1),
+        jnp.concatenate([turning, sliding]),
+        jnp.concatenate([rotation, jnp.zeros_like(rotation)]),
+        jnp.concatenate([none, normal]),
         none,
     )
 
 
 def _closest_parameter(start: jax.Array, along: jax.Array, half: jax.Array, point: jax.Array) -> jax.Array:
     """Closest point to a point on the segment start ± half · along, as MJX's `closest_segment_point`."""
-    span = 2 * half[:, None] * along
-    first = start - half[:, None] * along
+    span = 2 * half * along
+    first = start - half * along
     share = dot(point - first, span) / (dot(span, span) + _GUARD)
-    return first + jnp.clip(share, 0.0, 1.0)[:, None] * span
+    return first + jnp.clip(share, 0.0, 1.0) * span
 
 
 def _closest_points(first: Geom, second: Geom) -> tuple[jax.Array, jax.Array]:
@@ -170,16 +161,16 @@ def _closest_points(first: Geom, second: Geom) -> tuple[jax.Array, jax.Array]:
     t = (-a + cosine * b) / (1 - cosine * cosine + _GUARD)
     u = jnp.clip(b + t * cosine, -second.half_length, second.half_length)
     t = jnp.clip(t, -first.half_length, first.half_length)
-    on_first, on_second = first.centre + t[:, None] * first.axis, second.centre + u[:, None] * second.axis
+    on_first, on_second = first.centre + t * first.axis, second.centre + u * second.axis
     new_first = _closest_parameter(first.centre, first.axis, first.half_length, on_second)
     new_second = _closest_parameter(second.centre, second.axis, second.half_length, on_first)
     gap_first, gap_second = on_second - new_first, on_first - new_second
     sphere = first.half_length == 0
-    better = ((dot(gap_first, gap_first) < dot(gap_second, gap_second)) & ~sphere)[:, None]
+    better = (dot(gap_first, gap_first) < dot(gap_second, gap_second)) & ~sphere
     return jnp.where(better, new_first, on_first), jnp.where(better, on_second, new_second)
 
 
-def _between_segments(at: Points) -> Response:
+def _between_segments(at: Point) -> Response:
     first, second = at.first, at.second
 
     def collide(centre: jax.Array, axis: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -189,9 +180,9 @@ def _between_segments(at: Points) -> Response:
         squared = dot(gap, gap)
         touching = squared == 0
         length = jnp.sqrt(jnp.where(touching, 1.0, squared))
-        normal = gap / length[:, None]
+        normal = gap / length
         distance = jnp.where(touching, 0.0, length) - (first.radius + second.radius)
-        return on_first + normal * (first.radius + distance / 2)[:, None], normal, distance
+        return on_first + normal * (first.radius + distance / 2), normal, distance
 
     def along(centre: jax.Array, axis: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         rates: tuple[jax.Array, jax.Array, jax.Array]
@@ -199,16 +190,15 @@ def _between_segments(at: Points) -> Response:
         return rates
 
     turned, swung = units_cross(second.centre - at.position), units_cross(second.axis)
-    shifts = jnp.broadcast_to(jnp.eye(3, dtype=turned.dtype)[None, :, :, None], turned.shape)
-    centres = jnp.concatenate([turned, shifts], axis=1)
-    swings = jnp.concatenate([swung, jnp.zeros_like(swung)], axis=1)
-    position, d_normal, distance = jax.vmap(along, in_axes=1, out_axes=1)(centres, swings)
+    shifts = jnp.broadcast_to(jnp.eye(3, dtype=turned.dtype)[:, :, None], turned.shape)
+    centres, swings = jnp.concatenate([turned, shifts]), jnp.concatenate([swung, jnp.zeros_like(swung)])
+    position, d_normal, distance = jax.vmap(along)(centres, swings)
 
-    normal, tangent = at.frame[:, 0], at.frame[:, 2]
+    normal, tangent = at.frame[0], at.frame[2]
     # MJX takes the y axis, or if the normal is near it the z axis, and makes it orthogonal to the normal.
-    lead = jnp.where(jnp.abs(normal[:, 1]) < 0.5, normal[:, 1], normal[:, 2])
+    lead = jnp.where(jnp.abs(normal[1]) < 0.5, normal[1], normal[2])
     spin = -lead / jnp.sqrt(1 - lead * lead)
-    twist = spin[:, None] * dot(d_normal, jnp.broadcast_to(tangent[:, None], d_normal.shape))
-    rotation = cross(jnp.broadcast_to(normal[:, None], d_normal.shape), d_normal) + twist[:, :, None] * normal[:, None]
+    twist = spin * dot(d_normal, jnp.broadcast_to(tangent, d_normal.shape))
+    rotation = cross(jnp.broadcast_to(normal, d_normal.shape), d_normal) + twist[:, None] * normal
     # tangent · (ω × n) = -ω · (the other tangent).
-    return Response(position, rotation, distance, -normal - spin[:, None] * at.frame[:, 1])
+    return Response(position, rotation, distance, -normal - spin * at.frame[1])

@@ -4,9 +4,10 @@ r"""Derivatives of the inverse-dynamics residual G at a fixed acceleration x, an
     E(q, v, a; x, w) = M(q) (w - x) - h Q(q, v, a) w              (`dynamics`; only where the integrator is implicit)
 
 Two ways to the same blocks. `closed_form` takes RNE and the medium's forces from `rigid_body`, the constraints' from
-`constraint_forces`, and differentiates forward what is left, functions of a few scalars: springs, dampers, tendons,
-actuators. `by_differentiation` differentiates MJX's own stages forward, for models that the closed form does not cover
-(`closed_form_gap` says why not): slower, and independent of it, so that the tests hold one against the other.
+`constraint_forces` and `contact_forces`, and differentiates forward what is left, functions of a few scalars: springs,
+dampers, tendons, actuators. `by_differentiation` differentiates MJX's own stages forward, for models that the closed
+form does not cover (`closed_form_gap` says why not): slower, and independent of it, so that the tests hold one against
+the other.
 """
 
 from __future__ import annotations
@@ -23,16 +24,9 @@ from mujoco import mjx
 from mujoco.mjx._src import collision_driver, constraint, passive, smooth, support
 from mujoco.mjx._src import forward as mjx_forward
 
-from dynamic_sparsity.generation import contact_geometry, dynamics, rigid_body, solver, tangent
+from dynamic_sparsity.generation import contact_forces, contact_geometry, dynamics, rigid_body, solver, tangent
 from dynamic_sparsity.generation.batch_last import batch_last
-from dynamic_sparsity.generation.constraint_forces import (
-    ContactState,
-    TendonDisplacements,
-    by_contacts,
-    by_limits,
-    contact_state,
-    rows,
-)
+from dynamic_sparsity.generation.constraint_forces import TendonDisplacements, by_limits, rows
 from dynamic_sparsity.generation.dynamics import Forward, Physics
 
 
@@ -152,7 +146,7 @@ def _simple_blocks(physics: Physics, d: mjx.Data, basis: jax.Array, tendons: Ten
 
 
 class Inputs(NamedTuple):
-    """What the closed forms of inverse dynamics and contacts are made of, of one row.
+    """What the closed form of inverse dynamics is made of, of one row.
 
     Attributes:
         axes: MJX's `cdof`, (nv, 6).
@@ -161,7 +155,6 @@ class Inputs(NamedTuple):
         qacc: x, (nv,).
         difference: w - x, (nv,).
         fluid: The medium's forces, if there is one.
-        contacts: The contacts, if there can be some.
     """
 
     axes: jax.Array
@@ -170,20 +163,15 @@ class Inputs(NamedTuple):
     qacc: jax.Array
     difference: jax.Array
     fluid: rigid_body.Medium | None
-    contacts: ContactState | None
 
 
 def rigid_blocks(physics: Physics, row: Inputs) -> tuple[jax.Array, jax.Array, jax.Array | None]:
-    """Of arrays with a last batch axis: ∂/∂q and ∂/∂v of inverse dynamics and contacts, ∂E/∂q; (nv, nv, B) each."""
+    """Of arrays with a last batch axis: ∂/∂q and ∂/∂v of inverse dynamics, ∂E/∂q; (nv, nv, B) each."""
     m, top = physics.mjx_model, _topology(physics)
     gravity = jnp.zeros(3) if m.opt.disableflags & mujoco.mjtDisableBit.mjDSBL_GRAVITY else m.opt.gravity
     moving = rigid_body.motion(top, row.axes, row.qvel)
     derive = rigid_body.inverse_dynamics_derivatives
     g_q, g_v = derive(top, row.axes, row.cinert, moving, row.qvel, row.qacc, gravity, row.fluid)
-    if row.contacts is not None:
-        accelerating = rigid_body.motion(top, row.axes, row.qacc)
-        rates, motions = (row.qacc, row.qvel), (accelerating, moving)
-        g_q -= by_contacts(top, m, row.axes, rates, motions, row.contacts)
     if not dynamics.is_implicit(physics):
         return g_q, g_v, None
     # M (w - x) is the inverse dynamics at rest and without gravity; Q depends on no position here.
@@ -201,11 +189,8 @@ def _batched_rigid_blocks(physics: Physics) -> Callable[[Inputs], tuple[jax.Arra
 def row_inputs(physics: Physics, result: Forward, w: jax.Array) -> Inputs:
     """Collects the inputs of `rigid_blocks` of one row; arguments as `closed_form`."""
     m, d, top = physics.mjx_model, result.data, _topology(physics)
-    state = None
-    if result.problem is not None and d._impl.contact.dim.size:
-        state = contact_state(top, m, d, rows(physics, d, result.zones, d._impl.efc_force))
     fluid = rigid_body.medium(top, m, d) if _has_medium(m) else None
-    return Inputs(d.cdof, d._impl.cinert[top.moving], d.qvel, d.qacc, w - d.qacc, fluid, state)
+    return Inputs(d.cdof, d._impl.cinert[top.moving], d.qvel, d.qacc, w - d.qacc, fluid)
 
 
 def closed_form(physics: Physics, result: Forward, w: jax.Array) -> Blocks:
@@ -222,8 +207,11 @@ def closed_form(physics: Physics, result: Forward, w: jax.Array) -> Blocks:
     tendons = _tendon_displacements(physics, d, basis)
     residual = -_simple_blocks(physics, d, basis, tendons)
     if result.problem is not None:
-        pushed = by_limits(m, d, rows(physics, d, result.zones, d._impl.efc_force), tendons)
-        residual = residual.at[:, : 2 * nv].add(-jnp.concatenate(pushed, axis=1))
+        row = rows(physics, d, result.zones, d._impl.efc_force)
+        residual = residual.at[:, : 2 * nv].add(-jnp.concatenate(by_limits(m, d, row, tendons), axis=1))
+        if d._impl.contact.dim.size:
+            touching = contact_forces.contact_row(m, d, row)
+            residual = residual.at[:, :nv].add(-contact_forces.by_contacts(_topology(physics), m, touching))
     g_q, g_v, turned = _batched_rigid_blocks(physics)(row_inputs(physics, result, w))
     residual = residual.at[:, : 2 * nv].add(jnp.concatenate([g_q, g_v], axis=1))
     if turned is None:
