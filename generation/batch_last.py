@@ -63,6 +63,7 @@ def sum_over_active(pick: Callable[..., Any], term: Callable[..., jax.Array]) ->
     """
 
     def rows(active: jax.Array, row: Any) -> jax.Array:
+        active, row = jax.tree_util.tree_map(jnp.asarray, (active, row))
         size = len(active)
         chunk = min(size, _CHUNK[jax.default_backend() == "cpu"])
         counts = jnp.sum(active, axis=1, dtype=jnp.int32)
