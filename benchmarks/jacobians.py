@@ -5,7 +5,7 @@
 All in float64 on the same states: the plain converged step; `vmap(jacfwd(env.step))` of Playground's own step, as the
 paper does it (stock solver); our reference engine (forward differentiation of the converged step); the residual engine;
 MuJoCo C's `mjd_transitionFD`, centred, substeps chained, converged options, on as many processes as there are cores.
-Several batches show where throughput saturates (`--engines step,residual` leaves out the slow ones).
+Several batches show where throughput saturates (`--engines step,residual` leaves out what is slow).
 
 The residual engine's compile time is that of a first run; the others' programs may come from JAX's persistent cache.
 """
@@ -32,7 +32,7 @@ from typing import Any
 from dynamic_sparsity.generation import runtime
 
 SECONDS_OF_C = 1.0
-ENGINES = ("step", "naive", "reference", "residual")
+ENGINES = ("step", "naive", "reference", "residual", "mujoco_c")
 
 
 def transition_by_mujoco_c(arguments: tuple[str, Any, Any, int, float]) -> int:
@@ -58,6 +58,21 @@ def transition_by_mujoco_c(arguments: tuple[str, Any, Any, int, float]) -> int:
             mujoco.mj_step(model, data)
         done += 1
     return done
+
+
+@contextmanager
+def mujoco_c(physics: Any, states: Any, actions: Any) -> Iterator[Callable[[], float]]:
+    """Processes as many as cores, and a function that has them all linearise rows, giving rows per second."""
+    import mujoco
+
+    workers = os.cpu_count() or 1
+    with tempfile.TemporaryDirectory() as folder, multiprocessing.get_context("spawn").Pool(workers) as pool:
+        path = str(Path(folder) / "model.mjb")
+        mujoco.mj_saveModel(physics.mj_model, path, None)
+        job = (path, states, actions, physics.task.substeps)
+        pool.map(transition_by_mujoco_c, [(*job, 0.05)] * workers)
+        jobs = [(*job, SECONDS_OF_C)] * workers
+        yield lambda: sum(pool.map(transition_by_mujoco_c, jobs, 1)) / SECONDS_OF_C
 
 
 def programs(task: str) -> dict[str, Callable[[Any, Any], Any]]:
@@ -123,7 +138,6 @@ def empty_compilation_cache() -> Iterator[None]:
 def measure(task: str, batch: int, repetitions: int, engines: tuple[str, ...]) -> dict[str, Any]:
     """One record of the comparison."""
     import jax
-    import mujoco
     from states import varied_states
 
     from dynamic_sparsity.generation import dynamics
@@ -143,24 +157,19 @@ def measure(task: str, batch: int, repetitions: int, engines: tuple[str, ...]) -
     record["peak_bytes"] = sum(int(getattr(memory, size)) for size in sizes)
     times: dict[str, list[float]] = {name: [] for name in compiled}
     per_second: list[float] = []
-    with tempfile.TemporaryDirectory() as folder:
-        path = str(Path(folder) / "model.mjb")
-        mujoco.mj_saveModel(physics.mj_model, path, None)
-        workers = os.cpu_count() or 1
-        with multiprocessing.get_context("spawn").Pool(workers) as pool:
-            job = (path, states, actions, physics.task.substeps, SECONDS_OF_C)
-            pool.map(transition_by_mujoco_c, [(*job[:-1], 0.05)] * workers)
-            for repetition in range(repetitions + 1):
-                for name, program in compiled.items():
-                    began = time.perf_counter()
-                    jax.block_until_ready(program(states, actions))
-                    if repetition:
-                        times[name].append(time.perf_counter() - began)
+    with mujoco_c(physics, states, actions) if "mujoco_c" in engines else nullcontext() as by_c:
+        for repetition in range(repetitions + 1):
+            for name, program in compiled.items():
+                began = time.perf_counter()
+                jax.block_until_ready(program(states, actions))
                 if repetition:
-                    per_second.append(sum(pool.map(transition_by_mujoco_c, [job] * workers, 1)) / SECONDS_OF_C)
+                    times[name].append(time.perf_counter() - began)
+            if repetition and by_c:
+                per_second.append(by_c())
     for name in compiled:
         record[f"{name}_per_s"] = batch / statistics.median(times[name])
-    record["mujoco_c_per_s"] = statistics.median(per_second)
+    if per_second:
+        record["mujoco_c_per_s"] = statistics.median(per_second)
     return record
 
 
@@ -189,7 +198,7 @@ RATIOS = {"naive": 1, "c": 2, "step": 2}
 
 def cells(record: dict[str, Any]) -> list[str]:
     """One line of the table."""
-    rates = [record.get(f"{name}_per_s", math.nan) for name in (*ENGINES, "mujoco_c")]
+    rates = [record.get(f"{name}_per_s", math.nan) for name in ENGINES]
     ratios = [f"{one[name]:.{digits}f}" for one in [ratios_of(record)] for name, digits in RATIOS.items()]
     sizes = [f"{record['compile_s']:.1f}", f"{record['peak_bytes'] / 1e6:.1f}"]
     return [record["task"], str(record["batch"]), *(f"{rate:,.0f}" for rate in rates), *ratios, *sizes]
@@ -199,14 +208,22 @@ def ratios_of(record: dict[str, Any]) -> dict[str, float]:
     """Residual ÷ naive, residual ÷ C, plain step ÷ residual."""
     residual = record["residual_per_s"]
     naive = residual / record.get("naive_per_s", math.nan)
-    return {"naive": naive, "c": residual / record["mujoco_c_per_s"], "step": record["step_per_s"] / residual}
+    return {
+        "naive": naive,
+        "c": residual / record.get("mujoco_c_per_s", math.nan),
+        "step": record["step_per_s"] / residual,
+    }
 
 
 def means(records: list[dict[str, Any]], label: str) -> list[str]:
     """A line of geometric means of the ratios."""
     ratios = [ratios_of(record) for record in records]
-    values = [f"{statistics.geometric_mean(r[name] for r in ratios):.{digits}f}" for name, digits in RATIOS.items()]
+    values = [f"{_geometric_mean([r[name] for r in ratios]):.{digits}f}" for name, digits in RATIOS.items()]
     return [label, *[""] * 6, *values, "", ""]
+
+
+def _geometric_mean(values: list[float]) -> float:
+    return math.exp(statistics.fmean(map(math.log, values)))
 
 
 def table(records: list[dict[str, Any]]) -> list[list[str]]:
