@@ -1,6 +1,6 @@
 """What each part of a control step with Jacobians costs, per physics substep.
 
-    python benchmarks/parts.py [TASK …] [--batch 128] [--json PATH]
+    python benchmarks/parts.py [TASK …] [--batch 128] [--json PATH] [--markdown PATH]
 
 Each part is a program of its own on the same states (`states.varied_states`); the least of many repetitions counts.
 Parts share work when compiled together, so that they need not add up.
@@ -12,6 +12,7 @@ import argparse
 import datetime
 import importlib.metadata
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -29,6 +30,7 @@ PARTS = {
     "rigid": "derivatives of inverse dynamics, batch last",
     "solve": "the linear system, all columns",
 }
+WHOLES = {"step": "the plain converged step", "with_jacobians": "the step with Jacobians"}
 
 
 def least(function: Callable[..., Any], *arguments: Any) -> float:
@@ -121,12 +123,31 @@ def measure(task: str, batch: int) -> dict[str, Any]:
     return {"task": task, "batch": batch, "substeps": substeps, "nv": nv, "microseconds_per_row_and_substep": record}
 
 
+def markdown(records: list[dict[str, Any]]) -> str:
+    """The records as a page."""
+    versions = ", ".join(f"{name} {version}" for name, version in records[0]["versions"].items())
+    meanings = "\n".join(f"- *{name}*: {meaning}" for name, meaning in {**PARTS, **WHOLES}.items())
+    columns = [*PARTS, *WHOLES]
+    lines = [["task", "batch", "substeps", *columns], ["---", *["---:"] * (len(columns) + 2)]]
+    for record in records:
+        values = record["microseconds_per_row_and_substep"]
+        shown = (f"{values[name]:.2f}" if name in values else "–" for name in columns)
+        lines.append([record["task"], str(record["batch"]), str(record["substeps"]), *shown])
+    rows = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return (
+        f"# What each part costs\n\nMicroseconds per row and substep, float64, {records[0]['device']}. "
+        f"{records[0]['date']}; {versions}. Made by\n`benchmarks/parts.py`. Parts share work when compiled together, "
+        f"so that they need not add up.\n\n{meanings}\n\n{rows}\n"
+    )
+
+
 def main() -> None:
     """Measures and reports."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tasks", nargs="*", help="tasks; the paper's eight by default")
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--json", type=Path, help="write the records here")
+    parser.add_argument("--markdown", type=Path, help="write the table here")
     options = parser.parse_args()
     runtime.configure()
     sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
@@ -134,20 +155,21 @@ def main() -> None:
 
     from dynamic_sparsity.generation.tasks import PAPER_TASKS, get_task
 
-    for name, meaning in PARTS.items():
-        print(f"{name:18s}{meaning}")
-    columns = [*PARTS, "step", "with_jacobians"]
-    print("µs per row and substep\n" + f"{'':18s}" + "".join(f"{name:>18s}" for name in columns))
+    columns = [*PARTS, *WHOLES]
+    print("µs per row and substep\n" + f"{'':18s}" + "".join(f"{name:>16s}" for name in columns))
     records = []
     for task in options.tasks or PAPER_TASKS:
         record = measure(get_task(task).name, options.batch)
-        record["device"], record["date"] = jax.devices()[0].device_kind, datetime.date.today().isoformat()
+        record["device"] = f"{jax.devices()[0].device_kind}, {os.cpu_count()} cores"
+        record["date"] = datetime.date.today().isoformat()
         record["versions"] = {package: importlib.metadata.version(package) for package in ("jax", "mujoco-mjx")}
         records.append(record)
         values = record["microseconds_per_row_and_substep"]
-        print(f"{task:18s}" + "".join(f"{values.get(name, 0):18.2f}" for name in columns), flush=True)
+        print(f"{task:18s}" + "".join(f"{values.get(name, 0):16.2f}" for name in columns), flush=True)
         if options.json:
             options.json.write_text(json.dumps(records, indent=1) + "\n")
+    if options.markdown:
+        options.markdown.write_text(markdown(records))
 
 
 if __name__ == "__main__":
