@@ -7,7 +7,7 @@ actions that the run went through, step by step, each batch as it ran; nothing i
 policy, engine, masks, contacts and flags, observations and rewards, MuJoCo C's contact counts, copying, packing,
 hashing, writing and fsync, for as many units as are asked for, without compilation, and with and without sealing. Both
 in rows per second of wall time and per second of CPU time: on a machine that does other things meanwhile the latter is
-the one to trust.
+the one to trust. *Write*: packing, hashing, writing and fsync of one unit that is in memory already, and nothing else.
 """
 
 from __future__ import annotations
@@ -55,6 +55,24 @@ def timed(function: Callable[[], Any]) -> tuple[float, float]:
     return time.perf_counter() - wall, time.process_time() - cpu
 
 
+def timed_write(workshop: Any, settings: Any, simulated: int) -> tuple[float, float]:
+    """Wall and CPU seconds of writing one unit from memory."""
+    from dynamic_sparsity.generation.metadata import store_sizes
+    from dynamic_sparsity.generation.workshop import finish
+    from dynamic_sparsity.schemas import row_arrays
+    from dynamic_sparsity.storage import writer
+
+    episodes = workshop._prepare(settings)
+    columns = episodes.simulate(0, simulated)
+    specs = row_arrays(store_sizes(episodes.physics), settings.dynamics)
+    table = finish(columns, specs, settings, 0)
+    flat = {spec.name: columns[spec.name].reshape(-1, *columns[spec.name].shape[2:]) for spec in specs}
+    with tempfile.TemporaryDirectory() as folder:
+        store = settings.store_path(Path(folder))
+        writer.create_store(store, workshop.describe(settings))
+        return timed(lambda: writer.write_unit(store, 0, flat, table))
+
+
 def measure(task: str, batch: int | None, units: int, length: int, repetitions: int) -> dict[str, Any]:
     """One record."""
     import jax
@@ -77,7 +95,7 @@ def measure(task: str, batch: int | None, units: int, length: int, repetitions: 
     workshop._prepare(settings).compile(simulated)
     compile_s = time.perf_counter() - began
     program = engine(task, simulated)
-    times: dict[str, list[tuple[float, float]]] = {"engine": [], "generate": [], "seal": []}
+    times: dict[str, list[tuple[float, float]]] = {"engine": [], "generate": [], "seal": [], "write": []}
     for repetition in range(repetitions):
         with tempfile.TemporaryDirectory() as folder:
             store = settings.store_path(Path(folder))
@@ -96,6 +114,8 @@ def measure(task: str, batch: int | None, units: int, length: int, repetitions: 
             states = data["state"].astype(np.float64).reshape(shape)
             actions = data["action"].astype(np.float64).reshape(shape)
             stored = sum(file.stat().st_size for file in store.rglob("*") if file.is_file())
+
+        times["write"].append(timed_write(workshop, settings, simulated))
 
         def alone(states: Any = states, actions: Any = actions) -> None:
             for unit in range(units):
@@ -122,6 +142,7 @@ def measure(task: str, batch: int | None, units: int, length: int, repetitions: 
         "load": round(os.getloadavg()[0], 1),
         "engine_per_s": per_s("engine", 0),
         "generate_per_s": per_s("generate", 0),
+        "write_per_s": rows / units / statistics.median(wall for wall, _ in times["write"]),
         "engine_per_cpu_s": per_s("engine", 1),
         "generate_per_cpu_s": per_s("generate", 1),
         "generate_over_engine": share(0, "generate"),
@@ -136,11 +157,11 @@ def measure(task: str, batch: int | None, units: int, length: int, repetitions: 
 def table(records: list[dict[str, Any]]) -> str:
     """The records as text."""
     lines = [
-        f"{'task':22s}{'batch':>6s}{'engine/s':>10s}{'generate/s':>11s}{'ratio':>7s}{'sealed':>7s}{'by CPU':>7s}"
+        f"{'task':22s}{'batch':>6s}{'engine/s':>10s}{'generate/s':>11s}{'write/s':>11s}{'ratio':>7s}{'sealed':>7s}{'by CPU':>7s}"
         f"{'CPU µs/row':>11s}{'load':>6s}{'MB':>7s}"
     ]
     lines += [
-        f"{r['task']:22s}{r['batch']:6d}{r['engine_per_s']:10,.0f}{r['generate_per_s']:11,.0f}"
+        f"{r['task']:22s}{r['batch']:6d}{r['engine_per_s']:10,.0f}{r['generate_per_s']:11,.0f}{r['write_per_s']:11,.0f}"
         f"{r['generate_over_engine']:7.2f}{r['with_sealing_over_engine']:7.2f}{r['generate_over_engine_cpu']:7.2f}"
         f"{1e6 / r['generate_per_cpu_s']:11.1f}{r['load']:6.1f}{r['peak_bytes'] / 1e6:7.0f}"
         for r in records
