@@ -157,8 +157,8 @@ def measure(task: str, batch: int | None, units: int, length: int, repetitions: 
 def table(records: list[dict[str, Any]]) -> str:
     """The records as text."""
     lines = [
-        f"{'task':22s}{'batch':>6s}{'engine/s':>10s}{'generate/s':>11s}{'write/s':>11s}{'ratio':>7s}{'sealed':>7s}{'by CPU':>7s}"
-        f"{'CPU µs/row':>11s}{'load':>6s}{'MB':>7s}"
+        f"{'task':22s}{'batch':>6s}{'engine/s':>10s}{'generate/s':>11s}{'write/s':>11s}{'ratio':>7s}{'sealed':>7s}"
+        f"{'by CPU':>7s}{'CPU µs/row':>11s}{'load':>6s}{'MB':>7s}"
     ]
     lines += [
         f"{r['task']:22s}{r['batch']:6d}{r['engine_per_s']:10,.0f}{r['generate_per_s']:11,.0f}{r['write_per_s']:11,.0f}"
