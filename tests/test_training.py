@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 from dynamic_sparsity.errors import InvalidSettingError, SettingsMismatchError, UnknownNameError
 from dynamic_sparsity.generation import dynamics, runtime
@@ -85,14 +86,21 @@ def test_train_stop_and_go_on(quick, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(reason="brax's SAC puts restored parameters in without a device axis: it does not go on yet")
 def test_train_with_sac(quick, tmp_path):
-    log = Log()
+    log, place = Log(), tmp_path / "BallInCup.training"
+    updates = []
     for steps in (2048, 4096):
         result = run.train(small("BallInCup", "sac", steps), tmp_path, log)
+        state = load_file(place / "latest.safetensors")
+        updates.append(int(state["learner.gradient_steps.lo"]))
+        assert int(state["learner.q_optimizer_state[0].count"]) == updates[-1]
     assert len(log.points) == 2
     assert load_policy(result.path).activation == "relu"
-    assert json.loads((tmp_path / "BallInCup.training" / "run.json").read_bytes())["steps"] == log.points[-1][0]
+    assert json.loads((place / "run.json").read_bytes())["steps"] == log.points[-1][0] >= 4096
+    # The second call went on from the critic, the optimisers and the temperature of the first.
+    assert updates[1] > 1.5 * updates[0] > 0
+    with pytest.raises(InvalidSettingError, match=r"steps are 64.*min_replay_size is 64"):
+        run.train(small("BallInCup", "sac", 64), tmp_path / "other", log)
 
 
 def test_settings_of_training():

@@ -87,7 +87,7 @@ class TrainingSettings:
         steps: Control steps of all environments together.
         seed: Seed of networks, initial states and noise.
         hyperparameters: brax's keyword arguments, and some of our own: sizes of hidden layers; the number `shaping`,
-            the weight of a reward that BallInCup does not have (`run` says which); `dynamics`, "stock" or "converged".
+            the weight of a reward beside the task's own (`shaping` has them); `dynamics`, "stock" or "converged".
     """
 
     task: str
