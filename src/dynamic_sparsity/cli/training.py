@@ -13,10 +13,10 @@ from rich.progress import (
     BarColumn,
     Progress,
     ProgressColumn,
+    SpinnerColumn,
     Task,
     TaskID,
     TextColumn,
-    TimeElapsedColumn,
 )
 from rich.table import Table
 from rich.text import Text
@@ -80,7 +80,7 @@ def _pace(rate: float, steps: float) -> str:
 
 def _progress(console: Console) -> Progress:
     return Progress(
-        TextColumn("{task.description}"), BarColumn(20), _Steps(), _Left(), TimeElapsedColumn(), console=console
+        SpinnerColumn(), TextColumn("{task.description}"), BarColumn(10), _Steps(), _Left(), console=console
     )
 
 
@@ -95,7 +95,7 @@ class _Reporter:
 
     def started(self, task: str, steps: int, done: int) -> None:
         self._task, self._steps, self._done, self._since = task, steps, done, time.monotonic()
-        phase = "compiling, then the first steps"
+        phase = "compiling, first steps"
         self._bar = self._bars.add_task(task, total=steps, completed=done, phase=phase, rate=0.0)
         if done:
             self._bars.console.print(f"{task}: goes on from {done:,} steps")
@@ -111,7 +111,7 @@ class _Reporter:
         self._update(completed=min(point.steps, self._steps), rate=rate, phase="")
 
     def measuring(self, task: str) -> None:
-        self._update(phase="measuring the best policy")
+        self._update(phase="measuring the best")
 
     def _update(self, **fields: Any) -> None:
         if self._bar is not None:
