@@ -190,6 +190,22 @@ def test_the_page_of_policies_is_what_the_records_say():
     assert (FOLDER / "README.md").read_text(encoding="utf-8") == table(), f"run `{again}`"
 
 
+def test_the_page_says_which_policy_is_no_expert(tmp_path):
+    from dynamic_sparsity.policies.files import FOLDER
+    from dynamic_sparsity.training.table import table
+
+    record = json.loads((FOLDER / "CartpoleBalance.json").read_bytes())
+    for name, mean in (("A", 900.0), ("B", 0.0)):
+        for one in record["evaluation"]["measured"]:
+            if one["policy"] == "noise":
+                one["mean"], one["deviation"] = mean, 500.0
+        (tmp_path / f"{name}.json").write_text(json.dumps(record))
+        (tmp_path / f"{name}.safetensors").touch()
+    first, second = (line for line in table(tmp_path).splitlines() if line.startswith("| CartpoleBalance"))
+    assert "*no expert*" in first and "| 900 ± 500 |" in first
+    assert "*no expert*" not in second and "| 0 ± 500 |" in second
+
+
 def test_task_without_expert(monkeypatch, tmp_path):
     from dynamic_sparsity.policies import files
 

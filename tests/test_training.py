@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 from dynamic_sparsity.errors import InvalidSettingError, SettingsMismatchError, UnknownNameError
 from dynamic_sparsity.generation import dynamics, runtime
@@ -17,6 +18,7 @@ from dynamic_sparsity.policies.files import FOLDER, expert_path
 from dynamic_sparsity.training import evaluation, run
 from dynamic_sparsity.training.host_physics import host_physics
 from dynamic_sparsity.training.settings import resolve
+from dynamic_sparsity.training.shaping import shaped
 
 REPRODUCED_EPISODES = 16
 
@@ -85,14 +87,21 @@ def test_train_stop_and_go_on(quick, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(reason="brax's SAC puts restored parameters in without a device axis: it does not go on yet")
 def test_train_with_sac(quick, tmp_path):
-    log = Log()
+    log, place = Log(), tmp_path / "BallInCup.training"
+    updates = []
     for steps in (2048, 4096):
         result = run.train(small("BallInCup", "sac", steps), tmp_path, log)
+        state = load_file(place / "latest.safetensors")
+        updates.append(int(state["learner.gradient_steps.lo"]))
+        assert int(state["learner.q_optimizer_state[0].count"]) == updates[-1]
     assert len(log.points) == 2
     assert load_policy(result.path).activation == "relu"
-    assert json.loads((tmp_path / "BallInCup.training" / "run.json").read_bytes())["steps"] == log.points[-1][0]
+    assert json.loads((place / "run.json").read_bytes())["steps"] == log.points[-1][0] >= 4096
+    # The second call went on from the critic, the optimisers and the temperature of the first.
+    assert updates[1] > 1.5 * updates[0] > 0
+    with pytest.raises(InvalidSettingError, match=r"steps are 64.*min_replay_size is 64"):
+        run.train(small("BallInCup", "sac", 64), tmp_path / "other", log)
 
 
 def test_settings_of_training():
@@ -129,6 +138,40 @@ def test_host_physics_is_the_tasks(task):
                 results[-1].append(np.concatenate([state.obs, state.reward[:, None]], axis=1))
     for ours, theirs in zip(*results, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ["BallInCup", "FingerTurnEasy", "PendulumSwingup", "SwimmerSwimmer6"])
+def test_shaped_reward(task):
+    """The weight of the added reward decides it alone: nothing else of a step changes."""
+    environment, physics = dynamics.load_environment(task), dynamics.load_physics(task, "converged")
+    action = jnp.full(physics.task.da, 0.5)
+    with host_physics(physics.mj_model):
+        state = environment.reset(jax.random.PRNGKey(4))
+        plain, once, twice = (shaped(environment, task, weight).step(state, action) for weight in (0.0, 1.0, 2.0))
+    bonus = float(once.reward - plain.reward)
+    assert float(twice.reward - plain.reward) == pytest.approx(2 * bonus)
+    assert 0 < abs(bonus) <= 1
+    np.testing.assert_array_equal(once.obs, plain.obs)
+    if task == "SwimmerSwimmer6":
+        nearer = np.linalg.norm(state.obs[5:7]) - np.linalg.norm(once.obs[5:7])
+        assert bonus == pytest.approx(float(nearer), abs=1e-9)
+    with pytest.raises(InvalidSettingError, match="only these have such a reward: BallInCup"):
+        shaped(environment, "WalkerRun", 1.0)
+
+
+def record_of(expert, noise, zero):
+    both = {"simulator": "mujoco", "dynamics": "converged", "episodes": 64, "deviation": 80.0}
+    means = {"expert": expert, "noise": noise, "zero": zero}
+    return {"evaluation": {"measured": [both | {"policy": name, "mean": mean} for name, mean in means.items()]}}
+
+
+def test_an_expert_beats_noise_and_no_action():
+    # The standard error of a difference of two means is 80 · √(2/64) ≈ 14.1.
+    assert evaluation.beats_chance(record_of(200.0, 171.0, 10.0))
+    assert not evaluation.beats_chance(record_of(200.0, 172.0, 10.0))
+    assert not evaluation.beats_chance(record_of(200.0, 10.0, 172.0))
+    assert not evaluation.beats_chance(record_of(100.0, 200.0, 10.0))
 
 
 def test_every_policy_loads_and_acts():

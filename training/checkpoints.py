@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from dynamic_sparsity.errors import SettingsMismatchError
@@ -15,6 +16,7 @@ from dynamic_sparsity.storage.atomic import publish
 from dynamic_sparsity.training.settings import TrainingSettings
 
 _COUNT = "normaliser/count"
+_LEARNER = "learner"
 
 
 @dataclass
@@ -74,13 +76,18 @@ class Workplace:
         """The best evaluation so far."""
         return max(self.curve, key=lambda point: point.mean, default=None)
 
-    def record(self, point: Point, parameters: Any) -> bool:
-        """Keeps an evaluation and its parameters; returns whether it is the best so far."""
+    def record(self, point: Point, parameters: Any, learner: Any = None) -> bool:
+        """Keeps an evaluation and its parameters; returns whether it is the best so far.
+
+        Args:
+            point: The evaluation.
+            parameters: brax's.
+            learner: All else that training needs to go on from here, as a tree of arrays.
+        """
         is_best = self.best is None or point.mean > self.best.mean
-        content = encode(parameters)
         if is_best:
-            publish(self.path / "best.safetensors", [content])
-        publish(self.path / "latest.safetensors", [content])
+            publish(self.path / "best.safetensors", [encode(parameters)])
+        publish(self.path / "latest.safetensors", [encode(parameters, learner)])
         self.curve.append(point)
         self.steps = point.steps
         document = {
@@ -96,9 +103,25 @@ class Workplace:
         """The parameters of the "latest" or the "best" evaluation, in brax's form."""
         return decode((self.path / f"{name}.safetensors").read_bytes())
 
+    def learner(self, form: Any) -> Any:
+        """What `record` was last given as `learner`, in the form of a tree that is like it."""
+        from safetensors.numpy import load
 
-def encode(parameters: Any) -> bytes:
-    """brax's parameters (normaliser, policy and, for PPO, value) as the bytes of a safetensors file."""
+        arrays = load((self.path / "latest.safetensors").read_bytes())
+        return jax.tree_util.tree_map_with_path(lambda path, _: arrays[_name(path)], form)
+
+
+def _name(path: Any) -> str:
+    return _LEARNER + jax.tree_util.keystr(path)
+
+
+def encode(parameters: Any, learner: Any = None) -> bytes:
+    """brax's parameters (normaliser, policy and, for PPO, value) as the bytes of a safetensors file.
+
+    Args:
+        parameters: brax's.
+        learner: A tree of arrays to add.
+    """
     from flax import traverse_util as untyped
     from safetensors.numpy import save
 
@@ -109,6 +132,8 @@ def encode(parameters: Any) -> bytes:
     for name in ("mean", "std", "summed_variance"):
         arrays[f"normaliser/{name}"] = np.asarray(getattr(normaliser, name))
     arrays[_COUNT] = np.array([int(normaliser.count.hi), int(normaliser.count.lo)], np.uint32)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(learner):
+        arrays[_name(path)] = np.asarray(leaf)
     content: bytes = save(arrays)
     return content
 
@@ -122,7 +147,7 @@ def decode(content: bytes) -> tuple[Any, ...]:
     from safetensors.numpy import load
 
     traverse_util: Any = untyped
-    arrays = {name: jnp.asarray(value) for name, value in load(content).items()}
+    arrays = {k: jnp.asarray(value) for k, value in load(content).items() if not k.startswith(_LEARNER)}
     high, low = arrays.pop(_COUNT)
     normaliser = {name: arrays.pop(f"normaliser/{name}") for name in ("mean", "std", "summed_variance")}
     tree = traverse_util.unflatten_dict(arrays, sep="/")

@@ -2,13 +2,20 @@
 
 The *stochastic return* of a policy is that of `generate --policy expert`: the mean, over episodes of the task's own
 length, of the sum of rewards under actions tanh(location + scale · ε), where ε is coloured noise with β = 0.5, one
-independent series per episode and action dimension. The *deterministic return* is that of tanh(location).
+independent series per episode and action dimension. The *deterministic return* is that of tanh(location). Beside them
+stand, in the same episodes, the return of `--policy noise`, actions tanh(ε), and that of no action at all: what a
+policy has to beat to be called an expert.
+
+    python -m dynamic_sparsity.training.evaluation [TASK…]
+
+measures the policies that come with the package anew and rewrites their records.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any, Literal
 
@@ -21,10 +28,12 @@ from dynamic_sparsity.generation import dynamics, runtime
 from dynamic_sparsity.generation.linear_algebra import without_lapack
 from dynamic_sparsity.generation.noise import coloured_noise
 from dynamic_sparsity.generation.tasks import EPISODE_LENGTH, get_task
-from dynamic_sparsity.policies import ExpertPolicy
+from dynamic_sparsity.policies import ExpertPolicy, available, expert_path, load_policy, read_record
+from dynamic_sparsity.policies.files import save_policy
 from dynamic_sparsity.training.host_physics import host_physics
 
 Simulator = Literal["mujoco", "mjx"]
+Actions = Literal["expert", "expert-mean", "noise", "zero"]
 
 NOISE_BETA = 0.5
 """Exponent of the noise, as in Hollenstein, Martius, Piater, arXiv 2312.11091."""
@@ -54,7 +63,7 @@ def _mjx_physics(physics: dynamics.Physics) -> Iterator[None]:
 
 
 def episode_function(
-    environment: Any, template: ExpertPolicy, episodes: int, length: int, beta: float, stochastic: bool
+    environment: Any, template: ExpertPolicy, episodes: int, length: int, beta: float, actions: Actions
 ) -> Callable[[Any, jax.Array], jax.Array]:
     """A function of a policy's arrays and a random key that gives the returns of episodes side by side.
 
@@ -64,7 +73,7 @@ def episode_function(
         episodes: Number of episodes, B.
         length: Control steps.
         beta: Exponent of the noise.
-        stochastic: False leaves the noise away.
+        actions: "expert", with noise; "expert-mean", without; "noise", without the expert; or "zero".
 
     Returns:
         The function; its result has shape (B,).
@@ -80,7 +89,13 @@ def episode_function(
         def step(carry: tuple[Any, jax.Array, jax.Array], epsilon: jax.Array) -> tuple[Any, None]:
             state, total, running = carry
             location, scale = policy.distribution(state.obs)
-            action = jnp.tanh(location + scale * epsilon) if stochastic else jnp.tanh(location)
+            chosen = {
+                "expert": location + scale * epsilon,
+                "expert-mean": location,
+                "noise": epsilon.astype(location.dtype),
+                "zero": jnp.zeros_like(location),
+            }
+            action = jnp.tanh(chosen[actions])
             after = jax.vmap(environment.step)(state, action)
             # An episode's return ends with its termination, whose own reward still counts.
             total = total + jnp.where(running, after.reward, 0.0)
@@ -102,7 +117,7 @@ def returns(
     task: str,
     policy: ExpertPolicy,
     *,
-    stochastic: bool = True,
+    actions: Actions = "expert",
     simulator: Simulator = "mujoco",
     kind: dynamics.Dynamics = "converged",
     episodes: int = 64,
@@ -114,7 +129,7 @@ def returns(
     Args:
         task: Name of a task.
         policy: The policy.
-        stochastic: With coloured noise, or without.
+        actions: As of `episode_function`.
         simulator: "mujoco": MuJoCo C, fast on a CPU. "mjx": the very step that data sets are made of.
         kind: "converged" or "stock".
         episodes: Number of episodes.
@@ -126,7 +141,7 @@ def returns(
     """
     environment = dynamics.load_environment(get_task(task).name)
     physics = dynamics.load_physics(task, kind)
-    function = episode_function(environment, policy, episodes, length, NOISE_BETA, stochastic)
+    function = episode_function(environment, policy, episodes, length, NOISE_BETA, actions)
     context = host_physics(physics.mj_model) if simulator == "mujoco" else _mjx_physics(physics)
     with context:
         compiled = runtime.jit(function)
@@ -146,18 +161,42 @@ def spread(values: NDArray[Any]) -> dict[str, float | int]:
 
 
 def evaluation(task: str, policy: ExpertPolicy, *, episodes: int = 64, seed: int = SEED) -> dict[str, Any]:
-    """Measures a policy with and without noise, under both dynamics, by MuJoCo C; the record's entry `evaluation`."""
-    wanted: list[tuple[str, dynamics.Dynamics]] = [
+    """Measures a policy, and what it has to beat, by MuJoCo C; the record's entry `evaluation`."""
+    wanted: list[tuple[Actions, dynamics.Dynamics]] = [
         ("expert", "converged"),
         ("expert", "stock"),
         ("expert-mean", "converged"),
+        ("noise", "converged"),
+        ("zero", "converged"),
     ]
-    measured = [
+    results = [
         {"simulator": "mujoco", "dynamics": kind, "policy": name}
-        | spread(returns(task, policy, stochastic=name == "expert", kind=kind, episodes=episodes, seed=seed))
+        | spread(returns(task, policy, actions=name, kind=kind, episodes=episodes, seed=seed))
         for name, kind in wanted
     ]
-    return {"episode_length": EPISODE_LENGTH, "seed": seed, "noise_beta": NOISE_BETA, "measured": measured}
+    return {"episode_length": EPISODE_LENGTH, "seed": seed, "noise_beta": NOISE_BETA, "measured": results}
+
+
+def measured(record: Mapping[str, Any], policy: Actions, kind: dynamics.Dynamics = "converged") -> dict[str, Any]:
+    """One measurement by MuJoCo C out of a policy's record."""
+    wanted = ("mujoco", policy, kind)
+    found: dict[str, Any] = next(
+        one for one in record["evaluation"]["measured"] if (one["simulator"], one["policy"], one["dynamics"]) == wanted
+    )
+    return found
+
+
+def differ(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two measurements' means are more than two standard errors apart."""
+    error = (one["deviation"] ** 2 / one["episodes"] + other["deviation"] ** 2 / other["episodes"]) ** 0.5
+    return bool(abs(one["mean"] - other["mean"]) > 2 * error)
+
+
+def beats_chance(record: Mapping[str, Any]) -> bool:
+    """Whether a policy's stochastic return is clearly above that of noise and that of no action."""
+    reached = measured(record, "expert")
+    chance = [measured(record, "noise"), measured(record, "zero")]
+    return all(differ(reached, one) and reached["mean"] > one["mean"] for one in chance)
 
 
 def training_physics(model: Any, on_host: bool) -> Any:
@@ -165,3 +204,24 @@ def training_physics(model: Any, on_host: bool) -> Any:
     if on_host:
         return host_physics(model)
     return without_lapack() if jax.default_backend() == "cpu" else nullcontext()
+
+
+def measure_again(tasks: Sequence[str]) -> None:
+    """Measures policies that come with the package, and writes what they reach into their records."""
+    runtime.configure()
+    for task in tasks or available():
+        path = expert_path(task)
+        policy, record = load_policy(path), read_record(path)
+        record = {name: value for name, value in record.items() if name != "sha256"}
+        save_policy(path, policy, record | {"evaluation": evaluation(task, policy)})
+        print(
+            task,
+            *(
+                f"{one['policy']}/{one['dynamics']} {one['mean']:.1f}"
+                for one in read_record(path)["evaluation"]["measured"]
+            ),
+        )
+
+
+if __name__ == "__main__":
+    measure_again(sys.argv[1:])

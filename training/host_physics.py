@@ -3,7 +3,7 @@
 MJX is made for accelerators: on a CPU it takes a minute to compile, and steps many times slower than MuJoCo C. Here a
 task's own code (resets, observations, rewards) stays as it is and stays in JAX; what MJX does for it (`make_data`,
 `forward`, `step`) is done by MuJoCo C in a callback on the host. The two agree but for contacts that one of them does
-not see; returns are measured with MJX afterwards in any case.
+not see. `evaluation.returns` measures with either.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dynamic_sparsity.errors import InvalidSettingError
 from dynamic_sparsity.generation import dynamics
 from dynamic_sparsity.generation.tasks import EPISODE_LENGTH
 from dynamic_sparsity.policies.files import SUFFIX, read_record, save_policy
@@ -21,6 +22,7 @@ from dynamic_sparsity.training import brax_repair, evaluation
 from dynamic_sparsity.training.checkpoints import Point, Workplace, decode, expert_from
 from dynamic_sparsity.training.curve import draw
 from dynamic_sparsity.training.settings import TrainingSettings
+from dynamic_sparsity.training.shaping import shaped
 
 EVALUATION_EPISODES = 64
 STEPS_BETWEEN_EVALUATIONS = {"cpu": 250_000, "playground": 2_000_000}
@@ -49,12 +51,16 @@ class Result:
     Attributes:
         path: The policy's file.
         mean: Its stochastic return, measured by episodes that did not choose it.
+        chance: What noise or no action reaches in the same episodes, the better of the two.
+        learned: Whether `mean` is clearly above that.
         kept: False if an older, better policy was left in place.
         curve: The picture of the learning curve.
     """
 
     path: Path
     mean: float
+    chance: float
+    learned: bool
     kept: bool
     curve: Path | None
 
@@ -63,8 +69,8 @@ def train(settings: TrainingSettings, out: Path, progress: Progress) -> Result:
     """Trains a policy and keeps it if it is better than what is there.
 
     The run's folder, `OUT/<Task>.training`, holds the latest and the best parameters and the learning curve. A run that
-    was stopped goes on from its latest evaluation: PPO with networks, values and normaliser, SAC with its policy and
-    normaliser (brax gives no more away); optimiser and replay buffer begin anew.
+    was stopped goes on from its latest evaluation: PPO with networks, values and normaliser, SAC with its optimisers
+    too; PPO's optimiser and SAC's replay buffer (filled by the policy as it is) begin anew.
 
     Args:
         settings: What to train.
@@ -75,8 +81,14 @@ def train(settings: TrainingSettings, out: Path, progress: Progress) -> Result:
         Where the policy is and what it reaches.
 
     Raises:
+        InvalidSettingError: There are too few steps for SAC to begin to learn.
         SettingsMismatchError: A run with other settings lies in the folder.
     """
+    least = settings.hyperparameters.get("min_replay_size", 0)
+    if settings.steps <= least:
+        raise InvalidSettingError(
+            f"steps are {settings.steps}; min_replay_size is {least}, and learning begins after it: ask for more steps."
+        )
     place = Workplace.open(out / f"{settings.task}.training", settings)
     progress.started(settings.task, settings.steps, place.steps)
     if place.steps < settings.steps:
@@ -106,7 +118,6 @@ class _Run:
         self.seconds = place.curve[-1].seconds if place.curve else 0.0
         self.count = max(1, round((settings.steps - self.before) / STEPS_BETWEEN_EVALUATIONS[settings.profile]))
         self._returns: Callable[[Any, jax.Array], jax.Array] | None = None
-        self._calls = 0
         self.began = time.monotonic()
 
     def go(self) -> None:
@@ -116,7 +127,7 @@ class _Run:
         config: Any = jax.config
         config.update("jax_cpu_enable_async_dispatch", False)
         with (
-            brax_repair.repaired(self._after_sac_epoch),
+            brax_repair.repaired(self._after_sac_epoch, self._restored if self.before else None),
             evaluation.training_physics(self.model, on_host),
         ):
             (self._ppo if self.settings.algorithm == "ppo" else self._sac)()
@@ -142,10 +153,8 @@ class _Run:
         from brax.training.agents.sac import train as sac
 
         options, sizes = self._options("hidden_layer_sizes", "q_network_layer_norm")
-        checkpoint = sac.checkpoint
-        if self.before:
-            options["restore_checkpoint_path"] = str(self.place.path / "latest.safetensors")
-            checkpoint.load = lambda path: decode(Path(path).read_bytes())
+        if self.before:  # what is left may be less than the buffer's first filling
+            options["min_replay_size"] = min(options["min_replay_size"], options["num_timesteps"] // 2)
         sac.train(
             **options,
             network_factory=partial(networks.make_sac_networks, **({"q_network_layer_norm": True} | sizes)),
@@ -159,9 +168,8 @@ class _Run:
         given = dict(self.settings.hyperparameters)
         sizes = {name: given.pop(name) for name in of_networks if name in given}
         sizes = {name: tuple(value) if isinstance(value, list) else value for name, value in sizes.items()}
-        shaping = given.pop("shaping", 0.0)
+        environment = shaped(self.environment, self.settings.task, given.pop("shaping", 0.0))
         del given["dynamics"]
-        environment = _shaped(self.environment, shaping) if shaping else self.environment
         return {
             **given,
             "environment": environment,
@@ -172,11 +180,14 @@ class _Run:
             "seed": self.settings.seed + self.before,
         }, sizes
 
-    def _after_sac_epoch(self, parameters: Any) -> None:
-        self._calls += 1
-        self._evaluate(round((self.settings.steps - self.before) * self._calls / self.count), parameters)
+    def _after_sac_epoch(self, parameters: Any, state: Any) -> None:
+        self._evaluate(int(state.env_steps), parameters, state)
 
-    def _evaluate(self, steps: int, parameters: Any) -> None:
+    def _restored(self, fresh: Any) -> Any:
+        """SAC's training state where it was left; brax counts the steps of this call alone."""
+        return self.place.learner(fresh).replace(env_steps=fresh.env_steps)
+
+    def _evaluate(self, steps: int, parameters: Any, learner: Any = None) -> None:
         """Measures brax's parameters after a number of steps of this run, and keeps them."""
         if steps == 0:
             return
@@ -185,31 +196,15 @@ class _Run:
         policy = expert_from(self.settings.task, self.settings.algorithm, parameters)
         if self._returns is None:
             function = evaluation.episode_function(
-                self.environment, policy, EVALUATION_EPISODES, EPISODE_LENGTH, evaluation.NOISE_BETA, stochastic=True
+                self.environment, policy, EVALUATION_EPISODES, EPISODE_LENGTH, evaluation.NOISE_BETA, "expert"
             )
             self._returns = jax.jit(function)
         values = self._returns(evaluation.policy_arrays(policy), jax.random.PRNGKey(self.before + steps))
         seconds = self.seconds + time.monotonic() - self.began
         point = Point(self.before + steps, round(seconds, 1), float(jnp.mean(values)), float(jnp.std(values)))
-        self.place.record(point, parameters)
+        self.place.record(point, parameters, learner)
         assert self.place.best is not None
         self.progress.evaluated(point, self.place.best)
-
-
-def _shaped(environment: Any, shaping: float) -> Any:
-    from mujoco_playground import wrapper
-
-    class Shaped(wrapper.Wrapper):  # type: ignore[misc]
-        """BallInCup whose reward also grows as the ball comes near the cup: its own is found by luck alone."""
-
-        def step(self, state: Any, action: jax.Array) -> Any:
-            after = self.env.step(state, action)
-            unwrapped = self.env.unwrapped
-            apart = after.data.site_xpos[unwrapped._target_site_id] - after.data.xpos[unwrapped._ball_body_id]
-            distance = jnp.hypot(apart[0], apart[2])
-            return after.replace(reward=after.reward + shaping * jnp.exp(-distance / 0.1))
-
-    return Shaped(environment)
 
 
 def _keep(place: Workplace, out: Path, drawn: Path | None) -> Result:
@@ -218,10 +213,14 @@ def _keep(place: Workplace, out: Path, drawn: Path | None) -> Result:
     assert best is not None
     policy = expert_from(settings.task, settings.algorithm, place.parameters("best"))
     measured = evaluation.evaluation(settings.task, policy)
-    mean = float(measured["measured"][0]["mean"])
+    about = {"evaluation": measured}
+    mean = float(evaluation.measured(about, "expert")["mean"])
+    chance = max(float(evaluation.measured(about, actions)["mean"]) for actions in ("noise", "zero"))
     path = out / f"{settings.task}{SUFFIX}"
-    if path.is_file() and read_record(path)["evaluation"]["measured"][0]["mean"] >= mean:
-        return Result(path, mean, False, drawn)
+    kept = not (path.is_file() and evaluation.measured(read_record(path), "expert")["mean"] >= mean)
+    result = Result(path, mean, chance, evaluation.beats_chance(about), kept, drawn)
+    if not kept:
+        return result
     physics = "physics by MuJoCo C" if settings.profile == "cpu" else "physics by MJX"
     record = {
         "task": settings.task,
@@ -234,4 +233,4 @@ def _keep(place: Workplace, out: Path, drawn: Path | None) -> Result:
         "evaluation": measured,
     }
     save_policy(path, policy, record)
-    return Result(path, mean, True, drawn)
+    return result

@@ -32,8 +32,12 @@ _CPU_PPO: dict[str, Any] = {
 }
 """Iterations of 20,480 steps, a thirtieth of Playground's: more updates per step, for where steps are what is dear."""
 
+_NEAR: dict[str, Any] = {"num_updates_per_batch": 6, "reward_scaling": 5.0, "entropy_cost": 0.01, "shaping": 0.3}
+
 _CPU_PPO_TASKS: dict[str, dict[str, Any]] = {
-    "BallInCup": {"num_updates_per_batch": 6, "reward_scaling": 5.0, "entropy_cost": 0.01, "shaping": 0.3},
+    "BallInCup": _NEAR,
+    "FingerTurnEasy": _NEAR,
+    "FingerTurnHard": _NEAR,
     "CartpoleBalance": {
         "batch_size": 256,
         "reward_scaling": 0.5,
@@ -87,7 +91,7 @@ class TrainingSettings:
         steps: Control steps of all environments together.
         seed: Seed of networks, initial states and noise.
         hyperparameters: brax's keyword arguments, and some of our own: sizes of hidden layers; the number `shaping`,
-            the weight of a reward that BallInCup does not have (`run` says which); `dynamics`, "stock" or "converged".
+            the weight of a reward beside the task's own (`shaping` has them); `dynamics`, "stock" or "converged".
     """
 
     task: str

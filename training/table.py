@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from dynamic_sparsity.generation.dynamics import Dynamics
 from dynamic_sparsity.generation.tasks import TASKS
 from dynamic_sparsity.policies import available, expert_path, read_record
 from dynamic_sparsity.policies.files import FOLDER
 from dynamic_sparsity.storage.atomic import publish
+from dynamic_sparsity.training.evaluation import Actions, beats_chance, differ, measured
 
 _HEAD = """# Expert policies
 
@@ -37,19 +40,31 @@ standard deviation over 64 episodes that had no part in the choice of the policy
 data; *stock* has Playground's few iterations. The spread is that of single episodes: the mean's own error is an eighth
 of it. *Agree* says whether the means of stock and converged differ by less than two standard errors.
 
+*Noise* is the return of `--policy noise` in the same 64 episodes, *no action* that of actions that are all 0. Where a
+policy's stochastic return is not above both by more than two standard errors, it is marked *no expert*: it is what
+training came to, and may still visit other states than noise does, but it has not learned the task.
+
 """
 
-_ROW = "| {task} | {expert} | {mean_policy} | {stock} | {agree} | {steps} | {algorithm} | {device} | {paper} |\n"
+_COLUMNS = (
+    "task",
+    "stochastic return",
+    "deterministic",
+    "noise",
+    "no action",
+    "stochastic, stock",
+    "agree",
+    "steps",
+    "algorithm",
+    "device",
+    "Playground's paper",
+)
 
 
 def table(folder: Path = FOLDER) -> str:
     """The page."""
     figures = json.loads(resources.files(__package__).joinpath("playground_returns.json").read_text(encoding="utf-8"))
-    lines = [
-        "| task | stochastic return | deterministic | stochastic, stock | agree | steps | algorithm | device | "
-        "Playground's paper |\n",
-        "|---|---|---|---|---|---|---|---|---|\n",
-    ]
+    lines = [_line(_COLUMNS), _line(["---"] * len(_COLUMNS))]
     there = available(folder)
     lines += [_row(read_record(expert_path(task, folder)), figures["returns"].get(task, {})) for task in there]
     missing = [task for task in TASKS if task not in there]
@@ -59,37 +74,32 @@ def table(folder: Path = FOLDER) -> str:
     return _HEAD + "".join(lines) + foot
 
 
-def agree(record: dict[str, Any]) -> bool:
-    """Whether stochastic returns under both dynamics differ by less than two standard errors."""
-    one, other = (_measured(record, "expert", kind) for kind in ("converged", "stock"))
-    error = (one["deviation"] ** 2 / one["episodes"] + other["deviation"] ** 2 / other["episodes"]) ** 0.5
-    return bool(abs(one["mean"] - other["mean"]) <= 2 * error)
-
-
-def _measured(record: dict[str, Any], policy: str, kind: str) -> dict[str, Any]:
-    wanted = ("mujoco", policy, kind)
-    found: dict[str, Any] = next(
-        one for one in record["evaluation"]["measured"] if (one["simulator"], one["policy"], one["dynamics"]) == wanted
-    )
-    return found
-
-
 def _row(record: dict[str, Any], paper: dict[str, float]) -> str:
-    def shown(policy: str, kind: str) -> str:
-        one = _measured(record, policy, kind)
+    def shown(policy: Actions, kind: Dynamics = "converged") -> str:
+        one = measured(record, policy, kind)
         return f"{one['mean']:.0f} ± {one['deviation']:.0f}"
 
-    return _ROW.format(
-        task=record["task"],
-        expert=shown("expert", "converged"),
-        mean_policy=shown("expert-mean", "converged"),
-        stock=shown("expert", "stock"),
-        agree="yes" if agree(record) else "no",
-        steps=f"{record['steps'] / 1e6:.1f} M",
-        algorithm=record["algorithm"].upper() + (", shaped reward" if _shaped(record) else ""),
-        device=record["device"],
-        paper=", ".join(f"{name.upper()} {value:.0f}" for name, value in paper.items()) or "–",
+    alike = not differ(measured(record, "expert"), measured(record, "expert", "stock"))
+
+    return _line(
+        [
+            record["task"],
+            shown("expert") + ("" if beats_chance(record) else " (*no expert*)"),
+            shown("expert-mean"),
+            shown("noise"),
+            shown("zero"),
+            shown("expert", "stock"),
+            "yes" if alike else "no",
+            f"{record['steps'] / 1e6:.1f} M",
+            record["algorithm"].upper() + (", shaped reward" if _shaped(record) else ""),
+            record["device"],
+            ", ".join(f"{name.upper()} {value:.0f}" for name, value in paper.items()) or "–",
+        ]
     )
+
+
+def _line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |\n"
 
 
 def _shaped(record: dict[str, Any]) -> bool:

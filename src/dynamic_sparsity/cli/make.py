@@ -43,8 +43,7 @@ def chosen_tasks(names: Sequence[str], every: bool) -> list[str]:
         raise InvalidSettingError("Give either task names or --all, not both.")
     if not every and not names:
         raise InvalidSettingError(
-            "No task was given. Name one or more, e.g. `dynamic-sparsity generate CartpoleBalance`, or use --all; "
-            "`dynamic-sparsity list` shows them."
+            "No task was given. Name one or more, e.g. CartpoleBalance, or use --all. `dynamic-sparsity list` has them."
         )
     return list(TASKS) if every else list(dict.fromkeys(get_task(name).name for name in names))
 

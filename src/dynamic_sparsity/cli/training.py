@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import (
     BarColumn,
-    MofNCompleteColumn,
     Progress,
     ProgressColumn,
+    SpinnerColumn,
     Task,
     TaskID,
     TextColumn,
-    TimeRemainingColumn,
 )
 from rich.table import Table
 from rich.text import Text
@@ -42,50 +43,75 @@ def train(tasks: Sequence[str], out: Path, *, profile: str | None, **options: An
     results: list[tuple[str, Result]] = []
     with _progress(console) as bars:
         results += [(run.task, train_policy(run, out, _Reporter(bars))) for run in runs]
-    table = Table("task", "stochastic return", "policy", "learning curve")
+    table = Table("task", "stochastic return", "noise or no action", "policy", "learning curve")
     for task, result in results:
         kept = str(result.path) if result.kept else f"{result.path} is better and was kept"
-        table.add_row(task, f"{result.mean:.1f}", kept, str(result.curve or "needs matplotlib"))
+        curve = str(result.curve or "needs matplotlib")
+        table.add_row(task, f"{result.mean:.1f}", f"{result.chance:.1f}", kept, curve)
     console.print(table)
+    for task, result in results:
+        if not result.learned:
+            console.print(
+                f"{task}: not clearly better than noise or no action; this is no expert yet. Try more --steps."
+            )
 
 
-class _Rate(ProgressColumn):
-    """Control steps per second."""
+class _Steps(ProgressColumn):
+    """Control steps done and wanted, in millions."""
+
+    def render(self, task: Task) -> Text:
+        """Renders one bar's steps."""
+        return Text(f"{task.completed / 1e6:.2f}/{(task.total or 0) / 1e6:.2f} M", style="green")
+
+
+class _Left(ProgressColumn):
+    """Control steps per second and time left; before the first evaluation, or after the last, what is done instead."""
 
     def render(self, task: Task) -> Text:
         """Renders one bar's rate."""
-        return Text(f"{task.speed:,.0f} steps/s" if task.speed else "", style="cyan")
+        rate = task.fields["rate"]
+        return Text(task.fields["phase"] or _pace(rate, (task.total or 0) - task.completed), style="cyan")
+
+
+def _pace(rate: float, steps: float) -> str:
+    left = timedelta(seconds=round(max(0.0, steps) / rate))
+    return f"{rate:,.0f} steps/s, {left} left"
 
 
 def _progress(console: Console) -> Progress:
     return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        _Rate(),
-        TimeRemainingColumn(),
-        TextColumn("[dim]{task.fields[phase]}"),
-        console=console,
-        speed_estimate_period=600,
+        SpinnerColumn(), TextColumn("{task.description}"), BarColumn(10), _Steps(), _Left(), console=console
     )
 
 
 class _Reporter:
-    """Draws one training's progress."""
+    """Draws one training's progress, and prints a line per evaluation, which a log keeps too."""
 
     def __init__(self, bars: Progress) -> None:
         self._bars = bars
         self._bar: TaskID | None = None
+        self._task, self._steps, self._done = "", 0, 0
+        self._since = time.monotonic()
 
     def started(self, task: str, steps: int, done: int) -> None:
-        self._bar = self._bars.add_task(task, total=steps, completed=done, phase="compiling, then the first steps")
+        self._task, self._steps, self._done, self._since = task, steps, done, time.monotonic()
+        phase = "compiling, first steps"
+        self._bar = self._bars.add_task(task, total=steps, completed=done, phase=phase, rate=0.0)
+        if done:
+            self._bars.console.print(f"{task}: goes on from {done:,} steps")
 
     def evaluated(self, point: Point, best: Point) -> None:
-        phase = f"return {point.mean:.0f} ± {point.deviation:.0f}, best {best.mean:.0f}"
-        self._update(completed=point.steps, phase=phase)
+        now = time.monotonic()
+        rate = (point.steps - self._done) / (now - self._since)
+        self._done, self._since = point.steps, now
+        self._bars.console.print(
+            f"{self._task}: {point.steps:,} steps, return {point.mean:.1f} ± {point.deviation:.1f}, "
+            f"best {best.mean:.1f}; {_pace(rate, self._steps - point.steps)}"
+        )
+        self._update(completed=min(point.steps, self._steps), rate=rate, phase="")
 
     def measuring(self, task: str) -> None:
-        self._update(phase="measuring the best policy")
+        self._update(phase="measuring the best")
 
     def _update(self, **fields: Any) -> None:
         if self._bar is not None:
