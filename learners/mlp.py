@@ -69,6 +69,15 @@ class MLP(NetworkLearner):
             raise InvalidSettingError(f"weight is {self.weight}; it must be at least 0")
 
     @property
+    def effective_weight(self) -> float:
+        """Of the term."""
+        return DEFAULT_WEIGHTS[self.term] if self.weight is None else self.weight
+
+    def settings(self) -> dict[str, Any]:
+        """See `Learner.settings`."""
+        return super().settings() | {"weight": self.effective_weight}
+
+    @property
     def loss(self) -> str:
         """The term."""
         return self.term
@@ -87,10 +96,9 @@ class MLP(NetworkLearner):
         error = jnp.mean((jax.vmap(network)(batch.x) - batch.y) ** 2)
         if self.term == "none":
             return error
-        weight = DEFAULT_WEIGHTS[self.term] if self.weight is None else self.weight
         jacobian = jax.vmap(jax.jacfwd(network))(batch.few)
         graph = None if batch.graph is None else batch.graph[: len(batch.few)]
-        return error + weight * jacobian_term(self.term, jacobian, batch.jacobian, graph)
+        return error + self.effective_weight * jacobian_term(self.term, jacobian, batch.jacobian, graph)
 
 
 @dataclass(frozen=True)
