@@ -24,10 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from dynamic_sparsity.learners import Benchmark, evaluate, get_budget, make_learner
-from dynamic_sparsity.learners.data import Scale, read_rows
-from dynamic_sparsity.learners.evaluation import read_judged
 from dynamic_sparsity.learners.protocol import Budget
-from dynamic_sparsity.loaders import open_dataset, store_path
+from dynamic_sparsity.loaders import store_path
 from dynamic_sparsity.storage.atomic import publish
 
 LEARNING_RATES = (1e-3, 2e-3, 4e-3, 8e-3)
@@ -44,7 +42,7 @@ CANDIDATES: dict[str, tuple[dict[str, Any], ...]] = {
     "codebook l0": (*GATES, {"price": 0.02, "graphs": 16}),
     "codebook mask": tuple({"graphs": graphs} for graphs in (8, 16, 32)),
 }
-"""By entry of the leaderboard. What is not named keeps its default; entries that are not named have nothing to choose."""
+"""By entry of the leaderboard. Settings that are not named keep their defaults."""
 
 REFERENCE = "mlp none"
 LEAST_MISS = 1e-3
@@ -54,7 +52,7 @@ Run = dict[str, Any]
 
 
 class Tasks:
-    """Rows of train and validation of each task, read when first asked for."""
+    """The task at hand; a `Benchmark` reads no more than what it is asked for."""
 
     def __init__(self, root: Path, budget: Budget):
         self.root, self.budget = root, budget
@@ -62,13 +60,7 @@ class Tasks:
 
     def __getitem__(self, task: str) -> Benchmark:
         if task not in self._read:
-            path, budget = store_path(self.root, task, "noise", "converged"), self.budget
-            train = open_dataset(path, split="train")
-            rows = read_rows(train, jacobian=True, graph=True, limit=budget.train_rows)
-            judged = read_judged(
-                open_dataset(path, split="validation"), limit=budget.judged_rows, horizon=budget.horizon
-            )
-            self._read = {task: Benchmark(path, budget, rows, Scale.of(train), judged, judged, 0.0)}
+            self._read = {task: Benchmark.read(store_path(self.root, task, "noise"), self.budget)}
         return self._read[task]
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from dynamic_sparsity.learners.data import Rows, Scale
 from dynamic_sparsity.learners.protocol import Budget
+from dynamic_sparsity.learners.row_stream import RowStream
 
 __all__ = ["SUPERVISIONS", "Learner", "Model", "Predictor", "TrainingData"]
 
@@ -75,12 +76,15 @@ class TrainingData:
     """What a learner may see.
 
     Attributes:
-        train: Rows of the train split, with Jacobians and graphs only if the learner's `supervision` allows them.
+        train: Rows of the train split, with Jacobians and graphs only if the learner's `supervision` allows them;
+            if they are streamed, a sample of them.
         scale: Means and standard deviations of the train split.
+        stream: All of them, batch by batch; None if they lie in memory.
     """
 
     train: Rows
     scale: Scale
+    stream: RowStream | None = None
 
 
 class Learner(ABC):
@@ -89,10 +93,12 @@ class Learner(ABC):
     Attributes:
         name: For tables.
         adaptive: Whether its causal graph is meant to depend on the state.
+        streams: Whether it can learn from `TrainingData.stream`.
     """
 
     name = ""
     adaptive = False
+    streams = False
 
     def settings(self) -> dict[str, Any]:
         """What decides its numbers beside data, budget and seed, as JSON data."""

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from dynamic_sparsity.learners.data import Scale
 from dynamic_sparsity.learners.interface import Learner, Model, TrainingData
 from dynamic_sparsity.learners.protocol import Budget
+from dynamic_sparsity.learners.row_stream import PIECE_STEPS, dimensionless
 
 __all__ = ["Batch", "Loss", "Network", "NetworkLearner", "NetworkModel", "train"]
 
@@ -52,6 +53,8 @@ class Batch(NamedTuple):
     graph: jax.Array | None
 
 
+Arrays = dict[str, jax.Array]
+
 Loss = Callable[[Any, Batch, jax.Array, jax.Array], jax.Array]
 """(network, batch, random key, share of the training done in [0, 1]) -> loss, a scalar."""
 
@@ -61,7 +64,8 @@ def train(
 ) -> list[Any]:
     """Minimise a loss by Adam, once per seed.
 
-    All data lies on the device, where batches are drawn (with replacement), so that the input costs next to nothing.
+    Rows in memory lie on the device, where batches are drawn (with replacement), so that the input costs next to
+    nothing. Streamed ones are read in a thread while the device is busy with those before.
     The seeds run one after the other through one compiled program: on a CPU that is faster than side by side, which
     turns every product of matrices into a batch of small ones.
 
@@ -75,40 +79,44 @@ def train(
     Returns:
         The trained network of each seed.
     """
-    rows, scale = data.train, data.scale
-    arrays: dict[str, NDArray[Any]] = {"x": scale.inputs(rows.state, rows.action), "y": scale.outputs(rows.next_state)}
-    if rows.jacobian is not None:
-        arrays["jacobian"] = scale.dimensionless(rows.jacobian)
-    if rows.graph is not None:
-        arrays["graph"] = rows.graph
-    on_device = jax.device_put(arrays)
     schedule = optax.cosine_decay_schedule(budget.learning_rate, max(1, budget.steps))
     optimiser = optax.chain(optax.clip_by_global_norm(10.0), optax.adam(schedule))
 
     @eqx.filter_jit
-    def run(network: Any, arrays: dict[str, jax.Array], key: jax.Array) -> Any:
+    def run(network: Any, state: Any, first: int | jax.Array, arrays: Arrays, key: jax.Array) -> tuple[Any, Any]:
+        """All steps on rows in memory, or those of one piece of a stream, of which `first` is the first."""
         parameters, static = eqx.partition(network, eqx.is_inexact_array)
 
         def objective(parameters: Any, batch: Batch, key: jax.Array, progress: jax.Array) -> jax.Array:
             return loss(eqx.combine(parameters, static), batch, key, progress)
 
-        def step(carry: tuple[Any, Any], number: jax.Array) -> tuple[tuple[Any, Any], None]:
-            parameters, state = carry
+        def step(carry: tuple[Any, Any], now: tuple[jax.Array, Arrays | None]) -> tuple[tuple[Any, Any], None]:
+            (parameters, state), (number, piece) = carry, now
             draw, noise = jax.random.split(jax.random.fold_in(key, number))
-            batch = _draw(arrays, draw, budget)
+            batch = _draw(arrays, draw, budget) if piece is None else _whole(piece, budget)
             progress = number.astype(jnp.float32) / max(1, budget.steps)
             gradient = jax.grad(objective)(parameters, batch, noise, progress)
             updates, state = optimiser.update(gradient, state, parameters)
             return (optax.apply_updates(parameters, updates), state), None
 
-        start = (parameters, optimiser.init(parameters))
-        (parameters, _), _ = jax.lax.scan(step, start, jnp.arange(budget.steps, dtype=jnp.int32))
-        return eqx.combine(parameters, static)
+        streamed = data.stream is not None
+        numbers = first + jnp.arange(len(arrays["x"]) if streamed else budget.steps, dtype=jnp.int32)
+        (parameters, state), _ = jax.lax.scan(step, (parameters, state), (numbers, arrays if streamed else None))
+        return eqx.combine(parameters, static), state
 
+    on_device = None if data.stream else jax.device_put(dimensionless(data.train, data.scale))
     trained = []
     for seed in seeds:
         initial, batches = jax.random.split(jax.random.key(seed))
-        trained.append(run(as_float32(make(initial)), on_device, batches))
+        network = as_float32(make(initial))
+        state = optimiser.init(eqx.filter(network, eqx.is_inexact_array))
+        if data.stream is None:
+            network, _ = run(network, state, 0, on_device, batches)
+        else:
+            for number, piece in enumerate(data.stream.pieces(budget, seed)):
+                first = jnp.int32(number * PIECE_STEPS)
+                network, state = jax.block_until_ready(run(network, state, first, jax.device_put(piece), batches))
+        trained.append(jax.block_until_ready(network))
     return trained
 
 
@@ -121,7 +129,7 @@ def as_float32(network: Any) -> Any:
     return jax.tree.map(convert, network)
 
 
-def _draw(arrays: dict[str, jax.Array], key: jax.Array, budget: Budget) -> Batch:
+def _draw(arrays: Arrays, key: jax.Array, budget: Budget) -> Batch:
     total = arrays["x"].shape[0]
     chosen = jax.random.randint(key, (budget.batch_rows,), 0, total, dtype=jnp.int32)
     few = chosen[: budget.jacobian_rows]
@@ -134,8 +142,16 @@ def _draw(arrays: dict[str, jax.Array], key: jax.Array, budget: Budget) -> Batch
     )
 
 
+def _whole(arrays: Arrays, budget: Budget) -> Batch:
+    x, graph = arrays["x"], arrays.get("graph")
+    graph = None if graph is None else graph.astype(jnp.float32)
+    return Batch(x[: budget.jacobian_rows], x, arrays["y"], arrays.get("jacobian"), graph)
+
+
 class NetworkLearner(Learner):
     """A learner that is a network and a loss; training and prediction are the same for all of them."""
+
+    streams = True
 
     @property
     def weighs_edges(self) -> bool:
