@@ -97,14 +97,16 @@ def main() -> None:
 
     for rate in LEARNING_RATES:
         measure(rate, {REFERENCE: ({},)})
-    rates = {rate: _loss(record["runs"], REFERENCE, {}, rate, record) for rate in LEARNING_RATES}
-    rate = record["learning_rate"] = min(rates, key=lambda rate: rates[rate])
+    rate = min(LEARNING_RATES, key=lambda rate: _loss(record["runs"], REFERENCE, {}, rate, record))
+    record["learning_rate"] = rate
     measure(rate, CANDIDATES)
     for entry, settings in CANDIDATES.items():
         losses = [_loss(record["runs"], entry, one, rate, record) for one in settings]
         record["chosen"][entry] = settings[losses.index(min(losses))]
     _write(arguments.json, record)
-    _print(record, rates)
+    page = _page(record)
+    publish(arguments.json.with_suffix(".md"), [page.encode()])
+    print(page)
 
 
 def _measure(
@@ -158,13 +160,42 @@ def _loss(runs: list[Run], entry: str, settings: dict[str, Any], rate: float, re
     return sum(losses) / len(losses)
 
 
-def _print(record: dict[str, Any], rates: dict[float, float]) -> None:
-    print("\nlearning rate, loss:", *(f"{rate:g}: {loss:.3f}" for rate, loss in rates.items()))
+def _page(record: dict[str, Any]) -> str:
+    """The candidates as a table, in Markdown."""
+    runs, rate = record["runs"], record["learning_rate"]
+    lines = [
+        "# Settings, chosen on the validation split",
+        "",
+        f"Written by `benchmarks/choose_settings.py`: protocol {record['protocol']['name']}, tasks "
+        f"{', '.join(record['tasks'])}, seeds {', '.join(map(str, record['seeds']))}. Means over tasks and seeds of the "
+        "validation split; errors are geometric means, relative to that of `mlp none` at the chosen learning rate. "
+        "*Loss* is what the choice makes least: the mean of log(error) + log(1 - average precision).",
+        "",
+        "| learner | setting | error / MLP's | average precision | relative sparsity | loss | |",
+        "| --- | --- | ---: | ---: | ---: | ---: | --- |",
+    ]
+    reference = _means(_found(runs, REFERENCE, {}, rate, record["tasks"], record["seeds"]))[0]
+    candidates = [(REFERENCE, {}, one, f"learning rate {one:g}", one == rate) for one in LEARNING_RATES]
     for entry, settings in CANDIDATES.items():
-        print(entry)
         for one in settings:
-            loss = _loss(record["runs"], entry, one, record["learning_rate"], record)
-            print(f"  {one}: {loss:.3f}{' <- chosen' if one == record['chosen'][entry] else ''}")
+            named = ", ".join(f"{name} {value}" for name, value in one.items())
+            candidates.append((entry, one, rate, named, one == record["chosen"][entry]))
+    for entry, settings, own_rate, named, chosen in candidates:
+        error, precision, sparsity = _means(_found(runs, entry, settings, own_rate, record["tasks"], record["seeds"]))
+        loss = _loss(runs, entry, settings, own_rate, record)
+        lines.append(
+            f"| {entry} | {named} | {math.exp(error - reference):.3f} | {precision:.4f} | {sparsity:.2g} | {loss:.3f} "
+            f"| {'chosen' if chosen else ''} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _means(runs: list[Run]) -> tuple[float, float, float]:
+    """Means of log(error), average precision and relative sparsity."""
+    errors = sum(math.log(run["nmse"]) for run in runs)
+    precision = sum(run["average_precision"] for run in runs)
+    sparsity = sum(run["relative_sparsity"] for run in runs)
+    return errors / len(runs), precision / len(runs), sparsity / len(runs)
 
 
 def _rounded(value: Any) -> Any:
