@@ -179,8 +179,16 @@ class NetworkLearner(Learner):
         def make(key: jax.Array) -> Any:
             return self.network(data.train.sizes, data.scale, budget, key)
 
-        networks = train(make, self.objective, data, budget, seeds)
-        return [NetworkModel(network, data.scale, self._influence(network, data)) for network in networks]
+        return [self.model(network, data) for network in train(make, self.objective, data, budget, seeds)]
+
+    def model(self, network: Any, data: TrainingData) -> NetworkModel:
+        """A trained network as a model.
+
+        Args:
+            network: Of `train`.
+            data: That it was trained on.
+        """
+        return NetworkModel(network, data.scale, self._influence(network, data))
 
     def _influence(self, network: Any, data: TrainingData) -> NDArray[np.float32] | None:
         """Mean absolute dimensionless Jacobian over rows of train, shape (ds, ds + da), if edges are weighed by it."""
