@@ -144,7 +144,7 @@ def _trained(
     shapes = [settings.get("graphs") for settings in candidates]
     for shape in dict.fromkeys(shapes):
         chosen = [place for place, own in enumerate(shapes) if own == shape]
-        data = benchmark.allowed(learners[chosen[0]].supervision)
+        data = benchmark.allowed(learners[chosen[0]].supervision, learners[chosen[0]].uses)
         models = _trained_alike([learners[place] for place in chosen], data, budget, seed)
         yield from zip([candidates[place] for place in chosen], models, strict=True)
 

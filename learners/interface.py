@@ -15,7 +15,7 @@ from dynamic_sparsity.learners.data import Rows, Scale
 from dynamic_sparsity.learners.protocol import Budget
 from dynamic_sparsity.learners.row_stream import RowStream
 
-__all__ = ["SUPERVISIONS", "Learner", "Model", "Predictor", "TrainingData"]
+__all__ = ["SUPERVISIONS", "Learner", "Model", "Predictor", "TrainingData", "allowed_by"]
 
 Floats = NDArray[np.floating[Any]]
 
@@ -87,6 +87,15 @@ class TrainingData:
     stream: RowStream | None = None
 
 
+def allowed_by(supervision: str) -> tuple[str, ...]:
+    """Fields of `Rows` that a supervision allows beside transitions.
+
+    Args:
+        supervision: One of `SUPERVISIONS`, or "oracle".
+    """
+    return {"transitions": (), "Jacobian": ("graph", "jacobian")}.get(supervision, ("graph",))
+
+
 class Learner(ABC):
     """A way to make models. Those of this package are frozen dataclasses of their settings.
 
@@ -113,6 +122,11 @@ class Learner(ABC):
     @abstractmethod
     def supervision(self) -> str:
         """One of `SUPERVISIONS`."""
+
+    @property
+    def uses(self) -> tuple[str, ...]:
+        """What is read for it of what its supervision allows: "graph", "jacobian"; by default all."""
+        return allowed_by(self.supervision)
 
     @abstractmethod
     def fit(self, data: TrainingData, budget: Budget, seeds: Sequence[int]) -> list[Model]:

@@ -87,6 +87,11 @@ class MLP(NetworkLearner):
         """Depends on the term."""
         return supervision_of(self.term)
 
+    @property
+    def uses(self) -> tuple[str, ...]:
+        """No more than the term needs."""
+        return {"mse": ("jacobian",), "mae": ("jacobian",), "sae": ("graph",)}.get(self.term, ())
+
     def network(self, sizes: tuple[int, int], scale: Scale, budget: Budget, key: jax.Array) -> MLPNetwork:
         """See `NetworkLearner.network`."""
         return MLPNetwork(sizes[0], sum(sizes), budget.width, self.residual, key)
@@ -97,8 +102,7 @@ class MLP(NetworkLearner):
         if self.term == "none":
             return error
         jacobian = jax.vmap(jax.jacfwd(network))(batch.few)
-        graph = None if batch.graph is None else batch.graph[: len(batch.few)]
-        return error + self.effective_weight * jacobian_term(self.term, jacobian, batch.jacobian, graph)
+        return error + self.effective_weight * jacobian_term(self.term, jacobian, batch.jacobian, batch.few_graph)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from dynamic_sparsity.errors import CorruptStoreError, InvalidSettingError
 from dynamic_sparsity.learners.data import Rows, Scale, positions_of, read_rows, with_columns
 from dynamic_sparsity.learners.evaluation import Judged, evaluate, read_judged
-from dynamic_sparsity.learners.interface import Learner, TrainingData
+from dynamic_sparsity.learners.interface import Learner, TrainingData, allowed_by
 from dynamic_sparsity.learners.protocol import Budget
 from dynamic_sparsity.learners.row_stream import RowStream
 from dynamic_sparsity.loaders import JacobianDataset, open_dataset
@@ -100,14 +100,16 @@ class Benchmark:
         columns = with_columns(self.dataset, ["mask_s", "mask_a"])[:]
         return np.concatenate([columns["mask_s"], columns["mask_a"]], axis=2) > 0
 
-    def allowed(self, supervision: str, *, stream: bool = False) -> TrainingData:
+    def allowed(self, supervision: str, uses: Sequence[str] | None = None, *, stream: bool = False) -> TrainingData:
         """What a learner of that supervision may see of train.
 
         Args:
             supervision: One of `SUPERVISIONS`, or "oracle".
+            uses: Of "graph" and "jacobian", what the learner looks at; None for all that the supervision allows.
             stream: Leave the rows in the store, to be read while the learner learns; only a sample lies in memory.
         """
-        jacobian, graph = supervision == "Jacobian", supervision != "transitions"
+        allowed = allowed_by(supervision)
+        jacobian, graph = (name in allowed and (uses is None or name in uses) for name in ("jacobian", "graph"))
         if stream:
             rows = read_rows(self.dataset, jacobian=jacobian, graph=graph, limit=SAMPLE_ROWS)
             return TrainingData(rows, self.scale, RowStream(self.dataset, self.scale, jacobian=jacobian, graph=graph))
@@ -144,7 +146,7 @@ def run_learner(
     """
     benchmark.validation, benchmark.test  # noqa: B018 - what is missing must be missed before the training
     started = time.perf_counter()
-    data = benchmark.allowed(learner.supervision, stream=stream and learner.streams)
+    data = benchmark.allowed(learner.supervision, learner.uses, stream=stream and learner.streams)
     cost = {"read_seconds": time.perf_counter() - started}
     started = time.perf_counter()
     models = learner.fit(data, benchmark.budget, seeds)

@@ -44,6 +44,7 @@ class Batch(NamedTuple):
         y: Normalised next states, shape (batch_rows, ds).
         jacobian: True Jacobians of the first `jacobian_rows` of them, shape (jacobian_rows, ds, ds + da), or None.
         graph: True graphs of all of them, 0 or 1, shape (batch_rows, ds, ds + da), or None.
+        few_graph: The first `jacobian_rows` of these, or None.
     """
 
     few: jax.Array
@@ -51,6 +52,7 @@ class Batch(NamedTuple):
     y: jax.Array
     jacobian: jax.Array | None
     graph: jax.Array | None
+    few_graph: jax.Array | None
 
 
 Arrays = dict[str, jax.Array]
@@ -93,7 +95,7 @@ def train(
         def step(carry: tuple[Any, Any], now: tuple[jax.Array, Arrays | None]) -> tuple[tuple[Any, Any], None]:
             (parameters, state), (number, piece) = carry, now
             draw, noise = jax.random.split(jax.random.fold_in(key, number))
-            batch = _draw(arrays, draw, budget) if piece is None else _whole(piece, budget)
+            batch = _draw(arrays, draw, budget, data.train.sizes) if piece is None else _whole(piece, budget)
             progress = number.astype(jnp.float32) / max(1, budget.steps)
             gradient = jax.grad(objective)(parameters, batch, noise, progress)
             updates, state = optimiser.update(gradient, state, parameters)
@@ -104,7 +106,7 @@ def train(
         (parameters, state), _ = jax.lax.scan(step, (parameters, state), (numbers, arrays if streamed else None))
         return eqx.combine(parameters, static), state
 
-    on_device = None if data.stream else jax.device_put(dimensionless(data.train, data.scale))
+    on_device = None if data.stream else device_rows(data)
     trained = []
     for seed in seeds:
         initial, batches = jax.random.split(jax.random.key(seed))
@@ -129,23 +131,53 @@ def as_float32(network: Any) -> Any:
     return jax.tree.map(convert, network)
 
 
-def _draw(arrays: Arrays, key: jax.Array, budget: Budget) -> Batch:
-    total = arrays["x"].shape[0]
-    chosen = jax.random.randint(key, (budget.batch_rows,), 0, total, dtype=jnp.int32)
+def device_rows(data: TrainingData) -> Arrays:
+    """The rows in memory on the device, in the form from which batches are drawn fastest.
+
+    Args:
+        data: With rows in memory.
+
+    Returns:
+        "xy": inputs and next states side by side, float32, shape (n, 2 ds + da); "jacobian": float32, shape
+        (n, ds, ds + da), and "graph": four entries to a number, uint32, shape (n, …), where the rows have them.
+    """
+    arrays = dimensionless(data.train, data.scale)
+    rows: dict[str, NDArray[Any]] = {"xy": np.concatenate([arrays["x"], arrays["y"]], axis=1)}
+    if "jacobian" in arrays:
+        rows["jacobian"] = arrays["jacobian"]
+    if "graph" in arrays:
+        flat = arrays["graph"].reshape(len(arrays["graph"]), -1).view(np.uint8)
+        rows["graph"] = np.pad(flat, [(0, 0), (0, -flat.shape[1] % 4)]).view(np.uint32)
+    on_device: Arrays = jax.device_put(rows)
+    return on_device
+
+
+def _draw(arrays: Arrays, key: jax.Array, budget: Budget, sizes: tuple[int, int]) -> Batch:
+    """A batch of `device_rows`; what the loss does not look at is not drawn by the compiled program."""
+    ds, inputs = sizes[0], sum(sizes)
+    chosen = jax.random.randint(key, (budget.batch_rows,), 0, len(arrays["xy"]), dtype=jnp.int32)
     few = chosen[: budget.jacobian_rows]
+
+    def graph(rows: jax.Array) -> jax.Array:
+        entries = jax.lax.bitcast_convert_type(arrays["graph"][rows], jnp.uint8).reshape(len(rows), -1)
+        return entries[:, : ds * inputs].reshape(-1, ds, inputs).astype(jnp.float32)
+
+    x, y = jnp.split(arrays["xy"][chosen], [inputs], axis=1)
     return Batch(
-        arrays["x"][few],
-        arrays["x"][chosen],
-        arrays["y"][chosen],
+        x[: budget.jacobian_rows],
+        x,
+        y,
         arrays["jacobian"][few] if "jacobian" in arrays else None,
-        arrays["graph"][chosen].astype(jnp.float32) if "graph" in arrays else None,
+        graph(chosen) if "graph" in arrays else None,
+        graph(few) if "graph" in arrays else None,
     )
 
 
 def _whole(arrays: Arrays, budget: Budget) -> Batch:
     x, graph = arrays["x"], arrays.get("graph")
     graph = None if graph is None else graph.astype(jnp.float32)
-    return Batch(x[: budget.jacobian_rows], x, arrays["y"], arrays.get("jacobian"), graph)
+    few_graph = None if graph is None else graph[: budget.jacobian_rows]
+    return Batch(x[: budget.jacobian_rows], x, arrays["y"], arrays.get("jacobian"), graph, few_graph)
 
 
 class NetworkLearner(Learner):
