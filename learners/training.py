@@ -18,7 +18,7 @@ from dynamic_sparsity.learners.interface import Learner, Model, TrainingData
 from dynamic_sparsity.learners.protocol import Budget
 from dynamic_sparsity.learners.row_stream import PIECE_STEPS, dimensionless
 
-__all__ = ["Batch", "Loss", "Network", "NetworkLearner", "NetworkModel", "train"]
+__all__ = ["Batch", "Loss", "Network", "NetworkLearner", "NetworkModel", "device_rows", "draw", "train"]
 
 INFLUENCE_ROWS = 1024
 """Rows of train over which the mean influence of an edge is taken."""
@@ -95,7 +95,7 @@ def train(
         def step(carry: tuple[Any, Any], now: tuple[jax.Array, Arrays | None]) -> tuple[tuple[Any, Any], None]:
             (parameters, state), (number, piece) = carry, now
             draw, noise = jax.random.split(jax.random.fold_in(key, number))
-            batch = _draw(arrays, draw, budget, data.train.sizes) if piece is None else _whole(piece, budget)
+            batch = draw(arrays, draw, budget, data.train.sizes) if piece is None else _whole(piece, budget)
             progress = number.astype(jnp.float32) / max(1, budget.steps)
             gradient = jax.grad(objective)(parameters, batch, noise, progress)
             updates, state = optimiser.update(gradient, state, parameters)
@@ -152,8 +152,18 @@ def device_rows(data: TrainingData) -> Arrays:
     return on_device
 
 
-def _draw(arrays: Arrays, key: jax.Array, budget: Budget, sizes: tuple[int, int]) -> Batch:
-    """A batch of `device_rows`; what the loss does not look at is not drawn by the compiled program."""
+def draw(arrays: Arrays, key: jax.Array, budget: Budget, sizes: tuple[int, int]) -> Batch:
+    """A batch of rows in memory, drawn with replacement.
+
+    Args:
+        arrays: Of `device_rows`.
+        key: Random.
+        budget: Sizes of batches.
+        sizes: ds and da.
+
+    Returns:
+        The batch; what a loss does not look at of it, the compiled program does not draw.
+    """
     ds, inputs = sizes[0], sum(sizes)
     chosen = jax.random.randint(key, (budget.batch_rows,), 0, len(arrays["xy"]), dtype=jnp.int32)
     few = chosen[: budget.jacobian_rows]

@@ -23,6 +23,7 @@ from dynamic_sparsity.learners.models import load_model, save_model
 from dynamic_sparsity.learners.own import OwnLearner
 from dynamic_sparsity.learners.registry import LEARNERS, all_learners, make_learner
 from dynamic_sparsity.learners.row_stream import PIECE_STEPS, dimensionless
+from dynamic_sparsity.learners.training import device_rows, draw
 from dynamic_sparsity.loaders import open_dataset
 
 SMOKE = get_budget("smoke")
@@ -290,3 +291,24 @@ def test_streams_give_every_row_once_per_pass(benchmark):
     assert np.array_equal(pieces[1]["y"][0], everything["y"][rows])
     assert np.array_equal(pieces[1]["jacobian"][0], everything["jacobian"][rows[: budget.jacobian_rows]])
     assert np.array_equal(pieces[1]["graph"][0], everything["graph"][rows])
+
+
+def test_batches_are_rows(benchmark):
+    """What is drawn on the device, from packed graphs and rows side by side, is what lies in memory."""
+    data = benchmark.allowed("Jacobian")
+    key, arrays = jax.random.key(3), dimensionless(data.train, data.scale)
+    batch = draw(device_rows(data), key, SMOKE, data.train.sizes)
+    rows = np.asarray(jax.random.randint(key, (SMOKE.batch_rows,), 0, len(arrays["x"]), dtype=jnp.int32))
+    few = rows[: SMOKE.jacobian_rows]
+    expected = {"few": arrays["x"][few], "x": arrays["x"][rows], "y": arrays["y"][rows]}
+    expected |= {"jacobian": arrays["jacobian"][few], "graph": arrays["graph"][rows], "few_graph": arrays["graph"][few]}
+    for name, values in expected.items():
+        assert np.array_equal(np.asarray(getattr(batch, name)), values), name
+
+
+def test_only_what_is_used_is_read(benchmark):
+    uses = {loss: make_learner("mlp", loss).uses for loss in JACOBIAN_LOSSES}
+    assert uses == {"none": (), "mse": ("jacobian",), "mae": ("jacobian",), "l1": (), "sae": ("graph",)}
+    assert benchmark.allowed("Jacobian", uses["mse"]).train.graph is None
+    assert benchmark.allowed("transitions", ("graph", "jacobian")).train.graph is None
+    assert benchmark.allowed("structure", uses["mse"]).train.jacobian is None
