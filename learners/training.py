@@ -18,7 +18,7 @@ from dynamic_sparsity.learners.interface import Learner, Model, TrainingData
 from dynamic_sparsity.learners.protocol import Budget
 from dynamic_sparsity.learners.row_stream import PIECE_STEPS, dimensionless
 
-__all__ = ["Batch", "Loss", "Network", "NetworkLearner", "NetworkModel", "device_rows", "draw", "train"]
+__all__ = ["Batch", "Loss", "Network", "NetworkLearner", "NetworkModel", "device_rows", "draw_batch", "train"]
 
 INFLUENCE_ROWS = 1024
 """Rows of train over which the mean influence of an edge is taken."""
@@ -95,7 +95,7 @@ def train(
         def step(carry: tuple[Any, Any], now: tuple[jax.Array, Arrays | None]) -> tuple[tuple[Any, Any], None]:
             (parameters, state), (number, piece) = carry, now
             draw, noise = jax.random.split(jax.random.fold_in(key, number))
-            batch = draw(arrays, draw, budget, data.train.sizes) if piece is None else _whole(piece, budget)
+            batch = draw_batch(arrays, draw, budget, data.train.sizes) if piece is None else _whole(piece, budget)
             progress = number.astype(jnp.float32) / max(1, budget.steps)
             gradient = jax.grad(objective)(parameters, batch, noise, progress)
             updates, state = optimiser.update(gradient, state, parameters)
@@ -152,7 +152,7 @@ def device_rows(data: TrainingData) -> Arrays:
     return on_device
 
 
-def draw(arrays: Arrays, key: jax.Array, budget: Budget, sizes: tuple[int, int]) -> Batch:
+def draw_batch(arrays: Arrays, key: jax.Array, budget: Budget, sizes: tuple[int, int]) -> Batch:
     """A batch of rows in memory, drawn with replacement.
 
     Args:

@@ -23,7 +23,7 @@ from dynamic_sparsity.learners.models import load_model, save_model
 from dynamic_sparsity.learners.own import OwnLearner
 from dynamic_sparsity.learners.registry import LEARNERS, all_learners, make_learner
 from dynamic_sparsity.learners.row_stream import PIECE_STEPS, dimensionless
-from dynamic_sparsity.learners.training import device_rows, draw
+from dynamic_sparsity.learners.training import device_rows, draw_batch
 from dynamic_sparsity.loaders import open_dataset
 
 SMOKE = get_budget("smoke")
@@ -297,7 +297,7 @@ def test_batches_are_rows(benchmark):
     """What is drawn on the device, from packed graphs and rows side by side, is what lies in memory."""
     data = benchmark.allowed("Jacobian")
     key, arrays = jax.random.key(3), dimensionless(data.train, data.scale)
-    batch = draw(device_rows(data), key, SMOKE, data.train.sizes)
+    batch = draw_batch(device_rows(data), key, SMOKE, data.train.sizes)
     rows = np.asarray(jax.random.randint(key, (SMOKE.batch_rows,), 0, len(arrays["x"]), dtype=jnp.int32))
     few = rows[: SMOKE.jacobian_rows]
     expected = {"few": arrays["x"][few], "x": arrays["x"][rows], "y": arrays["y"][rows]}
