@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dynamic_sparsity.errors import CorruptStoreError, InvalidSettingError
-from dynamic_sparsity.learners.data import Rows, Scale, positions_of, read_rows, with_columns
+from dynamic_sparsity.learners.data import Rows, Scale, columns_of, positions_of, read_rows, rows_of, with_columns
 from dynamic_sparsity.learners.evaluation import Judged, evaluate, read_judged
 from dynamic_sparsity.learners.interface import Learner, TrainingData, allowed_by
 from dynamic_sparsity.learners.protocol import Budget
@@ -88,7 +88,7 @@ class Benchmark:
 
     @cached_property
     def _transitions(self) -> Rows:
-        return read_rows(self.dataset)
+        return rows_of(with_columns(self.dataset, columns_of(jacobian=False, graph=False))[:])
 
     @cached_property
     def _jacobian(self) -> NDArray[np.float32]:
