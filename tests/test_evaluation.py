@@ -307,6 +307,16 @@ def test_settings_are_those_chosen():
         assert {name: settings[name] for name in chosen} == chosen, entry
 
 
+def test_waiting_is_as_documented():
+    record = json.loads((EXAMPLES.parent / "benchmarks" / "results" / "input_pipeline.json").read_text())
+    found = [one for by_entry in record["memory"].values() for one in by_entry.values()]
+    assert max(one["share"] for one in found) == record["worst"]["memory"] < 1 / 10
+    assert max(one["share"] for one in record["stream"].values()) == record["worst"]["stream"] < 1 / 20
+    slow = [one for one in found if one["share_of_a_single_training"] >= 1 / 10]
+    assert max(one["share_of_a_single_training"] for one in slow) < 1 / 6
+    assert all(one["training_seconds"] / 3 < 2 for one in slow)
+
+
 def entries_of_folder(results):
     return entries_of([json.loads(path.read_text()) for path in results.rglob("*.json")])
 
