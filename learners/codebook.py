@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from dynamic_sparsity.errors import InvalidSettingError, UnknownNameError
 from dynamic_sparsity.learners.data import Scale
-from dynamic_sparsity.learners.effectwise import EffectNetworks, bernoulli_straight_through, price_schedule
+from dynamic_sparsity.learners.effectwise import EffectNetworks, bernoulli_straight_through, check_gates, price_schedule
 from dynamic_sparsity.learners.protocol import Budget
 from dynamic_sparsity.learners.training import Batch, NetworkLearner
 
@@ -20,6 +20,9 @@ __all__ = ["Codebook", "CodebookNetwork"]
 
 OPEN = 2.0
 """Initial logit of the edges of every graph, give or take a normal deviate that tells the graphs apart."""
+
+DEFAULT_GRAPHS = {"l0": 8, "mask": 8}
+"""Graphs by term."""
 
 
 class CodebookNetwork(eqx.Module):
@@ -64,7 +67,9 @@ class Codebook(NetworkLearner):
         term: "l0": from transitions only; the expected share of edges is added to the loss. "mask": switch and graphs
             are a mixture of Bernoulli distributions, fitted to the true masks by maximum likelihood.
         price: Of all edges, for "l0", beside the mean squared error of the change.
-        graphs: How many there are.
+        graphs: How many there are; None for the term's default.
+        grace: Share of the training before edges cost anything, for "l0".
+        score: Of an edge, for "l0": "influence": probability times influence (see `NetworkModel`); "probability".
 
     Source:
         In the spirit of Hwang et al. (2024), Fine-Grained Causal Dynamics Learning with Quantization, arXiv 2406.03234.
@@ -74,19 +79,31 @@ class Codebook(NetworkLearner):
     adaptive = True
     term: str = "l0"
     price: float = 0.02
-    graphs: int = 8
+    graphs: int | None = None
+    grace: float = 0.3
+    score: str = "influence"
 
     def __post_init__(self) -> None:
         """Raises UnknownNameError or InvalidSettingError if a setting is not legal."""
         if self.term not in ("l0", "mask"):
             raise UnknownNameError(f"there is no loss {self.term!r} of the codebook learner; there is 'l0' and 'mask'")
-        if self.graphs < 1:
+        if self.graphs is not None and self.graphs < 1:
             raise InvalidSettingError(f"graphs is {self.graphs}; it must be at least 1")
+        check_gates(self.price, self.grace, self.score)
+
+    @property
+    def graph_count(self) -> int:
+        """How many graphs there are."""
+        return DEFAULT_GRAPHS[self.term] if self.graphs is None else self.graphs
+
+    def settings(self) -> dict[str, Any]:
+        """See `Learner.settings`."""
+        return super().settings() | {"graphs": self.graph_count}
 
     @property
     def weighs_edges(self) -> bool:
         """Gates that no mask has taught stay open where that costs little."""
-        return self.term == "l0"
+        return self.term == "l0" and self.score == "influence"
 
     @property
     def loss(self) -> str:
@@ -100,7 +117,7 @@ class Codebook(NetworkLearner):
 
     def network(self, sizes: tuple[int, int], scale: Scale, budget: Budget, key: jax.Array) -> CodebookNetwork:
         """See `NetworkLearner.network`."""
-        return CodebookNetwork(self.graphs, sum(sizes), budget.width, scale.change_scale, key)
+        return CodebookNetwork(self.graph_count, sum(sizes), budget.width, scale.change_scale, key)
 
     def objective(self, network: Any, batch: Batch, key: jax.Array, progress: jax.Array) -> jax.Array:
         """See `NetworkLearner.objective`."""
@@ -113,7 +130,7 @@ class Codebook(NetworkLearner):
         weights = _choose(switch, one)
         mask = bernoulli_straight_through(jnp.einsum("bk,kij->bij", weights, network.graphs), two)
         edges = jnp.einsum("bk,kij->bij", weights, jax.nn.sigmoid(network.graphs))
-        price = self.price * price_schedule(progress)
+        price = self.price * price_schedule(progress, self.grace)
         total: jax.Array = network.effects.error(batch, mask) + price * jnp.mean(edges)
         return total
 

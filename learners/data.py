@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from dynamic_sparsity.errors import InvalidSettingError
 from dynamic_sparsity.loaders import JacobianDataset
 
-__all__ = ["Rows", "Scale", "read_rows", "rows_in_contact"]
+__all__ = ["Rows", "Scale", "columns_of", "positions_of", "read_rows", "rows_in_contact", "rows_of"]
 
 Floats = NDArray[np.float32]
 Bools = NDArray[np.bool_]
@@ -43,6 +43,11 @@ class Rows:
 
     def __len__(self) -> int:
         return len(self.state)
+
+    def __getitem__(self, key: Any) -> Rows:
+        """Some of the rows, as NumPy takes them; a slice copies nothing."""
+        columns = {field.name: getattr(self, field.name) for field in fields(self)}
+        return Rows(**{name: None if values is None else values[key] for name, values in columns.items()})
 
     @property
     def sizes(self) -> tuple[int, int]:
@@ -139,21 +144,53 @@ def read_rows(
     Raises:
         InvalidSettingError: The data set is empty, or its Jacobians are in tangent coordinates of other sizes.
     """
+    chosen = positions_of(dataset, limit)
+    return rows_of(with_columns(dataset, columns_of(jacobian=jacobian, graph=graph))[chosen])
+
+
+def positions_of(dataset: JacobianDataset, limit: int | None = None) -> NDArray[np.int64]:
+    """Positions of the rows to learn from or to be judged by, int64, shape (n,).
+
+    Args:
+        dataset: Whose rows.
+        limit: At most that many, evenly spread over all that have a true Jacobian.
+
+    Raises:
+        InvalidSettingError: There is none.
+    """
     chosen = valid_positions(dataset)
     if limit is not None and chosen.size > limit:
         chosen = chosen[np.linspace(0, chosen.size - 1, limit).astype(np.int64)]
     if chosen.size == 0:
         raise InvalidSettingError(f"{dataset!r} has no rows to learn from or to be judged by: make more episodes")
+    return chosen
+
+
+def columns_of(*, jacobian: bool, graph: bool) -> list[str]:
+    """Names of the columns that `rows_of` wants.
+
+    Args:
+        jacobian: With J_s and J_a.
+        graph: With mask_s and mask_a.
+    """
     names = ["state", "action", "next_state"]
     names += ["J_s", "J_a"] if jacobian else []
     names += ["mask_s", "mask_a"] if graph else []
-    batch = with_columns(dataset, names)[chosen]
+    return names
+
+
+def rows_of(batch: dict[str, NDArray[Any]]) -> Rows:
+    """A loader's batch as rows; Jacobians and graphs where it has them.
+
+    Args:
+        batch: Columns of `columns_of`, in ambient coordinates.
+    """
     return Rows(
         batch["state"],
         batch["action"],
         batch["next_state"],
-        np.concatenate([batch["J_s"], batch["J_a"]], axis=2) if jacobian else None,
-        np.concatenate([batch["mask_s"], batch["mask_a"]], axis=2) > 0 if graph else None,
+        np.concatenate([batch["J_s"], batch["J_a"]], axis=2) if "J_s" in batch else None,
+        np.concatenate([batch["mask_s"], batch["mask_a"]], axis=2) > 0 if "mask_s" in batch else None,
     )
 
 

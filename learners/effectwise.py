@@ -8,9 +8,10 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from dynamic_sparsity.errors import InvalidSettingError
 from dynamic_sparsity.learners.training import Batch
 
-__all__ = ["EffectNetworks", "bernoulli_straight_through", "binary_cross_entropy", "price_schedule"]
+__all__ = ["EffectNetworks", "bernoulli_straight_through", "binary_cross_entropy", "check_gates", "price_schedule"]
 
 
 class EffectNetworks(eqx.Module):
@@ -103,15 +104,32 @@ def bernoulli_straight_through(logits: jax.Array, key: jax.Array, temperature: f
     return soft + jax.lax.stop_gradient(hard - soft)
 
 
-def price_schedule(progress: jax.Array) -> jax.Array:
-    """Share of the full price of edges: 0 until 30 % of the training, then rising, 1 from 60 % on.
+def price_schedule(progress: jax.Array, grace: float) -> jax.Array:
+    """Share of the full price of edges: 0 for a while, then rising over 30 % of the training to 1.
 
     A price from the start closes gates before the networks behind them have learned what they are good for.
 
     Args:
         progress: Share of the training done.
+        grace: Share of the training before edges cost anything.
     """
-    return jnp.clip((progress - 0.3) / 0.3, 0.0, 1.0)
+    return jnp.clip((progress - grace) / 0.3, 0.0, 1.0)
+
+
+def check_gates(price: float, grace: float, score: str) -> None:
+    """Raises InvalidSettingError if a setting of gates that no mask teaches is not legal.
+
+    Args:
+        price: Of all gates being open, ≥ 0.
+        grace: In [0, 1].
+        score: "influence" or "probability".
+    """
+    if not price >= 0:
+        raise InvalidSettingError(f"price is {price}; it must be at least 0")
+    if not 0 <= grace <= 1:
+        raise InvalidSettingError(f"grace is {grace}; it must be in [0, 1]")
+    if score not in ("influence", "probability"):
+        raise InvalidSettingError(f"score is {score!r}; it can be 'influence' or 'probability'")
 
 
 def binary_cross_entropy(logits: jax.Array, graph: jax.Array) -> jax.Array:

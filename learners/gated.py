@@ -16,6 +16,7 @@ from dynamic_sparsity.learners.effectwise import (
     EffectNetworks,
     bernoulli_straight_through,
     binary_cross_entropy,
+    check_gates,
     price_schedule,
 )
 from dynamic_sparsity.learners.protocol import Budget
@@ -67,22 +68,27 @@ class Gated(NetworkLearner):
         term: "l0": from transitions only; the expected share of open gates is added to the loss. "mask": the gates
             learn the true masks by cross entropy, and the effect networks the next state behind them.
         price: Of all gates being open, for "l0", beside the mean squared error of the change.
+        grace: Share of the training before open gates cost anything, for "l0".
+        score: Of an edge, for "l0": "influence": probability times influence (see `NetworkModel`); "probability".
     """
 
     name = "gated"
     adaptive = True
     term: str = "l0"
     price: float = 0.02
+    grace: float = 0.3
+    score: str = "influence"
 
     def __post_init__(self) -> None:
-        """Raises UnknownNameError if there is no such term."""
+        """Raises UnknownNameError or InvalidSettingError if a setting is not legal."""
         if self.term not in ("l0", "mask"):
             raise UnknownNameError(f"there is no loss {self.term!r} of the gated learner; there is 'l0' and 'mask'")
+        check_gates(self.price, self.grace, self.score)
 
     @property
     def weighs_edges(self) -> bool:
         """Gates that no mask has taught stay open where that costs little."""
-        return self.term == "l0"
+        return self.term == "l0" and self.score == "influence"
 
     @property
     def loss(self) -> str:
@@ -106,6 +112,6 @@ class Gated(NetworkLearner):
             extra = binary_cross_entropy(logits, batch.graph)
         else:
             mask = bernoulli_straight_through(logits, key)
-            extra = self.price * price_schedule(progress) * jnp.mean(jax.nn.sigmoid(logits))
+            extra = self.price * price_schedule(progress, self.grace) * jnp.mean(jax.nn.sigmoid(logits))
         total: jax.Array = network.effects.error(batch, mask) + extra
         return total

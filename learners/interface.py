@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from dynamic_sparsity.learners.data import Rows, Scale
 from dynamic_sparsity.learners.protocol import Budget
+from dynamic_sparsity.learners.row_stream import RowStream
 
-__all__ = ["SUPERVISIONS", "Learner", "Model", "Predictor", "TrainingData"]
+__all__ = ["SUPERVISIONS", "Learner", "Model", "Predictor", "TrainingData", "allowed_by"]
 
 Floats = NDArray[np.floating[Any]]
 
@@ -75,12 +76,24 @@ class TrainingData:
     """What a learner may see.
 
     Attributes:
-        train: Rows of the train split, with Jacobians and graphs only if the learner's `supervision` allows them.
+        train: Rows of the train split, with Jacobians and graphs only if the learner's `supervision` allows them;
+            if they are streamed, a sample of them.
         scale: Means and standard deviations of the train split.
+        stream: All of them, batch by batch; None if they lie in memory.
     """
 
     train: Rows
     scale: Scale
+    stream: RowStream | None = None
+
+
+def allowed_by(supervision: str) -> tuple[str, ...]:
+    """Fields of `Rows` that a supervision allows beside transitions.
+
+    Args:
+        supervision: One of `SUPERVISIONS`, or "oracle".
+    """
+    return {"transitions": (), "Jacobian": ("graph", "jacobian")}.get(supervision, ("graph",))
 
 
 class Learner(ABC):
@@ -89,10 +102,12 @@ class Learner(ABC):
     Attributes:
         name: For tables.
         adaptive: Whether its causal graph is meant to depend on the state.
+        streams: Whether it can learn from `TrainingData.stream`.
     """
 
     name = ""
     adaptive = False
+    streams = False
 
     def settings(self) -> dict[str, Any]:
         """What decides its numbers beside data, budget and seed, as JSON data."""
@@ -107,6 +122,11 @@ class Learner(ABC):
     @abstractmethod
     def supervision(self) -> str:
         """One of `SUPERVISIONS`."""
+
+    @property
+    def uses(self) -> tuple[str, ...]:
+        """What is read for it of what its supervision allows: "graph", "jacobian"; by default all."""
+        return allowed_by(self.supervision)
 
     @abstractmethod
     def fit(self, data: TrainingData, budget: Budget, seeds: Sequence[int]) -> list[Model]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dynamic_sparsity.learners.leaderboard import Entry, mean_and_spread, order_of
+from dynamic_sparsity.learners.paper_findings import paper_findings
 
 __all__ = ["compare", "leaderboard_page"]
 
@@ -124,6 +125,7 @@ def _section(protocol: str, policy: str, entries: list[Entry]) -> list[str]:
         "### Does structure that adapts to the state beat the best MLP?",
         "",
         *_verdicts(entries),
+        *paper_findings(entries),
     ]
     for column, title, direction, style in MEASURES:
         lines += [f"### {title} ({direction})", "", *_table(entries, column, style), ""]

@@ -69,6 +69,15 @@ class MLP(NetworkLearner):
             raise InvalidSettingError(f"weight is {self.weight}; it must be at least 0")
 
     @property
+    def effective_weight(self) -> float:
+        """Of the term."""
+        return DEFAULT_WEIGHTS[self.term] if self.weight is None else self.weight
+
+    def settings(self) -> dict[str, Any]:
+        """See `Learner.settings`."""
+        return super().settings() | {"weight": self.effective_weight}
+
+    @property
     def loss(self) -> str:
         """The term."""
         return self.term
@@ -77,6 +86,11 @@ class MLP(NetworkLearner):
     def supervision(self) -> str:
         """Depends on the term."""
         return supervision_of(self.term)
+
+    @property
+    def uses(self) -> tuple[str, ...]:
+        """No more than the term needs."""
+        return {"mse": ("jacobian",), "mae": ("jacobian",), "sae": ("graph",)}.get(self.term, ())
 
     def network(self, sizes: tuple[int, int], scale: Scale, budget: Budget, key: jax.Array) -> MLPNetwork:
         """See `NetworkLearner.network`."""
@@ -87,10 +101,8 @@ class MLP(NetworkLearner):
         error = jnp.mean((jax.vmap(network)(batch.x) - batch.y) ** 2)
         if self.term == "none":
             return error
-        weight = DEFAULT_WEIGHTS[self.term] if self.weight is None else self.weight
         jacobian = jax.vmap(jax.jacfwd(network))(batch.few)
-        graph = None if batch.graph is None else batch.graph[: len(batch.few)]
-        return error + weight * jacobian_term(self.term, jacobian, batch.jacobian, graph)
+        return error + self.effective_weight * jacobian_term(self.term, jacobian, batch.jacobian, batch.few_graph)
 
 
 @dataclass(frozen=True)

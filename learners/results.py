@@ -9,83 +9,125 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from dynamic_sparsity.errors import CorruptStoreError, InvalidSettingError
-from dynamic_sparsity.learners.data import Rows, Scale, read_rows
+from dynamic_sparsity.learners.data import Rows, Scale, columns_of, positions_of, read_rows, rows_of, with_columns
 from dynamic_sparsity.learners.evaluation import Judged, evaluate, read_judged
-from dynamic_sparsity.learners.interface import Learner, TrainingData
+from dynamic_sparsity.learners.interface import Learner, TrainingData, allowed_by
 from dynamic_sparsity.learners.protocol import Budget
+from dynamic_sparsity.learners.row_stream import RowStream
 from dynamic_sparsity.loaders import JacobianDataset, open_dataset
 from dynamic_sparsity.storage.atomic import publish
 
 __all__ = ["RESULT_FORMAT", "Benchmark", "read_results", "result_document", "run_learner", "write_result"]
 
 RESULT_FORMAT = "dynamic-sparsity result 1"
+SAMPLE_ROWS = 1024  # in memory of a streamed split: what trained networks need of it
 PACKAGES = ("dynamic-sparsity", "numpy", "jax", "jaxlib", "equinox", "optax")
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """One task's data as the protocol wants it, read once for all learners.
+    """One task's data as the protocol wants it, each part read once, when it is first needed.
 
     Attributes:
         path: The store.
         budget: The protocol's variant.
-        train: All that a learner could be given; `allowed` leaves out what it may not see.
-        scale: Of the train split.
-        validation: Rows to choose by.
-        test: Rows to judge by.
-        read_seconds: What reading took.
+        dataset: Rows of the train split that may be learned from; `allowed` gives a learner what it may see of them.
     """
 
     path: Path
     budget: Budget
-    train: Rows
-    scale: Scale
-    validation: Judged
-    test: Judged
-    read_seconds: float
+    dataset: JacobianDataset
 
     @staticmethod
     def read(path: str | Path, budget: Budget) -> Benchmark:
-        """Read a store.
+        """Open a store.
 
         Args:
             path: The store.
             budget: How many rows of it.
 
         Raises:
-            DynamicSparsityError: The store is missing, damaged, or has no rows in one of its splits.
+            DynamicSparsityError: The store is missing or damaged, or has no rows to learn from.
         """
-        started = time.perf_counter()
-        train: JacobianDataset = open_dataset(path, split="train")
-        rows = read_rows(train, jacobian=True, graph=True, limit=budget.train_rows)
-        seconds = time.perf_counter() - started
-        judged = [
-            read_judged(open_dataset(path, split=split), limit=budget.judged_rows, horizon=budget.horizon)
-            for split in ("validation", "test")
-        ]
-        return Benchmark(Path(path), budget, rows, Scale.of(train), judged[0], judged[1], seconds)
+        train = open_dataset(path, split="train")
+        return Benchmark(Path(path), budget, train.select(positions_of(train, budget.train_rows)))
 
-    def allowed(self, supervision: str) -> TrainingData:
+    @cached_property
+    def scale(self) -> Scale:
+        """Of the train split."""
+        return Scale.of(self.dataset)
+
+    @cached_property
+    def validation(self) -> Judged:
+        """Rows to choose by."""
+        return self._judged("validation")
+
+    @cached_property
+    def test(self) -> Judged:
+        """Rows to judge by."""
+        return self._judged("test")
+
+    def _judged(self, split: str) -> Judged:
+        dataset = open_dataset(self.path, split=split)
+        return read_judged(dataset, limit=self.budget.judged_rows, horizon=self.budget.horizon)
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """ds and da."""
+        sizes = self.dataset.metadata["sizes"]
+        return sizes["ds"], sizes["da"]
+
+    @cached_property
+    def _transitions(self) -> Rows:
+        return rows_of(with_columns(self.dataset, columns_of(jacobian=False, graph=False))[:])
+
+    @cached_property
+    def _jacobian(self) -> NDArray[np.float32]:
+        columns = with_columns(self.dataset, ["J_s", "J_a"])[:]
+        return np.concatenate([columns["J_s"], columns["J_a"]], axis=2)
+
+    @cached_property
+    def _graph(self) -> NDArray[np.bool_]:
+        columns = with_columns(self.dataset, ["mask_s", "mask_a"])[:]
+        return np.concatenate([columns["mask_s"], columns["mask_a"]], axis=2) > 0
+
+    def allowed(self, supervision: str, uses: Sequence[str] | None = None, *, stream: bool = False) -> TrainingData:
         """What a learner of that supervision may see of train.
 
         Args:
             supervision: One of `SUPERVISIONS`, or "oracle".
+            uses: Of "graph" and "jacobian", what the learner looks at; None for all that the supervision allows.
+            stream: Leave the rows in the store, to be read while the learner learns; only a sample lies in memory.
         """
-        rows = self.train
-        if supervision != "Jacobian":
-            rows = dataclasses.replace(rows, jacobian=None)
-        if supervision == "transitions":
-            rows = dataclasses.replace(rows, graph=None)
+        allowed = allowed_by(supervision)
+        jacobian, graph = (name in allowed and (uses is None or name in uses) for name in ("jacobian", "graph"))
+        if stream:
+            rows = read_rows(self.dataset, jacobian=jacobian, graph=graph, limit=SAMPLE_ROWS)
+            return TrainingData(rows, self.scale, RowStream(self.dataset, self.scale, jacobian=jacobian, graph=graph))
+        rows = dataclasses.replace(
+            self._transitions,
+            jacobian=self._jacobian if jacobian else None,
+            graph=self._graph if graph else None,
+        )
         return TrainingData(rows, self.scale)
 
 
 def run_learner(
-    benchmark: Benchmark, learner: Learner, seeds: Sequence[int], keep: Callable[[int, Any], None] | None = None
+    benchmark: Benchmark,
+    learner: Learner,
+    seeds: Sequence[int],
+    keep: Callable[[int, Any], None] | None = None,
+    *,
+    stream: bool = False,
 ) -> Iterator[dict[str, Any]]:
     """Train a learner once per seed and judge it.
 
@@ -94,13 +136,23 @@ def run_learner(
         learner: Whom to train.
         seeds: ≥ 0.
         keep: Called with seed and model, to store it, say.
+        stream: Read the rows while training, if the learner can learn so, rather than all of them before.
 
     Yields:
         The result of each seed, JSON data; see docs/benchmark.md.
+
+    Raises:
+        DynamicSparsityError: A split of the store has no rows, or the learner refuses its data.
     """
+    benchmark.validation, benchmark.test  # noqa: B018 - what is missing must be missed before the training
     started = time.perf_counter()
-    models = learner.fit(benchmark.allowed(learner.supervision), benchmark.budget, seeds)
-    seconds = (time.perf_counter() - started) / max(1, len(seeds))
+    data = benchmark.allowed(learner.supervision, learner.uses, stream=stream and learner.streams)
+    cost = {"read_seconds": time.perf_counter() - started}
+    started = time.perf_counter()
+    models = learner.fit(data, benchmark.budget, seeds)
+    cost["train_seconds"] = (time.perf_counter() - started) / max(1, len(seeds))
+    if data.stream is not None:
+        cost["wait_seconds"] = data.stream.waited_seconds / max(1, len(seeds))
     for seed, model in zip(seeds, models, strict=True):
         if keep is not None:
             keep(seed, model)
@@ -116,7 +168,8 @@ def run_learner(
             adaptive=learner.adaptive,
             settings=learner.settings(),
             budget=benchmark.budget,
-            cost={"read_seconds": benchmark.read_seconds, "train_seconds": seconds},
+            data_input="memory" if data.stream is None else "stream",
+            cost=cost,
             result=judged,
         )
 
@@ -131,6 +184,7 @@ def result_document(
     budget: Budget,
     result: dict[str, Any],
     settings: dict[str, Any] | None = None,
+    data_input: str = "memory",
     cost: dict[str, float] | None = None,
 ) -> dict[str, Any]:
     """A result with all that must be known to compare it.
@@ -144,7 +198,9 @@ def result_document(
         budget: Of the training.
         result: What `evaluate` returned.
         settings: Of the learner.
-        cost: Seconds for reading and training; of no meaning on a machine that does other things as well.
+        data_input: "memory", or "stream": the rows were read while training, in another order.
+        cost: Seconds for reading, and per seed for training and, therein, for waiting for streamed rows; of no meaning
+            on a machine that does other things as well.
     """
     return {
         "format": RESULT_FORMAT,
@@ -155,6 +211,7 @@ def result_document(
         "adaptive": adaptive,
         "settings": settings or {},
         "protocol": dataclasses.asdict(budget),
+        "input": data_input,
         "result": result,
         "cost": cost or {},
         "provenance": {

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from dynamic_sparsity.learners.data import Scale
 from dynamic_sparsity.learners.interface import Learner, Model, TrainingData
 from dynamic_sparsity.learners.protocol import Budget
+from dynamic_sparsity.learners.row_stream import PIECE_STEPS, dimensionless
 
-__all__ = ["Batch", "Loss", "Network", "NetworkLearner", "NetworkModel", "train"]
+__all__ = ["Batch", "Loss", "Network", "NetworkLearner", "NetworkModel", "device_rows", "draw_batch", "train"]
 
 INFLUENCE_ROWS = 1024
 """Rows of train over which the mean influence of an edge is taken."""
@@ -43,6 +44,7 @@ class Batch(NamedTuple):
         y: Normalised next states, shape (batch_rows, ds).
         jacobian: True Jacobians of the first `jacobian_rows` of them, shape (jacobian_rows, ds, ds + da), or None.
         graph: True graphs of all of them, 0 or 1, shape (batch_rows, ds, ds + da), or None.
+        few_graph: The first `jacobian_rows` of these, or None.
     """
 
     few: jax.Array
@@ -50,7 +52,10 @@ class Batch(NamedTuple):
     y: jax.Array
     jacobian: jax.Array | None
     graph: jax.Array | None
+    few_graph: jax.Array | None
 
+
+Arrays = dict[str, jax.Array]
 
 Loss = Callable[[Any, Batch, jax.Array, jax.Array], jax.Array]
 """(network, batch, random key, share of the training done in [0, 1]) -> loss, a scalar."""
@@ -61,7 +66,8 @@ def train(
 ) -> list[Any]:
     """Minimise a loss by Adam, once per seed.
 
-    All data lies on the device, where batches are drawn (with replacement), so that the input costs next to nothing.
+    Rows in memory lie on the device, where batches are drawn (with replacement), so that the input costs next to
+    nothing. Streamed ones are read in a thread while the device is busy with those before.
     The seeds run one after the other through one compiled program: on a CPU that is faster than side by side, which
     turns every product of matrices into a batch of small ones.
 
@@ -75,40 +81,44 @@ def train(
     Returns:
         The trained network of each seed.
     """
-    rows, scale = data.train, data.scale
-    arrays: dict[str, NDArray[Any]] = {"x": scale.inputs(rows.state, rows.action), "y": scale.outputs(rows.next_state)}
-    if rows.jacobian is not None:
-        arrays["jacobian"] = scale.dimensionless(rows.jacobian)
-    if rows.graph is not None:
-        arrays["graph"] = rows.graph
-    on_device = jax.device_put(arrays)
     schedule = optax.cosine_decay_schedule(budget.learning_rate, max(1, budget.steps))
     optimiser = optax.chain(optax.clip_by_global_norm(10.0), optax.adam(schedule))
 
     @eqx.filter_jit
-    def run(network: Any, arrays: dict[str, jax.Array], key: jax.Array) -> Any:
+    def run(network: Any, state: Any, first: int | jax.Array, arrays: Arrays, key: jax.Array) -> tuple[Any, Any]:
+        """All steps on rows in memory, or those of one piece of a stream, of which `first` is the first."""
         parameters, static = eqx.partition(network, eqx.is_inexact_array)
 
         def objective(parameters: Any, batch: Batch, key: jax.Array, progress: jax.Array) -> jax.Array:
             return loss(eqx.combine(parameters, static), batch, key, progress)
 
-        def step(carry: tuple[Any, Any], number: jax.Array) -> tuple[tuple[Any, Any], None]:
-            parameters, state = carry
+        def step(carry: tuple[Any, Any], now: tuple[jax.Array, Arrays | None]) -> tuple[tuple[Any, Any], None]:
+            (parameters, state), (number, piece) = carry, now
             draw, noise = jax.random.split(jax.random.fold_in(key, number))
-            batch = _draw(arrays, draw, budget)
+            batch = draw_batch(arrays, draw, budget, data.train.sizes) if piece is None else _whole(piece, budget)
             progress = number.astype(jnp.float32) / max(1, budget.steps)
             gradient = jax.grad(objective)(parameters, batch, noise, progress)
             updates, state = optimiser.update(gradient, state, parameters)
             return (optax.apply_updates(parameters, updates), state), None
 
-        start = (parameters, optimiser.init(parameters))
-        (parameters, _), _ = jax.lax.scan(step, start, jnp.arange(budget.steps, dtype=jnp.int32))
-        return eqx.combine(parameters, static)
+        streamed = data.stream is not None
+        numbers = first + jnp.arange(len(arrays["x"]) if streamed else budget.steps, dtype=jnp.int32)
+        (parameters, state), _ = jax.lax.scan(step, (parameters, state), (numbers, arrays if streamed else None))
+        return eqx.combine(parameters, static), state
 
+    on_device = None if data.stream else device_rows(data)
     trained = []
     for seed in seeds:
         initial, batches = jax.random.split(jax.random.key(seed))
-        trained.append(run(as_float32(make(initial)), on_device, batches))
+        network = as_float32(make(initial))
+        state = optimiser.init(eqx.filter(network, eqx.is_inexact_array))
+        if data.stream is None:
+            network, _ = run(network, state, 0, on_device, batches)
+        else:
+            for number, piece in enumerate(data.stream.pieces(budget, seed)):
+                first = jnp.int32(number * PIECE_STEPS)
+                network, state = jax.block_until_ready(run(network, state, first, jax.device_put(piece), batches))
+        trained.append(jax.block_until_ready(network))
     return trained
 
 
@@ -121,21 +131,69 @@ def as_float32(network: Any) -> Any:
     return jax.tree.map(convert, network)
 
 
-def _draw(arrays: dict[str, jax.Array], key: jax.Array, budget: Budget) -> Batch:
-    total = arrays["x"].shape[0]
-    chosen = jax.random.randint(key, (budget.batch_rows,), 0, total, dtype=jnp.int32)
+def device_rows(data: TrainingData) -> Arrays:
+    """The rows in memory on the device, in the form from which batches are drawn fastest.
+
+    Args:
+        data: With rows in memory.
+
+    Returns:
+        "xy": inputs and next states side by side, float32, shape (n, 2 ds + da); "jacobian": float32, shape
+        (n, ds, ds + da), and "graph": four entries to a number, uint32, shape (n, …), where the rows have them.
+    """
+    arrays = dimensionless(data.train, data.scale)
+    rows: dict[str, NDArray[Any]] = {"xy": np.concatenate([arrays["x"], arrays["y"]], axis=1)}
+    if "jacobian" in arrays:
+        rows["jacobian"] = arrays["jacobian"]
+    if "graph" in arrays:
+        flat = arrays["graph"].reshape(len(arrays["graph"]), -1).view(np.uint8)
+        rows["graph"] = np.pad(flat, [(0, 0), (0, -flat.shape[1] % 4)]).view(np.uint32)
+    on_device: Arrays = jax.device_put(rows)
+    return on_device
+
+
+def draw_batch(arrays: Arrays, key: jax.Array, budget: Budget, sizes: tuple[int, int]) -> Batch:
+    """A batch of rows in memory, drawn with replacement.
+
+    Args:
+        arrays: Of `device_rows`.
+        key: Random.
+        budget: Sizes of batches.
+        sizes: ds and da.
+
+    Returns:
+        The batch; what a loss does not look at of it, the compiled program does not draw.
+    """
+    ds, inputs = sizes[0], sum(sizes)
+    chosen = jax.random.randint(key, (budget.batch_rows,), 0, len(arrays["xy"]), dtype=jnp.int32)
     few = chosen[: budget.jacobian_rows]
+
+    def graph(rows: jax.Array) -> jax.Array:
+        entries = jax.lax.bitcast_convert_type(arrays["graph"][rows], jnp.uint8).reshape(len(rows), -1)
+        return entries[:, : ds * inputs].reshape(-1, ds, inputs).astype(jnp.float32)
+
+    x, y = jnp.split(arrays["xy"][chosen], [inputs], axis=1)
     return Batch(
-        arrays["x"][few],
-        arrays["x"][chosen],
-        arrays["y"][chosen],
+        x[: budget.jacobian_rows],
+        x,
+        y,
         arrays["jacobian"][few] if "jacobian" in arrays else None,
-        arrays["graph"][chosen].astype(jnp.float32) if "graph" in arrays else None,
+        graph(chosen) if "graph" in arrays else None,
+        graph(few) if "graph" in arrays else None,
     )
+
+
+def _whole(arrays: Arrays, budget: Budget) -> Batch:
+    x, graph = arrays["x"], arrays.get("graph")
+    graph = None if graph is None else graph.astype(jnp.float32)
+    few_graph = None if graph is None else graph[: budget.jacobian_rows]
+    return Batch(x[: budget.jacobian_rows], x, arrays["y"], arrays.get("jacobian"), graph, few_graph)
 
 
 class NetworkLearner(Learner):
     """A learner that is a network and a loss; training and prediction are the same for all of them."""
+
+    streams = True
 
     @property
     def weighs_edges(self) -> bool:
@@ -163,8 +221,16 @@ class NetworkLearner(Learner):
         def make(key: jax.Array) -> Any:
             return self.network(data.train.sizes, data.scale, budget, key)
 
-        networks = train(make, self.objective, data, budget, seeds)
-        return [NetworkModel(network, data.scale, self._influence(network, data)) for network in networks]
+        return [self.model(network, data) for network in train(make, self.objective, data, budget, seeds)]
+
+    def model(self, network: Any, data: TrainingData) -> NetworkModel:
+        """A trained network as a model.
+
+        Args:
+            network: Of `train`.
+            data: That it was trained on.
+        """
+        return NetworkModel(network, data.scale, self._influence(network, data))
 
     def _influence(self, network: Any, data: TrainingData) -> NDArray[np.float32] | None:
         """Mean absolute dimensionless Jacobian over rows of train, shape (ds, ds + da), if edges are weighed by it."""

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,10 @@ from synthetic import make_store
 
 from dynamic_sparsity import cli, load_dataset
 from dynamic_sparsity.errors import CorruptStoreError, InvalidSettingError
-from dynamic_sparsity.learners import evaluate, get_budget, read_judged
+from dynamic_sparsity.learners import evaluate, get_budget, make_learner, read_judged
 from dynamic_sparsity.learners.leaderboard import entries_of, read_csv, read_entries, to_csv
 from dynamic_sparsity.learners.leaderboard_page import compare, leaderboard_page
+from dynamic_sparsity.learners.paper_findings import paper_findings, term_findings
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 TASK = "Pendulums"
@@ -266,6 +268,53 @@ def test_verdicts(results):
     assert not compare([mlp, replace(gated, nmse=0.1, average_precision=0.7)], ["transitions"])[0].won
     assert compare([mlp, replace(gated, supervision="Jacobian")], ["transitions"]) == []
     assert "1 of 1 tasks" in leaderboard_page([mlp, replace(gated, nmse=0.1)])
+
+
+def test_paper_findings(results):
+    """Means, counts of tasks and geometric means, on numbers that can be checked by hand."""
+    from dataclasses import replace
+
+    base = next(entry for entry in entries_of_folder(results) if entry.name == "mlp none")
+
+    def runs(loss, task, sparsities, error):
+        return [
+            replace(base, loss=loss, task=task, seed=seed, relative_sparsity=sparsity, nmse=error)
+            for seed, sparsity in enumerate(sparsities)
+        ]
+
+    entries = runs("untrained", "A", (1e-4, 1e-4), 1.0) + runs("untrained", "B", (1e-4, 3e-4), 1.0)
+    entries += runs("none", "A", (2e-4, 2e-4), 0.1) + runs("none", "B", (2e-4, 2e-4), 0.2)
+    entries += runs("l1", "A", (4e-4, 4e-4), 0.4) + runs("l1", "B", (2e-4, 3e-4), 0.2)
+    none, l1 = term_findings(entries)
+    assert (l1.tasks, l1.above, l1.clearly_above, l1.clearly_below) == (2, 2, 1, 0)
+    assert (none.above, none.clearly_above) == (1, 1)
+    assert l1.sparsity == pytest.approx(3.25e-4)
+    assert l1.error == pytest.approx(2)
+    text = "\n".join(paper_findings(entries))
+    assert "*L1 hurts it*: **holds**" in text
+    assert "+100.0 %, worse on 1 of 2" in text
+    assert paper_findings([entry for entry in entries if entry.loss != "untrained"]) == []
+
+
+def test_settings_are_those_chosen():
+    """Defaults are what `benchmarks/choose_settings.py` chose, on validation rows, by its record."""
+    record = json.loads((EXAMPLES.parent / "benchmarks" / "results" / "settings.json").read_text())
+    assert record["split"] == "validation"
+    assert record["protocol"] == asdict(get_budget("mini")) | {"learning_rate": record["protocol"]["learning_rate"]}
+    assert record["learning_rate"] == get_budget("mini").learning_rate
+    for entry, chosen in record["chosen"].items():
+        settings = make_learner(*entry.split()).settings()
+        assert {name: settings[name] for name in chosen} == chosen, entry
+
+
+def test_waiting_is_as_documented():
+    record = json.loads((EXAMPLES.parent / "benchmarks" / "results" / "input_pipeline.json").read_text())
+    found = [one for by_entry in record["memory"].values() for one in by_entry.values()]
+    assert max(one["share"] for one in found) == record["worst"]["memory"] < 1 / 10
+    assert max(one["share"] for one in record["stream"].values()) == record["worst"]["stream"] < 1 / 20
+    slow = [one for one in found if one["share_of_a_single_training"] >= 1 / 10]
+    assert max(one["share_of_a_single_training"] for one in slow) < 1 / 6
+    assert all(one["training_seconds"] / 3 < 2 for one in slow)
 
 
 def entries_of_folder(results):

@@ -49,6 +49,7 @@ def train(
     out: Path,
     models: Path | None,
     again: bool,
+    stream: bool,
 ) -> None:
     """Train learners on tasks, judge them, and keep the results."""
     from dynamic_sparsity.learners.registry import all_learners, make_learner
@@ -75,7 +76,7 @@ def train(
                     benchmark = Benchmark.read(store_path(root, task, policy, dynamics), budget)
                 if missing and benchmark is not None:
                     keep = _keeper(models, task, learner, benchmark) if models else None
-                    for result in run_learner(benchmark, learner, missing, keep):
+                    for result in run_learner(benchmark, learner, missing, keep, stream=stream):
                         write_result(out, result)
                         console.print(f"{label}, seed {result['seed']}: {summary(result)}", markup=False)
                 else:
@@ -199,6 +200,6 @@ def _keeper(models: Path, task: str, learner: Any, benchmark: Benchmark) -> Call
 
     def keep(seed: int, model: Any) -> None:
         path = models / task / f"{learner.name}-{learner.loss}-{seed}.npz"
-        save_model(path, model, learner, benchmark.train.sizes, benchmark.budget, seed)
+        save_model(path, model, learner, benchmark.sizes, benchmark.budget, seed)
 
     return keep

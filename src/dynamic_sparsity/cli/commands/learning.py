@@ -50,6 +50,9 @@ def train_learner(
         Path | None, typer.Option(help="Keep the trained networks below this folder.", show_default=False)
     ] = None,
     again: Annotated[bool, typer.Option("--again", help="Also where there is a result already.")] = False,
+    stream: Annotated[
+        bool, typer.Option("--stream", help="Read rows while training: for data larger than memory.")
+    ] = False,
 ) -> None:
     """Train learners on the train split, judge them on the test split, keep the results.
 
@@ -73,6 +76,7 @@ def train_learner(
         out=out,
         models=models,
         again=again,
+        stream=stream,
     )
 
 
