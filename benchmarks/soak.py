@@ -202,6 +202,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, help="write the record here, after every round")
     options = parser.parse_args()
+    # Ray has its workers give way to everything else on the machine.
+    os.environ.setdefault("RAY_worker_niceness", "0")
     rng, happened, bad, rounds = random.Random(options.seed), Counter[str](), Counter[str](), Counter[str]()
     with tempfile.TemporaryDirectory() as folder, contextlib.closing(Nodes()) as nodes:
         reference = Path(folder) / "reference"

@@ -40,8 +40,18 @@ class Actor:
 
     def __init__(self, maker: str) -> None:
         self._outcomes: dict[tuple[str, int], queue.SimpleQueue[Event]] = {}
-        self._executor = InProcess(load_maker(maker), self._tell)
         self._checked: set[str] = set()
+        self._executor: InProcess | Exception
+        try:
+            self._executor = InProcess(load_maker(maker), self._tell)
+        except Exception as error:
+            # A simulator that is missing is an answer to whatever will be asked.
+            self._executor = error
+
+    def _ready(self) -> InProcess:
+        if isinstance(self._executor, Exception):
+            raise self._executor
+        return self._executor
 
     def _tell(self, event: Event) -> None:
         if event.what in (Happening.FINISHED, Happening.FAILED):
@@ -50,7 +60,7 @@ class Actor:
     def describe(self, settings: dict[str, Any]) -> dict[str, Any]:
         """Attributes of a store, or the trouble with it."""
         try:
-            return {"attributes": self._executor.describe(Settings(**settings))}
+            return {"attributes": self._ready().describe(Settings(**settings))}
         except Exception as error:
             return {"trouble": Trouble.of(error).document()}
 
@@ -58,13 +68,14 @@ class Actor:
         """Makes a unit; returns seconds or trouble."""
         unit = Unit.from_document(document)
         try:
+            executor = self._ready()
             if str(unit.store) not in self._checked:
-                self._executor.check(unit)
+                executor.check(unit)
                 self._checked.add(str(unit.store))
         except Exception as error:
             return {"trouble": Trouble.of(error).document()}
         outcome = self._outcomes.setdefault((str(unit.store), unit.index), queue.SimpleQueue())
-        self._executor.submit(unit)
+        executor.submit(unit)
         event = outcome.get()
         trouble = None if event.trouble is None else event.trouble.document()
         return {"seconds": event.amount, "trouble": trouble}

@@ -90,7 +90,7 @@ def generate(
         int | None,
         typer.Option(
             help="Processes, or Ray actors. One that is killed is replaced, and only what it was making is made again.",
-            show_default="threads of one process for local, one per device for ray",
+            show_default="one per GPU; without GPUs one, or with ray one per node",
             rich_help_panel=SCALING,
         ),
     ] = None,
