@@ -58,6 +58,21 @@ def _workers_find_the_fakes(monkeypatch) -> None:
     monkeypatch.setenv("PYTHONPATH", f"{TESTS}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
 
 
+@pytest.fixture
+def stored(tmp_path_factory, monkeypatch) -> Path:
+    """A file to which every unit that is made and stored appends a line."""
+    log = tmp_path_factory.mktemp("stored") / "units"
+    log.touch()
+    monkeypatch.setenv(fake_maker.MADE, str(log))
+    return log
+
+
+def twice(log: Path) -> list[str]:
+    """Units that were stored more than once."""
+    lines = log.read_text().splitlines()
+    return sorted({line for line in lines if lines.count(line) > 1})
+
+
 def command(root: Path, *numbers: int) -> list[str]:
     return [sys.executable, str(TESTS / "drive_fakes.py"), str(root), *map(str, numbers)]
 
@@ -191,7 +206,7 @@ def test_a_machine_that_would_make_another_store_is_refused(tmp_path, monkeypatc
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_survives_the_death_of_workers(undisturbed, tmp_path, seed):
+def test_survives_the_death_of_workers(undisturbed, tmp_path, stored, seed):
     """Random workers, at random moments; each death costs no more than what that worker was making."""
     rng, kills = random.Random(seed), 0
 
@@ -216,10 +231,11 @@ def test_survives_the_death_of_workers(undisturbed, tmp_path, seed):
         assert driver.returncode == 0, errors
     assert kills >= 3
     assert digests(tmp_path) == undisturbed
+    assert not twice(stored)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_survives_the_death_of_the_driver(undisturbed, tmp_path, workers):
+def test_survives_the_death_of_the_driver(undisturbed, tmp_path, stored, workers):
     rng = random.Random(workers)
     for _ in range(4):
         with started(tmp_path, UNITS, workers, **{fake_maker.SECONDS: "0.3"}) as driver:
@@ -230,6 +246,7 @@ def test_survives_the_death_of_the_driver(undisturbed, tmp_path, workers):
     finished = drive(tmp_path, workers)
     assert finished.returncode == 0, finished.stderr
     assert digests(tmp_path) == undisturbed
+    assert not twice(stored)
 
 
 def test_a_unit_that_kills_its_worker_is_set_aside(undisturbed, tmp_path):

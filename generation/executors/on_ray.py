@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import queue
+import socket
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -28,6 +29,7 @@ from dynamic_sparsity.generation.settings import Settings
 from dynamic_sparsity.generation.units import Unit
 
 PATIENCE_S = 0.5
+PATIENCE_CONNECT_S = 20.0
 DEATHS = 5
 """Actors that may die one after the other without having made anything: then something is wrong with the cluster."""
 
@@ -100,7 +102,8 @@ class OnRay:
         """Connects to nothing yet.
 
         Args:
-            address: "auto" or HOST:PORT of a cluster; None starts one on this machine.
+            address: "auto" or HOST:PORT of a cluster; None for the one that the environment variable RAY_ADDRESS
+                names, and if there is none for one that is started on this machine.
             workers: Number of actors; None for one per GPU, or one per node where there are none.
             maker: MODULE:CLASS of what makes their units.
 
@@ -120,7 +123,8 @@ class OnRay:
         if workers is not None and workers < 1:
             raise InvalidSettingError(f"workers is {workers}; it must be at least 1.")
         self._ray: Any = ray
-        self._address, self._wanted, self._maker = address, workers, maker
+        self._address = address or os.environ.get("RAY_ADDRESS")
+        self._wanted, self._maker = workers, maker
         self._members: list[_Member] = []
         self._news: deque[Event] = deque()
         self._deaths = 0
@@ -131,7 +135,7 @@ class OnRay:
         """Connects and starts the actors.
 
         Raises:
-            WorkerError: There is no cluster at the address.
+            WorkerError: There is no cluster at the address, or none can be started.
         """
         ray = self._ray
         if not ray.is_initialized():
@@ -142,9 +146,11 @@ class OnRay:
                     here = {"_node_ip_address": "127.0.0.1", "object_store_memory": OBJECT_STORE_BYTES}
                     ray.init(include_dashboard=False, **here, **quiet)
                 else:
+                    _knock(self._address)
                     ray.init(address=self._address, **quiet)
-            except (ConnectionError, ValueError, RuntimeError) as error:
-                raise WorkerError(f"There is no Ray cluster at {self._address!r}: {error}") from error
+            except (OSError, ValueError, RuntimeError) as error:
+                wrong = f"There is no Ray cluster at {self._address!r}" if self._address else "Ray does not start here"
+                raise WorkerError(f"{wrong}: {error}") from error
         gpus = int(ray.cluster_resources().get("GPU", 0))
         nodes = sum(bool(node["Alive"]) for node in ray.nodes())
         count = self._wanted or gpus or nodes
@@ -235,6 +241,13 @@ class OnRay:
         trouble = Trouble("WorkerError", f"the actor died: {_first_line(error)}")
         self._news.extend(Event(Happening.FAILED, unit, trouble=trouble) for unit in member.units.values())
         self._members.append(self._member())
+
+
+def _knock(address: str) -> None:
+    """Raises OSError or ValueError if nobody listens at HOST:PORT; Ray itself would try for minutes."""
+    if ":" in address and "://" not in address:
+        host, _, port = address.rpartition(":")
+        socket.create_connection((host.strip("[]"), int(port)), PATIENCE_CONNECT_S).close()
 
 
 def _first_line(error: Exception | None) -> str:

@@ -90,7 +90,7 @@ class Work:
     Attributes:
         executor: "local" or "ray".
         workers: Processes, or actors; None for one per device.
-        ray_address: A cluster to join: "auto", HOST:PORT; None starts one on this machine.
+        ray_address: A cluster to join: "auto", HOST:PORT; None for RAY_ADDRESS, or one that is started on this machine.
         shard_index: Which of several jobs this is.
         shard_count: How many there are.
     """

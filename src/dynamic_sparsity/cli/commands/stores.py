@@ -98,7 +98,7 @@ def generate(
         str | None,
         typer.Option(
             help="Cluster to join, `auto` or HOST:PORT.",
-            show_default="start one on this machine",
+            show_default="RAY_ADDRESS, else start one on this machine",
             rich_help_panel=SCALING,
         ),
     ] = None,
