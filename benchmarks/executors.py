@@ -23,6 +23,7 @@ import importlib.metadata
 import json
 import os
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -92,6 +93,15 @@ def executor_of(way: str, workers: int) -> Executor:
 
 
 def run(way: str, workers: int, options: argparse.Namespace) -> dict[str, Any]:
+    """Makes the units once, from a process of its own: no run profits from what another one has loaded."""
+    words = [sys.executable, __file__, "once", "--ways", way, "--workers", str(workers), "--task", options.task]
+    words += ["--units", str(options.units)] + ([] if options.batch is None else ["--batch", str(options.batch)])
+    done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True)
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
+def once(way: str, workers: int, options: argparse.Namespace) -> dict[str, Any]:
     """Makes the units once; seconds of the whole and of the engine."""
     from dynamic_sparsity.generation import schedule
     from dynamic_sparsity.generation.executors.in_process import InProcess
@@ -182,20 +192,24 @@ def overhead(options: argparse.Namespace) -> dict[str, Any]:
 def main() -> None:
     """Measures and reports."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("throughput", "overhead"))
+    parser.add_argument("what", choices=("throughput", "overhead", "once"), help="once: what the others consist of")
     parser.add_argument("--task", default="CheetahRun")
     parser.add_argument("--batch", type=int, help="episodes of a unit; the task's default for throughput")
     parser.add_argument("--units", type=int, help="8 for throughput, 2 for overhead")
     parser.add_argument("--repetitions", type=int, default=1)
     parser.add_argument("--ways", nargs="+", choices=("direct", "local", "ray"), default=("direct", "local", "ray"))
+    parser.add_argument("--workers", type=int, default=1, help="of once")
     parser.add_argument("--json", type=Path, help="add the record to those of this file")
     options = parser.parse_args()
     if options.what == "overhead":
-        options.batch = options.batch or 512
-    options.units = options.units or {"throughput": 8, "overhead": 2}[options.what]
+        options.batch = options.batch or 384
+    options.units = options.units or {"throughput": 8, "overhead": 2, "once": 2}[options.what]
     os.environ["PYTHONPATH"] = f"{Path(__file__).parent}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
     # The class that workers find, so that it is one and the same everywhere.
     sys.path.insert(0, str(Path(__file__).parent))
+    if options.what == "once":
+        print(json.dumps(once(options.ways[0], options.workers, options)))
+        return
     measured = throughput(options) if options.what == "throughput" else overhead(options)
     packages = ("jax", "jaxlib", "mujoco", "mujoco-mjx", "playground", "ray")
     record = {
