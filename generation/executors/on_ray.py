@@ -25,6 +25,7 @@ from dynamic_sparsity.generation.executors.base import (
     load_maker,
 )
 from dynamic_sparsity.generation.executors.in_process import InProcess
+from dynamic_sparsity.generation.executors.processes import share_of_cores, share_of_gpu
 from dynamic_sparsity.generation.settings import Settings
 from dynamic_sparsity.generation.units import Unit
 
@@ -40,7 +41,9 @@ OBJECT_STORE_BYTES = 100 * 2**20
 class Actor:
     """What runs on the cluster: an in-process executor whose units are asked for one by one."""
 
-    def __init__(self, maker: str) -> None:
+    def __init__(self, maker: str, sharing: int = 1, on_gpu: bool = False) -> None:
+        # Before JAX starts: Ray tells an actor its GPU, but not how many others share it, or the node's cores.
+        os.environ |= share_of_gpu(sharing) if on_gpu else share_of_cores(sharing)
         self._outcomes: dict[tuple[str, int], queue.SimpleQueue[Event]] = {}
         self._checked: set[str] = set()
         self._executor: InProcess | Exception
@@ -163,6 +166,7 @@ class OnRay:
             scheduling_strategy="SPREAD",
             **resources,
         )
+        self._start = (self._maker, -(-count // (gpus or nodes or 1)), bool(gpus))
         self._members = [self._member() for _ in range(count)]
         self.capacity = count * UNITS_AT_ONCE
         return self
@@ -176,7 +180,7 @@ class OnRay:
             self._ray.shutdown()
 
     def _member(self) -> _Member:
-        return _Member(self._remote.remote(self._maker))
+        return _Member(self._remote.remote(*self._start))
 
     def describe(self, settings: Settings) -> dict[str, Any]:
         """As `Executor`; any actor that lives is asked."""

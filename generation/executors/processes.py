@@ -217,14 +217,21 @@ def device_environment(index: int, count: int) -> dict[str, str]:
     """Environment variables that give worker `index` of `count` its share of the machine, set before JAX starts."""
     gpus = visible_gpus()
     if not gpus:
-        # XLA's own number of threads per process; without it every worker would use all cores.
-        share = max(1, len(os.sched_getaffinity(0)) // count) if hasattr(os, "sched_getaffinity") else 1
-        return {} if "NPROC" in os.environ else {"NPROC": str(share)}
-    sharing = -(-count // len(gpus))
-    environment = {"CUDA_VISIBLE_DEVICES": gpus[index % len(gpus)]}
-    if sharing > 1:
-        environment["XLA_PYTHON_CLIENT_MEM_FRACTION"] = f"{0.9 / sharing:.3f}"
-    return environment
+        return share_of_cores(count)
+    return {"CUDA_VISIBLE_DEVICES": gpus[index % len(gpus)]} | share_of_gpu(-(-count // len(gpus)))
+
+
+def share_of_cores(count: int) -> dict[str, str]:
+    """Environment variables of each of `count` processes that share this machine's cores."""
+    # XLA's own number of threads per process; without it every worker would use all cores.
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return {} if "NPROC" in os.environ else {"NPROC": str(max(1, cores // count))}
+
+
+def share_of_gpu(count: int) -> dict[str, str]:
+    """Environment variables of each of `count` processes that share a GPU."""
+    # One alone keeps to JAX's own default.
+    return {"XLA_PYTHON_CLIENT_MEM_FRACTION": f"{0.9 / count:.3f}"} if count > 1 else {}
 
 
 def visible_gpus() -> list[str]:
