@@ -202,7 +202,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="add the record to those of this file")
     options = parser.parse_args()
     if options.what == "overhead":
-        options.batch = options.batch or 1024
+        options.batch = options.batch or 768
     options.units = options.units or {"throughput": 8, "overhead": 2, "once": 2}[options.what]
     os.environ["PYTHONPATH"] = f"{Path(__file__).parent}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
     # The class that workers find, so that it is one and the same everywhere.
