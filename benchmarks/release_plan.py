@@ -1,38 +1,115 @@
 """A full release on paper: device-hours, bytes, shards and files, from measured rates and the format's own sizes.
 
-    python benchmarks/release_plan.py --rates benchmarks/results/jacobians.json [--rows 1000000] [--policies 3]
+    python benchmarks/release_plan.py [--rows 1000000] [--policies 3] [--docs docs/scaling.md]
 
-Tasks of one group of dynamics share a rate. Bytes per row are those before packing, so an upper bound. Prints Markdown.
+Rates are those of `benchmarks/generation.py`, which has the whole of `generate`, for groups of dynamics it was run on;
+for all others the engine's, of `benchmarks/jacobians.py`, times the share of it that `generate` reached in the median
+of the former's tasks. Without any record of the former it is the engine's alone. Tasks of one group share a rate. Bytes
+per row are those before packing, so an upper bound. Prints Markdown, or puts it between the marks of a page.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
+import statistics
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dynamic_sparsity.generation import runtime
 
-RATE_FIELDS = ("generate_per_s", "residual_per_s")
+RESULTS = Path(__file__).parent / "results"
 EPISODE_LENGTH = 1000
+BEGIN, END = "<!-- plan -->", "<!-- /plan -->"
+DISK_BYTES_PER_S = 2e9
+"""What one NVMe disk writes, or one client of a parallel file system."""
+
+WEEK_S = 7 * 24 * 3600
+FACTORS = (1, 10, 1000)
 
 
-def rates_by_group(records: list[dict[str, Any]]) -> dict[str, float]:
-    """Rows per second of each group that was measured; the fastest batch counts."""
+@dataclass(frozen=True)
+class Group:
+    """What the stores of all tasks with the same dynamics need.
+
+    Attributes:
+        name: The group.
+        stores: Number of them.
+        row_bytes: Bytes of a row.
+        shard_rows: Rows of a shard.
+        arrays: Row arrays of a store.
+        rate: Rows per second of one device; None if it was not measured.
+    """
+
+    name: str
+    stores: int
+    row_bytes: int
+    shard_rows: int
+    arrays: int
+    rate: float | None
+
+    def shards(self, rows: int) -> int:
+        """Shards of a store of so many rows."""
+        return math.ceil(rows / self.shard_rows)
+
+    def files(self, rows: int) -> int:
+        """Files of a store of so many rows: a shard of every array and its manifest, documents, tables."""
+        return self.shards(rows) * (self.arrays + 1) + self.arrays + 60
+
+    def hours(self, rows: int) -> float:
+        """Device-hours that its stores of so many rows each take; 0 if its rate is not known."""
+        return 0.0 if self.rate is None else self.stores * rows / self.rate / 3600
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Measured rows per second of one device.
+
+    Attributes:
+        by_group: Group to rate.
+        device: What they were measured on.
+        share: What `generate` reached of the engine's rate; None if that was not measured.
+        whole: Groups whose rate is that of `generate` itself.
+        seal_bytes_per_s: Bytes per second of sealing; None if that was not measured.
+    """
+
+    by_group: dict[str, float]
+    device: str
+    share: float | None
+    whole: tuple[str, ...]
+    seal_bytes_per_s: float | None
+
+
+def read_rates(engine: Path, whole: Path) -> Rates:
+    """Reads what was measured; of several batches the fastest counts."""
     from dynamic_sparsity.generation.tasks import get_task
 
-    rates: dict[str, float] = {}
-    for record in records:
-        rate = next((record[field] for field in RATE_FIELDS if field in record), None)
-        if rate is not None:
+    def best(records: list[dict[str, Any]], field: str) -> dict[str, dict[str, Any]]:
+        found: dict[str, dict[str, Any]] = {}
+        for record in records:
             group = get_task(record["task"]).group
-            rates[group] = max(rate, rates.get(group, 0.0))
-    return rates
+            if field in record and (group not in found or record[field] > found[group][field]):
+                found[group] = record
+        return found
+
+    alone = best(json.loads(engine.read_text()), "residual_per_s")
+    all_of_it = best(json.loads(whole.read_text()) if whole.exists() else [], "generate_per_s")
+    used = [*all_of_it.values()]
+    share = statistics.median(one["generate_over_engine"] for one in used) if used else None
+    rates = {group: record["residual_per_s"] * (share or 1.0) for group, record in alone.items()}
+    rates |= {group: record["generate_per_s"] for group, record in all_of_it.items()}
+    seals = [
+        one["bytes_per_row"] / (1 / one["engine_per_s"] / one["with_sealing_over_engine"] - 1 / one["generate_per_s"])
+        for one in used
+    ]
+    devices = sorted({record["device"] for record in [*alone.values(), *used]})
+    return Rates(rates, ", ".join(devices), share, tuple(sorted(all_of_it)), statistics.median(seals) if used else None)
 
 
-def plan(rows: int, policies: int, rates: dict[str, float]) -> list[dict[str, Any]]:
-    """One entry per group of tasks."""
+def read_groups(policies: int, rates: Rates) -> list[Group]:
+    """All groups of tasks, with the sizes of their stores."""
     import numpy as np
 
     from dynamic_sparsity.generation import dynamics, tasks
@@ -40,70 +117,121 @@ def plan(rows: int, policies: int, rates: dict[str, float]) -> list[dict[str, An
     from dynamic_sparsity.schemas import row_arrays
     from dynamic_sparsity.storage import layout
 
-    entries = []
-    for group, representative in tasks.group_representatives().items():
+    groups = []
+    for name, representative in tasks.group_representatives().items():
         physics = dynamics.load_physics(representative)
-        members = sum(task.group == group for task in tasks.TASKS.values())
-        stores, sizes = members * policies, store_sizes(physics)
+        sizes = store_sizes(physics)
         specs = row_arrays(sizes, "converged")
-        row_bytes = sum(int(np.prod(spec.shape(sizes, 1))) * np.dtype(spec.dtype).itemsize for spec in specs)
-        shards = stores * -(-rows // layout.plan(EPISODE_LENGTH, physics.task.dx).shard_rows)
-        rate = rates.get(group)
-        entries.append(
-            {
-                "group": group,
-                "stores": stores,
-                "bytes_per_row": row_bytes,
-                "rows": stores * rows,
-                "bytes": stores * rows * row_bytes,
-                "shards": shards,
-                "files": shards * (len(specs) + 1) + stores * (len(specs) + 60),
-                "rows_per_s": rate,
-                "hours": None if rate is None else stores * rows / rate / 3600,
-            }
+        groups.append(
+            Group(
+                name,
+                policies * sum(task.group == name for task in tasks.TASKS.values()),
+                sum(int(np.prod(spec.shape(sizes, 1))) * np.dtype(spec.dtype).itemsize for spec in specs),
+                layout.plan(EPISODE_LENGTH, physics.task.dx).shard_rows,
+                len(specs),
+                rates.by_group.get(name),
+            )
         )
-    return entries
+    return groups
 
 
-def markdown(entries: list[dict[str, Any]]) -> str:
-    """The plan as a table."""
+def by_group(groups: list[Group], rows: int) -> list[str]:
+    """The plan of every group as a table."""
     lines = [
         "| group | stores | bytes per row | GB | shards | files | rows/s | device-hours |",
         "|---|--:|--:|--:|--:|--:|--:|--:|",
     ]
-    for e in entries:
-        rate, hours = ("–", "–") if e["hours"] is None else (f"{e['rows_per_s']:,.0f}", f"{e['hours']:.2f}")
+    for one in groups:
+        rate, hours = ("–", "–") if one.rate is None else (f"{one.rate:,.0f}", f"{one.hours(rows):.2f}")
         lines.append(
-            f"| {e['group']} | {e['stores']} | {e['bytes_per_row']:,} | {e['bytes'] / 1e9:,.1f} | {e['shards']:,} "
-            f"| {e['files']:,} | {rate} | {hours} |"
+            f"| {one.name} | {one.stores} | {one.row_bytes:,} | {one.stores * rows * one.row_bytes / 1e9:,.1f} "
+            f"| {one.stores * one.shards(rows):,} | {one.stores * one.files(rows):,} | {rate} | {hours} |"
         )
-    known = [e for e in entries if e["hours"] is not None]
-    total = {key: sum(e[key] for e in entries) for key in ("stores", "bytes", "shards", "files")}
-    hours = f"{sum(e['hours'] for e in known):.1f}" + ("" if len(known) == len(entries) else f" ({len(known)} groups)")
+    total = _Total(groups, rows)
     lines.append(
-        f"| **all** | {total['stores']} | | {total['bytes'] / 1e9:,.0f} | {total['shards']:,} | {total['files']:,} | "
-        f"| {hours} |"
+        f"| **all** | {sum(one.stores for one in groups)} | | {total.size / 1e9:,.0f} | {total.shards:,} "
+        f"| {total.files:,} | | {total.hours:,.1f} |"
     )
-    return "\n".join(lines)
+    return lines
+
+
+class _Total:
+    """Sums over all groups."""
+
+    def __init__(self, groups: list[Group], rows: int) -> None:
+        self.size = sum(one.stores * rows * one.row_bytes for one in groups)
+        self.shards = sum(one.stores * one.shards(rows) for one in groups)
+        self.files = sum(one.stores * one.files(rows) for one in groups)
+        self.hours = sum(one.hours(rows) for one in groups)
+
+
+def by_size(groups: list[Group], rows: int, rates: Rates) -> list[str]:
+    """What grows how, if every store has more rows."""
+    totals = [_Total(groups, factor * rows) for factor in FACTORS]
+    devices = [math.ceil(total.hours * 3600 / WEEK_S) for total in totals]
+    largest = [max(one.files(factor * rows) for one in groups) for factor in FACTORS]
+    entries = [
+        ("rows of a store", [f"{factor * rows:,}" for factor in FACTORS]),
+        ("TB", [f"{total.size / 1e12:,.2f}" for total in totals]),
+        ("shards", [f"{total.shards:,}" for total in totals]),
+        ("files", [f"{total.files:,}" for total in totals]),
+        ("files of the largest store", [f"{count:,}" for count in largest]),
+        ("device-hours", [f"{total.hours:,.0f}" for total in totals]),
+        ("devices to have it in a week", [f"{count:,}" for count in devices]),
+        ("MB/s that these write", [f"{total.size / WEEK_S / 1e6:,.0f}" for total in totals]),
+    ]
+    if rates.seal_bytes_per_s is not None:
+        widest = max(one.row_bytes for one in groups)
+        seconds = [factor * rows * widest / rates.seal_bytes_per_s for factor in FACTORS]
+        entries.append(("hours to seal the largest store", [f"{one / 3600:,.2f}" for one in seconds]))
+    lines = ["| | " + " | ".join(f"{factor:,} ×" for factor in FACTORS) + " |", "|---|" + "--:|" * len(FACTORS)]
+    return lines + [f"| {name} | {' | '.join(values)} |" for name, values in entries]
+
+
+def bottleneck(groups: list[Group]) -> str:
+    """How many devices a disk keeps up with."""
+    written = {one.name: one.rate * one.row_bytes for one in groups if one.rate is not None}
+    most = max(written, key=lambda name: written[name])
+    median = statistics.median(written.values())
+    return (
+        f"A device writes at most {written[most] / 1e6:,.0f} MB/s ({most}), {median / 1e6:,.0f} MB/s in the median of "
+        f"groups: a disk of {DISK_BYTES_PER_S / 1e9:.0f} GB/s keeps up with "
+        f"{DISK_BYTES_PER_S / written[most]:,.0f} devices at least."
+    )
+
+
+def plan(rows: int, policies: int, rates: Rates) -> str:
+    """The whole plan as Markdown."""
+    groups = read_groups(policies, rates)
+    unknown = [one.name for one in groups if one.rate is None]
+    source = {
+        True: "the rates are the engine's alone: what comes on top was not measured",
+        False: f"rates of `generate` ({', '.join(rates.whole)}), else {rates.share or 1.0:.2f} of the engine's",
+    }[rates.share is None]
+    said = (
+        f"{rows:,} rows for each of {policies} policies of 25 tasks, float64. A device is: {rates.device}; {source}"
+        + (f"; not measured, so without hours: {', '.join(unknown)}." if unknown else ".")
+    )
+    return "\n".join([said, "", *by_group(groups, rows), "", bottleneck(groups), "", *by_size(groups, rows, rates)])
 
 
 def main() -> None:
     """Plans and prints."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rates", type=Path, required=True, help="records of benchmarks/jacobians.py or generation.py")
+    parser.add_argument("--engine", type=Path, default=RESULTS / "jacobians_cpu.json")
+    parser.add_argument("--whole", type=Path, default=RESULTS / "generation.json")
     parser.add_argument("--rows", type=int, default=1_000_000, help="rows of each store")
     parser.add_argument("--policies", type=int, default=3, help="policies, so stores, of each task")
+    parser.add_argument("--docs", type=Path, help="put it between the marks of this page")
     options = parser.parse_args()
     runtime.configure()
-    records = json.loads(options.rates.read_text())
-    print(
-        f"{options.rows:,} rows for each of {options.policies} policies of 25 tasks, float64 on: {_device(records)}\n"
-    )
-    print(markdown(plan(options.rows, options.policies, rates_by_group(records))))
-
-
-def _device(records: list[dict[str, Any]]) -> str:
-    return ", ".join(sorted({record["device"] for record in records}))
+    text = plan(options.rows, options.policies, read_rates(options.engine, options.whole))
+    if options.docs is None:
+        print(text)
+        return
+    page = options.docs.read_text()
+    before, _, rest = page.partition(BEGIN)
+    options.docs.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{rest.partition(END)[2]}")
 
 
 if __name__ == "__main__":

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from dynamic_sparsity.errors import UnitsFailedError
@@ -136,6 +137,7 @@ class _Run:
             if self.part.whole:
                 writer.sweep(store)
                 forget(store)
+                locks.push(partial(_sweep_after_error, store))
             units = plan_units(settings, store, attributes)
             own, planned = self.part.of(units, planned), planned + len(units)
             todo = unfinished(own, writer.missing_shards(store))
@@ -176,6 +178,13 @@ class _Run:
             self.progress.closed(store)
 
         self.sealing[store] = self.sealer.submit(seal)
+
+
+def _sweep_after_error(store: Path, kind: type[BaseException] | None, *_: object) -> None:
+    """Deletes what workers that were stopped in the midst of writing have left; one that dies itself leaves it."""
+    if kind is not None:
+        with suppress(OSError):
+            writer.sweep(store)
 
 
 def finalize(store: Path) -> None:

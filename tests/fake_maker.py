@@ -12,7 +12,7 @@ from typing import Any
 
 import synthetic
 
-from dynamic_sparsity.errors import NotConvergedError
+from dynamic_sparsity.errors import MissingDependencyError, NotConvergedError
 from dynamic_sparsity.generation.executors.base import Report
 from dynamic_sparsity.generation.settings import Settings
 from dynamic_sparsity.generation.units import Unit
@@ -63,6 +63,7 @@ class FakeMaker:
         if _listed(FAILING, unit):
             raise NotConvergedError(f"unit {unit.index} does not converge")
         if _listed(FULL, unit):
+            (unit.store / "shards" / "another-unit.partial").touch()
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(unit.store))
         steps = 10
         for _ in range(steps):
@@ -77,6 +78,13 @@ class FakeMaker:
         if MADE in os.environ:
             with Path(os.environ[MADE]).open("a") as log:
                 log.write(f"{unit.store.parent.name} {unit.index}\n")
+
+
+class MissingMaker(FakeMaker):
+    """On a machine without a simulator."""
+
+    def __init__(self) -> None:
+        raise MissingDependencyError("Simulating needs jax: pip install it")
 
 
 def _listed(variable: str, unit: Unit) -> bool:

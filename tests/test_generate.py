@@ -142,8 +142,8 @@ def test_two_runs_at_once(store):
         holder.stdout.close()
 
 
-def command(root: Path) -> list[str]:
-    options = ["--episodes", "40", "--episode-length", "64", "--batch", "1"]
+def command(root: Path, episodes: int = 40) -> list[str]:
+    options = ["--episodes", str(episodes), "--episode-length", "64", "--batch", "1"]
     return [sys.executable, "-m", "dynamic_sparsity.cli", "generate", "CartpoleBalance", "--out", str(root), *options]
 
 
@@ -198,14 +198,15 @@ def test_interrupt_is_not_an_error_message(tmp_path):
     # A test run in the background inherits that Ctrl-C is ignored; a user's terminal does not.
     listen = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
     script = f"{listen}\nfrom dynamic_sparsity.cli import entry\nentry()"
-    words = [sys.executable, "-c", script, *command(tmp_path)[3:]]
+    # More than it can finish before it is interrupted, however slowly this process gets to see the store.
+    words = [sys.executable, "-c", script, *command(tmp_path, episodes=10**5)[3:]]
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     store = tmp_path / "CartpoleBalance" / "noise.zarr"
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 900
     while not store.exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=120)
+    _, errors = process.communicate(timeout=900)
     assert process.returncode == 130
     assert "same command goes on" in errors
     assert "Traceback" not in errors

@@ -22,6 +22,12 @@ ACTORS = -2
 _workers_find_the_fakes = test_scaling._workers_find_the_fakes
 
 
+@pytest.fixture(autouse=True)
+def _actors_are_not_starved(monkeypatch) -> None:
+    """Ray has its workers give way to everything else on the machine."""
+    monkeypatch.setenv("RAY_worker_niceness", "0")
+
+
 def actors(mark: int) -> list[int]:
     """Process ids of all Ray actors whose environment has a mark."""
     found = []

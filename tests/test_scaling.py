@@ -1,4 +1,4 @@
-"""Units, executors, and what is left when processes are really killed. No simulator: `fake_maker` makes the rows."""
+"""Executors, and what is left when processes are really killed. No simulator: `fake_maker` makes the rows."""
 
 from __future__ import annotations
 
@@ -20,17 +20,18 @@ import pytest
 from dynamic_sparsity import cli
 from dynamic_sparsity.errors import (
     IncompleteStoreError,
-    InvalidSettingError,
+    MissingDependencyError,
     SettingsMismatchError,
     StoreLockedError,
     UnitsFailedError,
     WorkerError,
 )
+from dynamic_sparsity.generation.executors.base import UNITS_AT_ONCE
 from dynamic_sparsity.generation.executors.in_process import InProcess
 from dynamic_sparsity.generation.executors.processes import Processes, device_environment
 from dynamic_sparsity.generation.generate import finalize, generate_all
 from dynamic_sparsity.generation.status import read_status
-from dynamic_sparsity.generation.units import Part, Unit, plan_units, unfinished
+from dynamic_sparsity.generation.units import plan_units
 
 UNITS = 6
 TASKS = ("CartpoleBalance", "CheetahRun")
@@ -56,6 +57,21 @@ def undisturbed(tmp_path_factory) -> dict[str, str]:
 @pytest.fixture(autouse=True)
 def _workers_find_the_fakes(monkeypatch) -> None:
     monkeypatch.setenv("PYTHONPATH", f"{TESTS}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+
+
+@pytest.fixture
+def stored(tmp_path_factory, monkeypatch) -> Path:
+    """A file to which every unit that is made and stored appends a line."""
+    log = tmp_path_factory.mktemp("stored") / "units"
+    log.touch()
+    monkeypatch.setenv(fake_maker.MADE, str(log))
+    return log
+
+
+def twice(log: Path) -> list[str]:
+    """Units that were stored more than once."""
+    lines = log.read_text().splitlines()
+    return sorted({line for line in lines if lines.count(line) > 1})
 
 
 def command(root: Path, *numbers: int) -> list[str]:
@@ -102,46 +118,6 @@ def wait_for(condition, seconds: float = 900.0) -> None:
         time.sleep(0.02)
 
 
-# ---- units -----------------------------------------------------------------------------------------------------------
-
-
-def planned(units: int) -> list[Unit]:
-    wanted = fake_maker.settings(units)
-    return plan_units(wanted, wanted.store_path(Path("data")), fake_maker.FakeMaker().describe(wanted))
-
-
-def test_units_fill_the_store():
-    units = planned(5)
-    assert [unit.index for unit in units] == list(range(5))
-    assert sum(unit.rows for unit in units) == (5 * 4 - 1) * 20
-    assert [shard for unit in units for shard in unit.shards] == list(range(5))
-    assert all(unit.simulated == 4 for unit in units) and units[-1].episodes == 3
-    assert [unit.first_row for unit in units] == [0, 80, 160, 240, 320]
-
-
-def test_units_travel_as_json():
-    for unit in planned(3):
-        assert Unit.from_document(json.loads(json.dumps(unit.document()))) == unit
-
-
-def test_unfinished():
-    assert [unit.index for unit in unfinished(planned(5), {1, 4})] == [1, 4]
-
-
-@pytest.mark.parametrize("count", [1, 2, 3, 7])
-def test_parts_share_out_all_units(count):
-    units = planned(5)
-    shares = [Part(index, count).of(units, before=3) for index in range(count)]
-    assert sorted(unit.index for share in shares for unit in share) == list(range(5))
-    assert max(map(len, shares)) - min(map(len, shares)) <= 1
-
-
-@pytest.mark.parametrize(("index", "count"), [(-1, 2), (2, 2), (0, 0)])
-def test_wrong_parts(index, count):
-    with pytest.raises(InvalidSettingError, match="must be"):
-        Part(index, count)
-
-
 # ---- where units are made does not matter ----------------------------------------------------------------------------
 
 
@@ -179,8 +155,7 @@ def test_a_machine_that_would_make_another_store_is_refused(tmp_path, monkeypatc
     """A worker whose packages differ: its bits would, too."""
     wanted = fake_maker.settings(UNITS)
     other = fake_maker.FakeMaker()
-    unit = planned(UNITS)[0]
-    unit = Unit(**{**vars(unit), "store": wanted.store_path(tmp_path)})
+    unit = plan_units(wanted, wanted.store_path(tmp_path), other.describe(wanted))[0]
     other.check(unit)
     monkeypatch.setattr(fake_maker, "EPISODES_PER_UNIT", 8)
     with pytest.raises(SettingsMismatchError, match="unit_episodes"):
@@ -191,7 +166,7 @@ def test_a_machine_that_would_make_another_store_is_refused(tmp_path, monkeypatc
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_survives_the_death_of_workers(undisturbed, tmp_path, seed):
+def test_survives_the_death_of_workers(undisturbed, tmp_path, stored, seed):
     """Random workers, at random moments; each death costs no more than what that worker was making."""
     rng, kills = random.Random(seed), 0
 
@@ -216,10 +191,11 @@ def test_survives_the_death_of_workers(undisturbed, tmp_path, seed):
         assert driver.returncode == 0, errors
     assert kills >= 3
     assert digests(tmp_path) == undisturbed
+    assert not twice(stored)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_survives_the_death_of_the_driver(undisturbed, tmp_path, workers):
+def test_survives_the_death_of_the_driver(undisturbed, tmp_path, stored, workers):
     rng = random.Random(workers)
     for _ in range(4):
         with started(tmp_path, UNITS, workers, **{fake_maker.SECONDS: "0.3"}) as driver:
@@ -230,6 +206,7 @@ def test_survives_the_death_of_the_driver(undisturbed, tmp_path, workers):
     finished = drive(tmp_path, workers)
     assert finished.returncode == 0, finished.stderr
     assert digests(tmp_path) == undisturbed
+    assert not twice(stored)
 
 
 def test_a_unit_that_kills_its_worker_is_set_aside(undisturbed, tmp_path):
@@ -257,6 +234,11 @@ def test_workers_that_never_start_end_the_run(tmp_path):
     with pytest.raises(WorkerError, match="no_such_module"):
         generate_all([fake_maker.settings(1)], tmp_path, Processes(1, "no_such_module:Maker"))
     assert not list(tmp_path.rglob("*.zarr"))
+
+
+def test_a_worker_without_simulator_says_so(tmp_path):
+    with pytest.raises(MissingDependencyError, match="pip install"):
+        generate_all([fake_maker.settings(1)], tmp_path, Processes(2, "fake_maker:MissingMaker"))
 
 
 def test_two_runs_at_once(undisturbed, tmp_path):
@@ -311,6 +293,7 @@ def test_full_disk_is_no_reason_to_try_every_unit(tmp_path, workers):
     finished = drive(tmp_path, workers, **{fake_maker.FULL: "1"})
     assert finished.returncode == 1
     assert "No space left" in finished.stderr
+    assert not list(tmp_path.rglob("*.partial")), "what another unit was writing"
 
 
 def test_clock_that_goes_backwards(undisturbed, tmp_path):
@@ -327,13 +310,19 @@ def test_clock_that_goes_backwards(undisturbed, tmp_path):
 
 def test_status_of_a_run(tmp_path, capsys):
     store = tmp_path / TASKS[0] / "noise.zarr"
+    shown = {}
+
+    def between_first_and_last() -> bool:
+        """Some units are done, and others running: for a moment after those that ended together, none is."""
+        if (store / "zarr.json").exists():
+            assert cli.main(["status", str(store), "--json"]) == 0
+            shown.update(json.loads(capsys.readouterr().out)[0])
+        return shown.get("units_done", 0) > 0 and bool(shown["running"])
+
     with started(tmp_path, UNITS, 0, **{fake_maker.SECONDS: "5"}):
-        wait_for((store / "shards" / "00000.json").exists)
-        wait_for(lambda: read_status(store).rows_per_s is not None)
-        assert cli.main(["status", str(store), "--json"]) == 0
-        (shown,) = json.loads(capsys.readouterr().out)
-        assert shown["state"] == "running" and shown["running"] and 0 < shown["units_done"] < UNITS == shown["units"]
-        assert shown["seconds_left"] > 0
+        wait_for(between_first_and_last)
+        assert (shown["state"], shown["units"]) == ("running", UNITS) and shown["units_done"] < UNITS
+        assert shown["rows_per_s"] > 0 and shown["seconds_left"] > 0
     status = read_status(store)
     assert (status.state, status.running, status.rows_per_s) == ("stopped", (), None)
     assert drive(tmp_path, 0).returncode == 0
@@ -372,12 +361,15 @@ def test_wrong_options(words, expected, capsys):
 
 
 def test_each_worker_has_its_share_of_the_machine(monkeypatch):
+    monkeypatch.delenv("JAX_PLATFORMS", raising=False)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,2,5")
+    assert Processes().capacity == 3 * UNITS_AT_ONCE, "one process per GPU"
     assert [device_environment(i, 3) for i in range(3)] == [{"CUDA_VISIBLE_DEVICES": gpu} for gpu in "025"]
     shared = device_environment(4, 6)
     assert shared["CUDA_VISIBLE_DEVICES"] == "2" and float(shared["XLA_PYTHON_CLIENT_MEM_FRACTION"]) < 0.5
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
     monkeypatch.delenv("NPROC", raising=False)
+    assert Processes().capacity == UNITS_AT_ONCE
     assert int(device_environment(0, 10_000)["NPROC"]) == 1
 
 

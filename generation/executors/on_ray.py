@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import queue
+import socket
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -24,10 +25,12 @@ from dynamic_sparsity.generation.executors.base import (
     load_maker,
 )
 from dynamic_sparsity.generation.executors.in_process import InProcess
+from dynamic_sparsity.generation.executors.processes import share_of_cores, share_of_gpu
 from dynamic_sparsity.generation.settings import Settings
 from dynamic_sparsity.generation.units import Unit
 
 PATIENCE_S = 0.5
+PATIENCE_CONNECT_S = 20.0
 DEATHS = 5
 """Actors that may die one after the other without having made anything: then something is wrong with the cluster."""
 
@@ -38,10 +41,22 @@ OBJECT_STORE_BYTES = 100 * 2**20
 class Actor:
     """What runs on the cluster: an in-process executor whose units are asked for one by one."""
 
-    def __init__(self, maker: str) -> None:
+    def __init__(self, maker: str, sharing: int = 1, on_gpu: bool = False) -> None:
+        # Before JAX starts: Ray tells an actor its GPU, but not how many others share it, or the node's cores.
+        os.environ |= share_of_gpu(sharing) if on_gpu else share_of_cores(sharing)
         self._outcomes: dict[tuple[str, int], queue.SimpleQueue[Event]] = {}
-        self._executor = InProcess(load_maker(maker), self._tell)
         self._checked: set[str] = set()
+        self._executor: InProcess | Exception
+        try:
+            self._executor = InProcess(load_maker(maker), self._tell)
+        except Exception as error:
+            # A simulator that is missing is an answer to whatever will be asked.
+            self._executor = error
+
+    def _ready(self) -> InProcess:
+        if isinstance(self._executor, Exception):
+            raise self._executor
+        return self._executor
 
     def _tell(self, event: Event) -> None:
         if event.what in (Happening.FINISHED, Happening.FAILED):
@@ -50,7 +65,7 @@ class Actor:
     def describe(self, settings: dict[str, Any]) -> dict[str, Any]:
         """Attributes of a store, or the trouble with it."""
         try:
-            return {"attributes": self._executor.describe(Settings(**settings))}
+            return {"attributes": self._ready().describe(Settings(**settings))}
         except Exception as error:
             return {"trouble": Trouble.of(error).document()}
 
@@ -58,13 +73,14 @@ class Actor:
         """Makes a unit; returns seconds or trouble."""
         unit = Unit.from_document(document)
         try:
+            executor = self._ready()
             if str(unit.store) not in self._checked:
-                self._executor.check(unit)
+                executor.check(unit)
                 self._checked.add(str(unit.store))
         except Exception as error:
             return {"trouble": Trouble.of(error).document()}
         outcome = self._outcomes.setdefault((str(unit.store), unit.index), queue.SimpleQueue())
-        self._executor.submit(unit)
+        executor.submit(unit)
         event = outcome.get()
         trouble = None if event.trouble is None else event.trouble.document()
         return {"seconds": event.amount, "trouble": trouble}
@@ -89,7 +105,8 @@ class OnRay:
         """Connects to nothing yet.
 
         Args:
-            address: "auto" or HOST:PORT of a cluster; None starts one on this machine.
+            address: "auto" or HOST:PORT of a cluster; None for the one that the environment variable RAY_ADDRESS
+                names, and if there is none for one that is started on this machine.
             workers: Number of actors; None for one per GPU, or one per node where there are none.
             maker: MODULE:CLASS of what makes their units.
 
@@ -109,7 +126,8 @@ class OnRay:
         if workers is not None and workers < 1:
             raise InvalidSettingError(f"workers is {workers}; it must be at least 1.")
         self._ray: Any = ray
-        self._address, self._wanted, self._maker = address, workers, maker
+        self._address = address or os.environ.get("RAY_ADDRESS")
+        self._wanted, self._maker = workers, maker
         self._members: list[_Member] = []
         self._news: deque[Event] = deque()
         self._deaths = 0
@@ -120,7 +138,7 @@ class OnRay:
         """Connects and starts the actors.
 
         Raises:
-            WorkerError: There is no cluster at the address.
+            WorkerError: There is no cluster at the address, or none can be started.
         """
         ray = self._ray
         if not ray.is_initialized():
@@ -131,9 +149,11 @@ class OnRay:
                     here = {"_node_ip_address": "127.0.0.1", "object_store_memory": OBJECT_STORE_BYTES}
                     ray.init(include_dashboard=False, **here, **quiet)
                 else:
+                    _knock(self._address)
                     ray.init(address=self._address, **quiet)
-            except (ConnectionError, ValueError, RuntimeError) as error:
-                raise WorkerError(f"There is no Ray cluster at {self._address!r}: {error}") from error
+            except (OSError, ValueError, RuntimeError) as error:
+                wrong = f"There is no Ray cluster at {self._address!r}" if self._address else "Ray does not start here"
+                raise WorkerError(f"{wrong}: {error}") from error
         gpus = int(ray.cluster_resources().get("GPU", 0))
         nodes = sum(bool(node["Alive"]) for node in ray.nodes())
         count = self._wanted or gpus or nodes
@@ -146,6 +166,7 @@ class OnRay:
             scheduling_strategy="SPREAD",
             **resources,
         )
+        self._start = (self._maker, -(-count // (gpus or nodes or 1)), bool(gpus))
         self._members = [self._member() for _ in range(count)]
         self.capacity = count * UNITS_AT_ONCE
         return self
@@ -159,7 +180,7 @@ class OnRay:
             self._ray.shutdown()
 
     def _member(self) -> _Member:
-        return _Member(self._remote.remote(self._maker))
+        return _Member(self._remote.remote(*self._start))
 
     def describe(self, settings: Settings) -> dict[str, Any]:
         """As `Executor`; any actor that lives is asked."""
@@ -224,6 +245,13 @@ class OnRay:
         trouble = Trouble("WorkerError", f"the actor died: {_first_line(error)}")
         self._news.extend(Event(Happening.FAILED, unit, trouble=trouble) for unit in member.units.values())
         self._members.append(self._member())
+
+
+def _knock(address: str) -> None:
+    """Raises OSError or ValueError if nobody listens at HOST:PORT; Ray itself would try for minutes."""
+    if ":" in address and "://" not in address:
+        host, _, port = address.rpartition(":")
+        socket.create_connection((host.strip("[]"), int(port)), PATIENCE_CONNECT_S).close()
 
 
 def _first_line(error: Exception | None) -> str:

@@ -83,20 +83,20 @@ class Processes:
         capacity: Units it takes at a time.
     """
 
-    def __init__(self, workers: int, maker: str = WORKSHOP) -> None:
+    def __init__(self, workers: int | None = None, maker: str = WORKSHOP) -> None:
         """Starts nothing yet.
 
         Args:
-            workers: Number of processes.
+            workers: Number of processes; None for one per GPU, or a single one where there are none.
             maker: MODULE:CLASS of what makes their units.
 
         Raises:
             InvalidSettingError: The number of workers is not positive.
         """
-        if workers < 1:
+        if workers is not None and workers < 1:
             raise InvalidSettingError(f"workers is {workers}; it must be at least 1.")
-        self.capacity = workers * UNITS_AT_ONCE
-        self._count, self._maker = workers, maker
+        self._count, self._maker = workers or len(visible_gpus()) or 1, maker
+        self.capacity = self._count * UNITS_AT_ONCE
         self._workers: list[_Worker] = []
         self._selector = selectors.DefaultSelector()
         self._news: deque[Event] = deque()
@@ -154,6 +154,8 @@ class Processes:
                     if "trouble" in answer:
                         raise Trouble.from_document(answer["trouble"]).error()
                     attributes: dict[str, Any] = answer["attributes"]
+                    # A worker may have several devices, of a kind that is not handed out one by one.
+                    self.capacity = self._count * answer["capacity"]
                     return attributes
             self._replace(worker)
         raise WorkerError("no worker lives long enough to load the simulator; is there enough memory?")
@@ -215,18 +217,27 @@ def device_environment(index: int, count: int) -> dict[str, str]:
     """Environment variables that give worker `index` of `count` its share of the machine, set before JAX starts."""
     gpus = visible_gpus()
     if not gpus:
-        # XLA's own number of threads per process; without it every worker would use all cores.
-        share = max(1, len(os.sched_getaffinity(0)) // count) if hasattr(os, "sched_getaffinity") else 1
-        return {} if "NPROC" in os.environ else {"NPROC": str(share)}
-    sharing = -(-count // len(gpus))
-    environment = {"CUDA_VISIBLE_DEVICES": gpus[index % len(gpus)]}
-    if sharing > 1:
-        environment["XLA_PYTHON_CLIENT_MEM_FRACTION"] = f"{0.9 / sharing:.3f}"
-    return environment
+        return share_of_cores(count)
+    return {"CUDA_VISIBLE_DEVICES": gpus[index % len(gpus)]} | share_of_gpu(-(-count // len(gpus)))
+
+
+def share_of_cores(count: int) -> dict[str, str]:
+    """Environment variables of each of `count` processes that share this machine's cores."""
+    # XLA's own number of threads per process; without it every worker would use all cores.
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return {} if "NPROC" in os.environ else {"NPROC": str(max(1, cores // count))}
+
+
+def share_of_gpu(count: int) -> dict[str, str]:
+    """Environment variables of each of `count` processes that share a GPU."""
+    # One alone keeps to JAX's own default.
+    return {"XLA_PYTHON_CLIENT_MEM_FRACTION": f"{0.9 / count:.3f}"} if count > 1 else {}
 
 
 def visible_gpus() -> list[str]:
     """Names of the NVIDIA GPUs this process may use, as CUDA_VISIBLE_DEVICES spells them."""
+    if os.environ.get("JAX_PLATFORMS") == "cpu":
+        return []
     if "CUDA_VISIBLE_DEVICES" in os.environ:
         return [name for name in os.environ["CUDA_VISIBLE_DEVICES"].split(",") if name.strip()]
     return [str(number) for number, _ in enumerate(Path("/proc/driver/nvidia/gpus").glob("*"))]

@@ -37,26 +37,34 @@ def serve(connection: socket.socket, maker: str) -> None:
         trouble = None if event.trouble is None else event.trouble.document()
         send({"what": event.what, "unit": key(event.unit), "amount": event.amount, "trouble": trouble})
 
-    executor = InProcess(load_maker(maker), tell)
+    executor: InProcess | Exception
+    try:
+        executor = InProcess(load_maker(maker), tell)
+    except Exception as error:
+        # A simulator that is missing is an answer to whatever will be asked.
+        executor = error
     checked = set()
     with connection.makefile("rb") as lines:
         for line in lines:
             message = json.loads(line)
-            if "describe" in message:
-                try:
-                    send({"attributes": executor.describe(Settings(**message["describe"]))})
-                except Exception as error:
-                    send({"trouble": Trouble.of(error).document()})
-                continue
-            unit = Unit.from_document(message["unit"])
+            unit = Unit.from_document(message["unit"]) if "unit" in message else None
             try:
+                if isinstance(executor, Exception):
+                    raise executor
+                if unit is None:
+                    attributes = executor.describe(Settings(**message["describe"]))
+                    send({"attributes": attributes, "capacity": executor.capacity})
+                    continue
                 if unit.store not in checked:
                     executor.check(unit)
                     checked.add(unit.store)
+                executor.submit(unit)
             except Exception as error:
-                tell(Event(Happening.FAILED, unit, trouble=Trouble.of(error)))
-                continue
-            executor.submit(unit)
+                trouble = Trouble.of(error)
+                if unit is None:
+                    send({"trouble": trouble.document()})
+                else:
+                    tell(Event(Happening.FAILED, unit, trouble=trouble))
 
 
 def key(unit: Unit) -> list[Any]:

@@ -59,10 +59,10 @@ def generate(tasks: Sequence[str], out: Path, work: Work, **options: Any) -> Non
 
     settings = [Settings(task=task, **options) for task in tasks]
     part = Part(work.shard_index, work.shard_count)
+    from dynamic_sparsity.generation.generate import generate_all
+
     console = Console()
-    with console.status("Loading the simulator"):
-        executor = work.executor_of()
-        from dynamic_sparsity.generation.generate import generate_all
+    executor = work.executor_of()
     began = time.monotonic()
     with _progress(console) as bars:
         summary = generate_all(settings, out, executor, _Reporter(bars), part)
@@ -88,8 +88,8 @@ class Work:
 
     Attributes:
         executor: "local" or "ray".
-        workers: Processes of the local executor; None for threads of this one.
-        ray_address: A cluster to join: "auto", HOST:PORT; None starts one on this machine.
+        workers: Processes, or actors; None for one per device.
+        ray_address: A cluster to join: "auto", HOST:PORT; None for RAY_ADDRESS, or one that is started on this machine.
         shard_index: Which of several jobs this is.
         shard_count: How many there are.
     """
@@ -117,16 +117,9 @@ class Work:
             from dynamic_sparsity.generation.executors.on_ray import OnRay
 
             return OnRay(self.ray_address, self.workers)
-        if self.workers is not None:
-            from dynamic_sparsity.generation.executors.processes import Processes
+        from dynamic_sparsity.generation.executors.processes import Processes
 
-            return Processes(self.workers)
-        from dynamic_sparsity.generation import runtime
-
-        runtime.configure()
-        from dynamic_sparsity.generation.executors.in_process import InProcess
-
-        return InProcess()
+        return Processes(self.workers)
 
 
 class _Rate(ProgressColumn):
@@ -165,11 +158,19 @@ class _Reporter:
 
     def __init__(self, bars: Progress) -> None:
         self._bars = bars
+        self._loading: TaskID | None = bars.add_task(
+            "", total=None, phase="loading the simulator", since=time.monotonic()
+        )
         self._ids: dict[Path, TaskID] = {}
+        self._rows: dict[Path, int] = {}
         self._compiled: dict[Path, float] = {}
 
     def opened(self, store: Path, rows: int, finished: int) -> None:
+        if self._loading is not None:
+            self._bars.remove_task(self._loading)
+            self._loading = None
         name = store.parent.name
+        self._rows[store] = rows
         self._ids[store] = self._bars.add_task(name, total=rows, completed=finished, phase="waiting", since=None)
 
     def compiling(self, store: Path) -> None:
@@ -186,8 +187,7 @@ class _Reporter:
         self._bars.advance(self._ids[store], rows)
 
     def sealing(self, store: Path) -> None:
-        total = self._bars.tasks[self._ids[store]].total
-        self._bars.update(self._ids[store], completed=total)
+        self._bars.update(self._ids[store], completed=self._rows[store])
         self._show(store, f"checking and sealing{self._after(store)}")
 
     def closed(self, store: Path) -> None:

@@ -90,7 +90,7 @@ def generate(
         int | None,
         typer.Option(
             help="Processes, or Ray actors. One that is killed is replaced, and only what it was making is made again.",
-            show_default="threads of one process for local, one per device for ray",
+            show_default="one per GPU; without GPUs one, or with ray one per node",
             rich_help_panel=SCALING,
         ),
     ] = None,
@@ -98,7 +98,7 @@ def generate(
         str | None,
         typer.Option(
             help="Cluster to join, `auto` or HOST:PORT.",
-            show_default="start one on this machine",
+            show_default="RAY_ADDRESS, else start one on this machine",
             rich_help_panel=SCALING,
         ),
     ] = None,
