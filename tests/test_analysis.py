@@ -21,7 +21,7 @@ from dynamic_sparsity.analysis.runs import RunCounter, run_lengths
 from dynamic_sparsity.analysis.sparsity import MODES, sparsity_distribution
 from dynamic_sparsity.analysis.spectrum import spectra
 from dynamic_sparsity.analysis.study import StudyOptions, load_or_study, study_store, to_json
-from dynamic_sparsity.analysis.thresholds import threshold_sensitivity
+from dynamic_sparsity.analysis.thresholds import LargestEntry, threshold_sensitivity
 from dynamic_sparsity.analysis.timeline import read_timeline
 from dynamic_sparsity.analysis.zeros import count_ones, global_zeros
 from dynamic_sparsity.errors import InvalidSettingError, UnknownNameError
@@ -390,6 +390,60 @@ def test_findings_without_any_event(tmp_path):
     writer.finalize(path)
     page = findings_page([study_store(path, StudyOptions(map_rows=0))])
     assert "precision 0.00 to 0.00 (median 0.00), recall –" in page
+
+
+def test_findings_of_data_that_differs(tmp_path):
+    """The expert never makes the contact that couples two pendulums: its text says which edge it misses, and where."""
+    from dynamic_sparsity.analysis.files import analyze
+
+    for name, touching in (("noise", 1), ("expert", 0)):
+        attributes, columns, episodes = make_all(policy=name)
+        columns["active_any"][:, 2] &= touching
+        rows = columns["active_any"][:, 2] == 1
+        columns["J_s"][rows, 3, 1] = 0.5
+        columns["mask_s"][rows, 3, 1] = 1
+        path = tmp_path / "CartpoleBalance" / f"{name}.zarr"
+        path.parent.mkdir(exist_ok=True)
+        writer.create_store(path, attributes)
+        writer.write_unit(path, 0, columns, episodes)
+        writer.finalize(path)
+    out = tmp_path / "results"
+    expert, noise = analyze(sorted(path.parent.glob("*.zarr")), out, options=StudyOptions(map_rows=0), formats=["png"])
+    zeros = [int(one.zeros.always_s.sum()) for one in (expert, noise)]
+    assert zeros[0] == zeros[1] + 1
+    page = (out / "README.md").read_text()
+    assert (
+        f"| CartpoleBalance | 0, 0 | {zeros[0]}, 12 **≠** | {zeros[1]}, 12 **≠** | {zeros[1]}, 12 **≠** | 480 |" in page
+    )
+    seen = noise.source.rows - int(noise.zeros.zeros_s[3, 1])
+    assert f"The noise data has dpos1 → dvel0′ in {seen} rows" in page
+    assert "1 entries are zero in every row of expert only, 0 of noise only" in page
+    assert (out / "side_by_side.png").read_bytes().startswith(b"\x89PNG")
+    rows = list(csv.DictReader((out / "table1.csv").read_text().splitlines()))
+    names = [
+        "task",
+        "policy",
+        "dynamics",
+        "rows",
+        "ds",
+        "da",
+        "zeros_J_s",
+        "zeros_J_a",
+        "paper_zeros_J_s",
+        "paper_zeros_J_a",
+    ]
+    assert list(rows[0])[: len(names)] == names
+    assert [row["policy"] for row in rows] == ["expert", "noise"]
+
+
+def test_rounding_is_no_edge():
+    """An entry above the masks' threshold only where the matrix has huge entries: float64 can't tell it from zero."""
+    found = LargestEntry()
+    jacobian = np.array([[[1e3, 5e-12], [1e-9, 1.0]]], np.float32)
+    masks = np.ones((1, 2, 2), np.uint8)
+    nothing = np.zeros((1, 0), np.uint8)
+    found.update(Block(0, np.array([0]), masks, masks[:, :, :0], nothing, jacobian, jacobian[:, :, :0]))
+    assert found.result().rounding("s").tolist() == [[False, True], [False, False]]
 
 
 def test_command_line(store, tmp_path, capsys):
