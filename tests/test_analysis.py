@@ -394,10 +394,12 @@ def test_findings_without_any_event(tmp_path):
 
 def test_findings_of_data_that_differs(tmp_path):
     """The expert never makes the contact that couples two pendulums: its text says which edge it misses, and where."""
-    from dynamic_sparsity.analysis.files import analyze
+    from dynamic_sparsity.analysis.findings import findings_page
+    from dynamic_sparsity.analysis.overview_figures import comparison_figure
 
-    for name, touching in (("noise", 1), ("expert", 0)):
-        attributes, columns, episodes = make_all(policy=name)
+    studies = []
+    for name, touching in (("expert", 0), ("noise", 1)):
+        attributes, columns, episodes = make_all(policy=name, task="CartpoleBalance")
         columns["active_any"][:, 2] &= touching
         rows = columns["active_any"][:, 2] == 1
         columns["J_s"][rows, 3, 1] = 0.5
@@ -407,33 +409,17 @@ def test_findings_of_data_that_differs(tmp_path):
         writer.create_store(path, attributes)
         writer.write_unit(path, 0, columns, episodes)
         writer.finalize(path)
-    out = tmp_path / "results"
-    expert, noise = analyze(sorted(path.parent.glob("*.zarr")), out, options=StudyOptions(map_rows=0), formats=["png"])
-    zeros = [int(one.zeros.always_s.sum()) for one in (expert, noise)]
-    assert zeros[0] == zeros[1] + 1
-    page = (out / "README.md").read_text()
-    assert (
-        f"| CartpoleBalance | 0, 0 | {zeros[0]}, 12 **≠** | {zeros[1]}, 12 **≠** | {zeros[1]}, 12 **≠** | 480 |" in page
-    )
-    seen = noise.source.rows - int(noise.zeros.zeros_s[3, 1])
+        studies.append(study_store(path, StudyOptions(map_rows=0)))
+    zeros = [f"{one.zeros.always_s.sum()}, {one.zeros.always_a.sum()} **≠**" for one in studies]
+    page = findings_page(studies)
+    assert f"| CartpoleBalance | 0, 0 | {zeros[0]} | {zeros[1]} | {zeros[1]} | 480 |" in page
+    seen = 240 - int(studies[1].zeros.zeros_s[3, 1])
     assert f"The noise data has dpos1 → dvel0′ in {seen} rows" in page
     assert "1 entries are zero in every row of expert only, 0 of noise only" in page
-    assert (out / "side_by_side.png").read_bytes().startswith(b"\x89PNG")
-    rows = list(csv.DictReader((out / "table1.csv").read_text().splitlines()))
-    names = [
-        "task",
-        "policy",
-        "dynamics",
-        "rows",
-        "ds",
-        "da",
-        "zeros_J_s",
-        "zeros_J_a",
-        "paper_zeros_J_s",
-        "paper_zeros_J_a",
-    ]
-    assert list(rows[0])[: len(names)] == names
-    assert [row["policy"] for row in rows] == ["expert", "noise"]
+    assert "[data of one task side by side](side_by_side.png)" in page
+    axes = comparison_figure(studies).axes
+    drawn = {line.get_label(): line.get_xdata()[0] for line in axes[0].lines}
+    assert drawn == {one.source.name: one.sparsity.mean("s") for one in studies}
 
 
 def test_rounding_is_no_edge():
@@ -459,6 +445,9 @@ def test_command_line(store, tmp_path, capsys):
             {name: "" if value is None else str(value) for name, value in row.items()} for row in rows
         ]
     (row,) = json.loads((out / "table1.json").read_text())
+    names = ["task", "policy", "dynamics", "rows", "ds", "da"]
+    names += ["zeros_J_s", "zeros_J_a", "paper_zeros_J_s", "paper_zeros_J_a"]
+    assert list(row)[: len(names)] == names
     assert (row["task"], row["rows"], row["ds"], row["paper_zeros_J_s"]) == ("Pendulums", 220, 6, None)
     for name in ("zero_share", "embedding", "sparsity_over_time"):
         assert (out / "noise" / "Pendulums" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
