@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from dynamic_sparsity.analysis.study import Study
 from dynamic_sparsity.errors import InvalidSettingError
 
-__all__ = ["Comparison", "compare", "comparisons"]
+__all__ = ["Comparison", "compare", "comparisons", "side_by_side"]
 
 
 @dataclass(frozen=True)
@@ -103,6 +103,18 @@ def comparisons(studies: Sequence[Study]) -> list[Comparison]:
         if same_task and differences == 1:
             found.append(compare(first, second))
     return found
+
+
+def side_by_side(studies: Sequence[Study]) -> dict[str, list[Study]]:
+    """The studies of each task of which there are several, by task.
+
+    Args:
+        studies: Of any tasks.
+    """
+    tasks: dict[str, list[Study]] = {}
+    for one in studies:
+        tasks.setdefault(one.source.task, []).append(one)
+    return {task: found for task, found in tasks.items() if len(found) > 1}
 
 
 def _jensen_shannon(first: NDArray[np.int64], second: NDArray[np.int64]) -> float:

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from dynamic_sparsity.analysis.comparison import comparisons
+from dynamic_sparsity.analysis.comparison import comparisons, side_by_side
 from dynamic_sparsity.analysis.findings import findings_page
-from dynamic_sparsity.analysis.overview_figures import OVERVIEW_FIGURES
+from dynamic_sparsity.analysis.overview_figures import OVERVIEW_FIGURES, comparison_figure
 from dynamic_sparsity.analysis.study import EXCLUDED_FLAGS, Study, StudyOptions, load_or_study, to_json
+from dynamic_sparsity.analysis.style import SHARE_MAP
 from dynamic_sparsity.analysis.tables import TABLES, comparison_rows, entry_rows, write_table
 from dynamic_sparsity.analysis.task_figures import TASK_FIGURES, embedding_figure, frame_rows
 from dynamic_sparsity.errors import InvalidSettingError, UnknownNameError
@@ -23,12 +24,13 @@ from dynamic_sparsity.storage.atomic import publish
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from PIL.Image import Image as PillowImage
 
 __all__ = ["FORMATS", "Progress", "Renderer", "analyze", "study_file"]
 
 FORMATS = ("png", "svg")
 DPI = 110
-PNG_COLOURS = 128
+PNG_COLOURS, SCALE_COLOURS = 192, 48
 FRAME_WIDTH, FRAME_HEIGHT = 200, 150
 
 Renderer = Callable[[str, NDArray[np.float32], int, int], "NDArray[np.uint8] | None"]
@@ -104,6 +106,9 @@ def analyze(
         chosen = [one for one in studies if one.source.name == name]
         for figure_name, draw in OVERVIEW_FIGURES.items():
             save_figure(draw(chosen), out / name / figure_name, formats)
+    several = [one for found in side_by_side(studies).values() for one in found]
+    if several:
+        save_figure(comparison_figure(several), out / "side_by_side", formats)
     return studies
 
 
@@ -133,11 +138,33 @@ def save_figure(made: Figure, path: Path, formats: Sequence[str]) -> None:
             from PIL import Image
 
             made.savefig(contents, format="png", dpi=DPI)
-            # Figures have few colours: a palette makes the file a third as large.
-            picture = Image.open(contents).convert("RGB").quantize(PNG_COLOURS, dither=Image.Dither.NONE)
+            picture = _few_colours(Image.open(contents).convert("RGB"))
             contents = io.BytesIO()
             picture.save(contents, format="png", optimize=True)
         publish(path.with_name(f"{path.name}.{name}"), [contents.getvalue()])
+
+
+def _few_colours(picture: PillowImage) -> PillowImage:
+    """The picture with a palette, which makes its file a third as large.
+
+    Part of the palette is the colour scale's: pictures of the robot would take all of it, and the scale's colours
+    would not be true.
+    """
+    from matplotlib import colormaps
+    from PIL import Image
+
+    shades = colormaps[SHARE_MAP](np.linspace(0, 1, SCALE_COLOURS), bytes=True)[:, :3]
+    chosen = picture.quantize(PNG_COLOURS - SCALE_COLOURS, dither=Image.Dither.NONE).getpalette() or []
+    palette = np.concatenate([np.reshape(chosen, (-1, 3))[: PNG_COLOURS - SCALE_COLOURS], shades]).astype(np.int64)
+    # Pillow's own search for the nearest colour is too coarse to keep the scale smooth.
+    pixels = np.asarray(picture).reshape(-1, 3).astype(np.int64)
+    codes, places = np.unique(pixels @ (65536, 256, 1), return_inverse=True)
+    colours = np.stack([codes >> 16, codes >> 8 & 255, codes & 255], axis=1)
+    distances = (palette**2).sum(axis=1) - 2 * colours @ palette.T
+    nearest = distances.argmin(axis=1).astype(np.uint8)[places].reshape(picture.height, picture.width)
+    made = Image.fromarray(nearest)
+    made.putpalette(palette.astype(np.uint8).tobytes())
+    return made
 
 
 def _study(path: Path, kept: Path, options: StudyOptions | None, progress: Progress | None) -> tuple[Study, bool]:

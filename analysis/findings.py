@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from dynamic_sparsity.analysis.comparison import side_by_side
+from dynamic_sparsity.analysis.further_findings import beyond_lines, comparison_lines, missing_edges, paper_table
 from dynamic_sparsity.analysis.paper import PAPER_TABLE_1
 from dynamic_sparsity.analysis.runs import ENDS
 from dynamic_sparsity.analysis.study import Study
@@ -32,6 +34,8 @@ TASK_CAPTIONS = {
     "sparsity_over_time": "sparsity over time with active contacts (orange), limits (green), sticking friction (grey) "
     "(Figure 6)",
 }
+SIDE_BY_SIDE_CAPTION = "Mean sparsity of J_s, share of steps at which the pattern changes, share of rows in contact."
+LINK_WORDS = {"zero_share": "zeros", "embedding": "map", "sparsity_over_time": "over time"}
 FINGERS = ("FingerSpin", "FingerTurnEasy")
 
 
@@ -50,8 +54,9 @@ def findings_page(studies: Sequence[Study], suffix: str = "png") -> str:
         "",
         "## Table 1: entries that are zero in every row",
         "",
-        "ds counts tangent coordinates. *contact*, *limit*: share of the rows in which a contact acts; in which none "
-        "does, but a joint's or tendon's limit.",
+        *paper_table(studies),
+        "All stores. ds counts tangent coordinates. *contact*, *limit*: share of the rows in which a contact acts; in "
+        "which none does, but a joint's or tendon's limit.",
         "",
         "| task | data | rows | contact | limit | ds | da | zeros in J_s | in J_a | paper: J_s | J_a |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
@@ -68,7 +73,8 @@ def findings_page(studies: Sequence[Study], suffix: str = "png") -> str:
         )
     lines += ["", "## The paper's claims", ""]
     for name in dict.fromkeys(names):
-        lines += _claims([one for one in studies if one.source.name == name], name)
+        lines += _claims([one for one in studies if one.source.name == name], name, studies)
+    lines += comparison_lines(studies)
     lines += _figures(studies, suffix)
     return "\n".join(lines) + "\n"
 
@@ -78,34 +84,43 @@ def _figures(studies: Sequence[Study], suffix: str) -> list[str]:
     lines = ["## Figures", "", "Of all tasks, with the same scale:", ""]
     for figure, caption in CAPTIONS.items():
         lines.append(f"- {', '.join(f'[{name}]({name}/{figure}.{suffix})' for name in names)}: {caption}")
+    if side_by_side(studies):
+        lines.append(f"- [data of one task side by side](side_by_side.{suffix}): {SIDE_BY_SIDE_CAPTION}")
     lines += [
         "",
-        f"Of one task: {'; '.join(f'`{figure}`, {caption}' for figure, caption in TASK_CAPTIONS.items())}.",
+        f"Of one task: {'; '.join(f'*{LINK_WORDS[name]}*, {caption}' for name, caption in TASK_CAPTIONS.items())}.",
         "",
     ]
-    for name in names:
-        tasks = [one.source.task for one in studies if one.source.name == name]
-        lines.append(f"- {name}: {', '.join(_links(task, f'{name}/{task}', suffix) for task in tasks)}")
+    lines += [f"| task | {' | '.join(names)} |", f"|---|{'---|' * len(names)}"]
+    found = {(one.source.task, one.source.name): one for one in studies}
+    for task in dict.fromkeys(one.source.task for one in studies):
+        cells = [_links(found.get((task, name)), suffix) for name in names]
+        lines.append(f"| {task} | {' | '.join(cells)} |")
     return lines
 
 
-def _links(task: str, folder: str, suffix: str) -> str:
-    links = [f"[{number}]({folder}/{figure}.{suffix})" for number, figure in enumerate(TASK_CAPTIONS, start=1)]
-    return f"{task} {' '.join(links)}"
+def _links(one: Study | None, suffix: str) -> str:
+    if one is None:
+        return "–"
+    figures = [name for name in TASK_CAPTIONS if name != "embedding" or one.embedding is not None]
+    folder = f"{one.source.name}/{one.source.task}"
+    return ", ".join(f"[{LINK_WORDS[name]}]({folder}/{name}.{suffix})" for name in figures)
 
 
-def _claims(studies: Sequence[Study], name: str) -> list[str]:
+def _claims(studies: Sequence[Study], name: str, everything: Sequence[Study]) -> list[str]:
     return [
-        f"With **{name}** data ({len(studies)} tasks):",
+        f"With **{name}** data ({len(studies)} {'task' if len(studies) == 1 else 'tasks'}):",
         "",
-        *_table1(studies),
+        *_table1(studies, everything),
         *_state(studies),
         *_time(studies),
+        *beyond_lines(studies),
         "",
     ]
 
 
-def _table1(studies: Sequence[Study]) -> list[str]:
+def _table1(studies: Sequence[Study], everything: Sequence[Study]) -> list[str]:
+    by_task = {one.source.task: one for one in studies}
     rows = [row for row in table1(studies) if row["task"] in PAPER_TABLE_1]
     same = [row["task"] for row in rows if row["as_in_paper"]]
     if not rows:
@@ -117,7 +132,7 @@ def _table1(studies: Sequence[Study]) -> list[str]:
                 f"  - {row['task']}: {row['zeros_J_s']} and {row['zeros_J_a']} here, {row['paper_zeros_J_s']} and "
                 f"{row['paper_zeros_J_a']} there; a contact acts in {row['rows_with_contact']:,} of {row['rows']:,} "
                 f"rows, a limit alone in {row['rows_with_limit_only']:,}. The count is an upper bound: states that "
-                "these rows do not visit can only lower it."
+                f"these rows do not visit can only lower it. {missing_edges(by_task[row['task']], everything)}".rstrip()
             )
     return lines
 

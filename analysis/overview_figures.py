@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["OVERVIEW_FIGURES"]
+__all__ = ["OVERVIEW_FIGURES", "comparison_figure"]
 
 BINS = 10
+SERIES = (("#0072B2", "o"), ("#E69F00", "s"), ("#009E73", "^"), ("#CC79A7", "D"), ("#56B4E9", "v"), ("#000000", "x"))
 
 
 def sparsity_histograms(studies: Sequence[Study]) -> Figure:
@@ -32,7 +33,13 @@ def sparsity_histograms(studies: Sequence[Study]) -> Figure:
                 ax.bar(edges[:-1] + 0.005 + shift, shares, 0.045, align="edge", color=COLOURS[matrix], label=matrix)
                 ax.axvline(one.sparsity.mean(which), color=COLOURS[matrix], linestyle=":", linewidth=1)
             ax.set(xlim=(0, 1), ylim=(0, 1.02), xticks=(0, 0.5, 1))
-        _finish(made, studies, "sparsity (dotted: mean)", "share of rows", axes[0].get_legend_handles_labels())
+        _finish(
+            made,
+            studies,
+            "sparsity, bins of 0.1 with J_s at the left and J_a at the right (dotted: means)",
+            "share of rows",
+            axes[0].get_legend_handles_labels(),
+        )
         return made
 
 
@@ -90,7 +97,10 @@ def change_lags(studies: Sequence[Study]) -> Figure:
                 shares = lags / one.changes.patterns
                 ax.bar(np.arange(-reach, reach + 1), shares, 0.8, color=COLOURS["J_s"], label="of all changes")
                 precision, recall = one.changes.precision("constraint"), one.changes.recall("constraint")
-                text = f"precision {precision:.2f}\nrecall {recall:.2f}"
+                text = "\n".join(
+                    f"{name} {value:.2f}" if np.isfinite(value) else "the active set never changes"
+                    for name, value in (("precision", precision), ("recall", recall))
+                )
             else:
                 text = "no change"
             ax.text(0.03, 0.95, text, transform=ax.transAxes, va="top", fontsize=6)
@@ -183,6 +193,39 @@ def graph_sizes(studies: Sequence[Study]) -> Figure:
         return made
 
 
+def comparison_figure(studies: Sequence[Study]) -> Figure:
+    """Beyond the paper: the data sets of each task side by side.
+
+    Args:
+        studies: Of tasks of which there are several stores.
+    """
+    tasks, names = list(dict.fromkeys(one.source.task for one in studies)), _names(studies)
+    panels_of = (
+        ("mean sparsity of J_s", lambda one: one.sparsity.mean("s")),
+        ("share of steps at which\nthe pattern changes", lambda one: one.changes.patterns / max(1, one.changes.steps)),
+        ("share of rows in contact", lambda one: float(one.sparsity.counts_s[2].sum() / one.zeros.rows)),
+    )
+    with figure(7.2, 0.24 * len(tasks) + 1.3) as made:
+        axes = made.subplots(1, len(panels_of), sharey=True)
+        for ax, (label, value) in zip(axes, panels_of, strict=True):
+            for number, name in enumerate(names):
+                chosen = [one for one in studies if one.source.name == name]
+                # Side by side within a line, so that equal values do not hide each other.
+                places = [tasks.index(one.source.task) + 0.22 * (number - (len(names) - 1) / 2) for one in chosen]
+                colour, marker = SERIES[number % len(SERIES)]
+                ax.plot([value(one) for one in chosen], places, marker, color=colour, markersize=4, label=name)
+            ax.set(xlim=(-0.02, 1.02), xlabel=label)
+            ax.hlines(np.arange(len(tasks) - 1) + 0.5, 0, 1, color="#E4E4E4", linewidth=0.6, zorder=0)
+        axes[0].set_yticks(range(len(tasks)), tasks)
+        axes[0].set_ylim(len(tasks) - 0.5, -0.5)
+        made.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=4, frameon=False)
+        return made
+
+
+def _names(studies: Sequence[Study]) -> list[str]:
+    return sorted({one.source.name for one in studies})
+
+
 OVERVIEW_FIGURES: dict[str, Callable[[Sequence[Study]], Figure]] = {
     "sparsity_histograms": sparsity_histograms,
     "sparsity_by_mode": sparsity_by_mode,
@@ -217,4 +260,4 @@ def _stairs(ax: Axes, counts: NDArray[np.int64], edges: NDArray[np.float64], **o
     density = found / np.diff(edges)
     density[density == 0] = np.nan
     centres = np.sqrt((edges[:-1] + 0.5) * (edges[1:] - 0.5))
-    ax.plot(centres, density, linewidth=1, **options)
+    ax.plot(centres, density, linewidth=1, marker=".", markersize=2, **options)

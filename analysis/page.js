@@ -341,6 +341,9 @@ function sections() {
     };
     for (const one of chosen) { const tab = element("button", { type: "button", "aria-pressed": false }, one.data); tab.addEventListener("click", () => show(one)); tabs.append(tab); }
     section.drawNow = () => show(chosen[0]);
+    const compared = data.comparisons.filter(row => row[0] === task).map(row => row.slice(1));
+    if (compared.length) figure(section, "Beyond: data sets side by side", "Two stores that differ in the policy, or in the dynamics. Zero in every row: entries of [J_s | J_a]. Differences: of an entry's share of zeros. Distance: Jensen–Shannon, of the distributions of the sparsity of J_s, 0 equal to 1 disjoint.",
+      table(["A", "B", "zero in every row of A", "of B", "of A only", "of B only", "mean sparsity A", "B", "changes A", "B", "mean difference", "largest", "distance"], compared, 2));
     parent.append(section);
     watcher.observe(section);
   }

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from dynamic_sparsity.analysis import bits
 from dynamic_sparsity.analysis.blocks import constraint_kinds
 from dynamic_sparsity.analysis.changes import EVENTS
+from dynamic_sparsity.analysis.comparison import Comparison, comparisons
 from dynamic_sparsity.analysis.files import Progress, Renderer, study_file
 from dynamic_sparsity.analysis.runs import VALUES
 from dynamic_sparsity.analysis.study import EXCLUDED_FLAGS, Study, StudyOptions, load_or_study, to_json
@@ -95,7 +96,10 @@ def page(studies: Sequence[Study], sheets: Sequence[dict[str, Any] | None]) -> s
         sheets: Of `frame_sheet`, one per study.
     """
     entries = [_entry(one, sheet) for one, sheet in zip(studies, sheets, strict=True)]
-    document = json.dumps({"studies": entries}, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    compared = [[one.task, *_comparison(one)] for one in comparisons(studies)]
+    document = json.dumps(
+        {"studies": entries, "comparisons": compared}, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
     parts = {
         "style": _resource("page.css"),
         # Inside a script element only a closing tag could be misread.
@@ -234,6 +238,13 @@ def _spectra(one: Study) -> list[list[str]]:
         ranks = _digits(found.effective_rank, found.rank)
         rows.append([found.matrix, found.mode, f"{found.rows:,}", *ranks, str(found.singular_values.size)])
     return rows
+
+
+def _comparison(one: Comparison) -> list[str]:
+    numbers = (one.sparsity_first, one.sparsity_second, one.changes_first, one.changes_second)
+    differences = (one.mean_difference, one.largest_difference, one.distance)
+    zeros = (one.zeros_first, one.zeros_second, one.only_first, one.only_second)
+    return [one.first, one.second, *(f"{count:,}" for count in zeros), *_digits(*numbers, *differences)]
 
 
 def _runs(one: Study) -> list[dict[str, Any]]:

@@ -37,17 +37,18 @@ def table1(studies: Sequence[Study]) -> list[Row]:
             _key(one)
             | {
                 "rows": one.source.rows,
-                "rows_with_contact": int(modes[2]),
-                "rows_with_limit_only": int(modes[1]),
-                "mean_return": one.source.mean_return,
                 "ds": sizes["dx"],
                 "da": sizes["da"],
                 "zeros_J_s": zeros_s,
-                "share_J_s": zeros_s / sizes["dx"] ** 2,
                 "zeros_J_a": zeros_a,
                 "paper_zeros_J_s": None if paper is None else paper.zeros_s,
                 "paper_zeros_J_a": None if paper is None else paper.zeros_a,
                 "as_in_paper": None if paper is None else (zeros_s, zeros_a) == (paper.zeros_s, paper.zeros_a),
+                "share_J_s": zeros_s / sizes["dx"] ** 2,
+                "rounding_J_s": int((~one.zeros.always_s & one.largest.rounding("s")).sum()),
+                "rows_with_contact": int(modes[2]),
+                "rows_with_limit_only": int(modes[1]),
+                "mean_return": one.source.mean_return,
             }
         )
     return rows

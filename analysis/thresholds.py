@@ -21,6 +21,8 @@ __all__ = ["SCALES", "THRESHOLDS", "LargestEntries", "LargestEntry", "Sensitivit
 THRESHOLDS = tuple(10.0**exponent for exponent in range(-12, -2))
 SCALES = ("absolute", "relative")
 """|J| < threshold; |J| < threshold times the largest |J| of the same row's J_s (J_a)."""
+ROUNDING = 1e-13
+"""Where a matrix has entries of 1e3 and more, float64's 2e-16 of them reaches the masks' absolute threshold."""
 SAMPLE_ROWS = 10_000
 
 Array = NDArray[Any]
@@ -52,6 +54,15 @@ class LargestEntries:
         """
         largest: Array = getattr(self, f"{scale}_{which}")
         return int((largest < threshold).sum())
+
+    def rounding(self, which: str) -> NDArray[np.bool_]:
+        """Entries that float64 can't tell from zero in any row: always below `ROUNDING` of the row's largest entry.
+
+        Args:
+            which: "s" or "a".
+        """
+        largest: Array = getattr(self, f"relative_{which}")
+        return np.less(largest, ROUNDING)
 
 
 class LargestEntry:

@@ -21,7 +21,7 @@ from dynamic_sparsity.analysis.runs import RunCounter, run_lengths
 from dynamic_sparsity.analysis.sparsity import MODES, sparsity_distribution
 from dynamic_sparsity.analysis.spectrum import spectra
 from dynamic_sparsity.analysis.study import StudyOptions, load_or_study, study_store, to_json
-from dynamic_sparsity.analysis.thresholds import threshold_sensitivity
+from dynamic_sparsity.analysis.thresholds import LargestEntry, threshold_sensitivity
 from dynamic_sparsity.analysis.timeline import read_timeline
 from dynamic_sparsity.analysis.zeros import count_ones, global_zeros
 from dynamic_sparsity.errors import InvalidSettingError, UnknownNameError
@@ -392,6 +392,46 @@ def test_findings_without_any_event(tmp_path):
     assert "precision 0.00 to 0.00 (median 0.00), recall –" in page
 
 
+def test_findings_of_data_that_differs(tmp_path):
+    """The expert never makes the contact that couples two pendulums: its text says which edge it misses, and where."""
+    from dynamic_sparsity.analysis.findings import findings_page
+    from dynamic_sparsity.analysis.overview_figures import comparison_figure
+
+    studies = []
+    for name, touching in (("expert", 0), ("noise", 1)):
+        attributes, columns, episodes = make_all(policy=name, task="CartpoleBalance")
+        columns["active_any"][:, 2] &= touching
+        rows = columns["active_any"][:, 2] == 1
+        columns["J_s"][rows, 3, 1] = 0.5
+        columns["mask_s"][rows, 3, 1] = 1
+        path = tmp_path / "CartpoleBalance" / f"{name}.zarr"
+        path.parent.mkdir(exist_ok=True)
+        writer.create_store(path, attributes)
+        writer.write_unit(path, 0, columns, episodes)
+        writer.finalize(path)
+        studies.append(study_store(path, StudyOptions(map_rows=0)))
+    zeros = [f"{one.zeros.always_s.sum()}, {one.zeros.always_a.sum()} **≠**" for one in studies]
+    page = findings_page(studies)
+    assert f"| CartpoleBalance | 0, 0 | {zeros[0]} | {zeros[1]} | {zeros[1]} | 480 |" in page
+    seen = 240 - int(studies[1].zeros.zeros_s[3, 1])
+    assert f"The noise data has dpos1 → dvel0′ in {seen} rows" in page
+    assert "1 entries are zero in every row of expert only, 0 of noise only" in page
+    assert "[data of one task side by side](side_by_side.png)" in page
+    axes = comparison_figure(studies).axes
+    drawn = {line.get_label(): line.get_xdata()[0] for line in axes[0].lines}
+    assert drawn == {one.source.name: one.sparsity.mean("s") for one in studies}
+
+
+def test_rounding_is_no_edge():
+    """An entry above the masks' threshold only where the matrix has huge entries: float64 can't tell it from zero."""
+    found = LargestEntry()
+    jacobian = np.array([[[1e3, 5e-12], [1e-9, 1.0]]], np.float32)
+    masks = np.ones((1, 2, 2), np.uint8)
+    nothing = np.zeros((1, 0), np.uint8)
+    found.update(Block(0, np.array([0]), masks, masks[:, :, :0], nothing, jacobian, jacobian[:, :, :0]))
+    assert found.result().rounding("s").tolist() == [[False, True], [False, False]]
+
+
 def test_command_line(store, tmp_path, capsys):
     from dynamic_sparsity.cli import main
 
@@ -405,6 +445,9 @@ def test_command_line(store, tmp_path, capsys):
             {name: "" if value is None else str(value) for name, value in row.items()} for row in rows
         ]
     (row,) = json.loads((out / "table1.json").read_text())
+    names = ["task", "policy", "dynamics", "rows", "ds", "da"]
+    names += ["zeros_J_s", "zeros_J_a", "paper_zeros_J_s", "paper_zeros_J_a"]
+    assert list(row)[: len(names)] == names
     assert (row["task"], row["rows"], row["ds"], row["paper_zeros_J_s"]) == ("Pendulums", 220, 6, None)
     for name in ("zero_share", "embedding", "sparsity_over_time"):
         assert (out / "noise" / "Pendulums" / f"{name}.png").read_bytes().startswith(b"\x89PNG")

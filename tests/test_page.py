@@ -57,6 +57,7 @@ def test_one_file_with_everything_inside(page):
     assert (first["data"], second["data"]) == ("noise", "noise-stock")
     assert first["summary"]["explained"] == 1
     assert first["timeline"]["frames"]["count"] == 7
+    assert [row[:3] for row in data["comparisons"]] == [["Pendulums", "noise", "noise-stock"]]
 
 
 def test_no_store(tmp_path):
@@ -140,6 +141,7 @@ def test_hover_and_scrub(browser, page):
     says("^step [^0]")
     section.get_by_role("button", name="noise-stock").click()
     assert section.get_attribute("data-drawn") == "noise-stock"
+    assert "side by side" in section.inner_text()
     for chart in section.locator("figure svg").all():
         chart.hover()
     tab.close()
