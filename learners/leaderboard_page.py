@@ -133,7 +133,7 @@ def _section(protocol: str, policy: str, entries: list[Entry]) -> list[str]:
 
 
 def _summary(entries: list[Entry]) -> list[str]:
-    base = {task: mean_and_spread(_of(entries, task, "mlp none"), "nmse") for task in {e.task for e in entries}}
+    base = {task: mean_and_spread(_of(entries, task, "mlp none"), "nmse") for task in sorted({e.task for e in entries})}
     heads = ["learner", "taught with", "error / MLP's", *(f"{title}" for title in _SHORT.values())]
     lines = [_line(heads), _line(["---", "---", *["---:"] * (len(heads) - 2)])]
     for name in order_of(entries):
