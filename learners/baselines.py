@@ -104,7 +104,7 @@ class Ridge(Learner):
     """
 
     name = "ridge"
-    penalty: float = 1e-6
+    penalty: float = 0.0001
 
     def __post_init__(self) -> None:
         """Raises InvalidSettingError if the penalty is not positive."""

@@ -21,7 +21,7 @@ __all__ = ["Codebook", "CodebookNetwork"]
 OPEN = 2.0
 """Initial logit of the edges of every graph, give or take a normal deviate that tells the graphs apart."""
 
-DEFAULT_GRAPHS = {"l0": 8, "mask": 8}
+DEFAULT_GRAPHS = {"l0": 8, "mask": 32}
 """Graphs by term."""
 
 
@@ -81,7 +81,7 @@ class Codebook(NetworkLearner):
     price: float = 0.02
     graphs: int | None = None
     grace: float = 0.3
-    score: str = "influence"
+    score: str = "probability"
 
     def __post_init__(self) -> None:
         """Raises UnknownNameError or InvalidSettingError if a setting is not legal."""

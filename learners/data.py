@@ -46,8 +46,9 @@ class Rows:
 
     def __getitem__(self, key: Any) -> Rows:
         """Some of the rows, as NumPy takes them; a slice copies nothing."""
-        columns = {field.name: getattr(self, field.name) for field in fields(self)}
-        return Rows(**{name: None if values is None else values[key] for name, values in columns.items()})
+        columns: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
+        columns = {name: None if values is None else values[key] for name, values in columns.items()}
+        return Rows(**columns)
 
     @property
     def sizes(self) -> tuple[int, int]:

@@ -76,7 +76,7 @@ class Gated(NetworkLearner):
     adaptive = True
     term: str = "l0"
     price: float = 0.02
-    grace: float = 0.3
+    grace: float = 0.0
     score: str = "influence"
 
     def __post_init__(self) -> None:

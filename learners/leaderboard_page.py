@@ -64,7 +64,7 @@ def compare(entries: Sequence[Entry], supervisions: Sequence[str]) -> list[Verdi
     for task in sorted({entry.task for entry in entries}):
         means = {}
         here = [entry for entry in entries if entry.task == task and entry.supervision in supervisions]
-        for name in {entry.name for entry in here}:
+        for name in sorted({entry.name for entry in here}):
             runs = [entry for entry in here if entry.name == name]
             precision, error = mean_and_spread(runs, "average_precision"), mean_and_spread(runs, "nmse")
             if precision and error and runs[0].loss != "untrained":
@@ -73,10 +73,10 @@ def compare(entries: Sequence[Entry], supervisions: Sequence[str]) -> list[Verdi
         adaptive = {name: mean for name, mean in means.items() if mean[2].adaptive}
         if not mlps or not adaptive:
             continue
-        best = max(mlps, key=lambda name: mlps[name][0])
+        best = max(mlps, key=lambda name: (mlps[name][0], -mlps[name][1]))
         limit = TOLERANCE * mlps[best][1]
         able = {name: mean for name, mean in adaptive.items() if mean[1] <= limit} or adaptive
-        other = max(able, key=lambda name: able[name][0])
+        other = max(able, key=lambda name: (able[name][0], -able[name][1]))
         verdicts.append(Verdict(task, best, other, (mlps[best][0], able[other][0]), (mlps[best][1], able[other][1])))
     return verdicts
 
@@ -133,7 +133,7 @@ def _section(protocol: str, policy: str, entries: list[Entry]) -> list[str]:
 
 
 def _summary(entries: list[Entry]) -> list[str]:
-    base = {task: mean_and_spread(_of(entries, task, "mlp none"), "nmse") for task in {e.task for e in entries}}
+    base = {task: mean_and_spread(_of(entries, task, "mlp none"), "nmse") for task in sorted({e.task for e in entries})}
     heads = ["learner", "taught with", "error / MLP's", *(f"{title}" for title in _SHORT.values())]
     lines = [_line(heads), _line(["---", "---", *["---:"] * (len(heads) - 2)])]
     for name in order_of(entries):

@@ -13,7 +13,7 @@ JACOBIAN_LOSSES = ("none", "mse", "mae", "l1", "sae")
 """none: nothing added; mse, mae: the mean squared and absolute distance from the true Jacobian; l1: the mean absolute
 entry, without any truth; sae: the sparsity-aware error, the mean absolute distance on entries that are truly zero."""
 
-DEFAULT_WEIGHTS = {"none": 0.0, "mse": 0.1, "mae": 0.3, "l1": 0.1, "sae": 0.1}
+DEFAULT_WEIGHTS = {"none": 0.0, "mse": 0.03, "mae": 0.1, "l1": 0.03, "sae": 0.03}
 """Weights of the terms, beside the mean squared error of the next state with weight 1. The paper gives none."""
 
 

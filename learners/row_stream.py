@@ -121,4 +121,7 @@ def _by_step(rows: Rows, scale: Scale, steps: int, jacobian_rows: int) -> Arrays
 
 def _joined(parts: list[Rows]) -> Rows:
     columns = {field.name: [getattr(part, field.name) for part in parts] for field in fields(Rows)}
-    return Rows(**{name: None if values[0] is None else np.concatenate(values) for name, values in columns.items()})
+    joined: dict[str, Any] = {
+        name: None if values[0] is None else np.concatenate(values) for name, values in columns.items()
+    }
+    return Rows(**joined)

@@ -106,7 +106,7 @@ def train(
         (parameters, state), _ = jax.lax.scan(step, (parameters, state), (numbers, arrays if streamed else None))
         return eqx.combine(parameters, static), state
 
-    on_device = None if data.stream else device_rows(data)
+    on_device = device_rows(data) if data.stream is None else {}
     trained = []
     for seed in seeds:
         initial, batches = jax.random.split(jax.random.key(seed))
@@ -117,9 +117,17 @@ def train(
         else:
             for number, piece in enumerate(data.stream.pieces(budget, seed)):
                 first = jnp.int32(number * PIECE_STEPS)
-                network, state = jax.block_until_ready(run(network, state, first, jax.device_put(piece), batches))
-        trained.append(jax.block_until_ready(network))
+                network, state = run(network, state, first, jax.device_put(piece), batches)
+                _wait_for(network)
+        _wait_for(network)
+        trained.append(network)
     return trained
+
+
+def _wait_for(network: Any) -> None:
+    """Until its weights are there, so that times say what they seem to."""
+    for leaf in jax.tree.leaves(eqx.filter(network, eqx.is_array)):
+        leaf.block_until_ready()
 
 
 def as_float32(network: Any) -> Any:
