@@ -55,6 +55,7 @@ class FilePlan:
         sha256: Digest of the whole file, hexadecimal.
         pieces: How it is cut; None where it is fetched whole.
         needed: Which pieces are needed; empty where it is fetched whole.
+        run_bytes_max: About how many bytes one request may ask for.
     """
 
     name: str
@@ -62,6 +63,7 @@ class FilePlan:
     sha256: str
     pieces: Pieces | None = None
     needed: tuple[int, ...] = ()
+    run_bytes_max: int = RANGE_BYTES_MAX
 
     @cached_property
     def runs(self) -> list[tuple[int, int]]:
@@ -74,7 +76,7 @@ class FilePlan:
             if runs:
                 first, behind = runs[-1]
                 near = start - self.pieces.bounds(behind - 1)[1] <= GAP_BYTES_MAX
-                if near and stop - self.pieces.bounds(first)[0] <= RANGE_BYTES_MAX:
+                if near and stop - self.pieces.bounds(first)[0] <= self.run_bytes_max:
                     runs[-1] = first, piece + 1
                     continue
             runs.append((piece, piece + 1))
@@ -296,14 +298,15 @@ class LocalCopy:
             shutil.rmtree(made, ignore_errors=True)
 
 
-def in_threads(function: Callable[[Any], None], items: Sequence[Any]) -> None:
+def in_threads(function: Callable[[Any], None], items: Sequence[Any], threads: int = THREADS) -> None:
     """Call a function for each item; the first error stops what has not begun.
 
     Args:
         function: What to do.
         items: With what.
+        threads: How many at a time.
     """
-    with ThreadPoolExecutor(THREADS, thread_name_prefix="hub") as pool:
+    with ThreadPoolExecutor(threads, thread_name_prefix="hub") as pool:
         futures = [pool.submit(function, item) for item in items]
         try:
             for future in futures:

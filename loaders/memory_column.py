@@ -40,7 +40,7 @@ class MemoryColumn(Column):
         else:
             at = places.rows - places.shard * layout.shard_rows
         if shards.size == 1:
-            taken = self._rows[int(shards[0])][at]
+            taken: Array = self._rows[int(shards[0])][at]
         else:
             taken = np.empty(at.size, self._row_dtype)
             for shard in shards.tolist():

@@ -22,12 +22,13 @@ from dynamic_sparsity.loaders.fetching import Batch, Fetcher
 from dynamic_sparsity.loaders.hub import Repository
 from dynamic_sparsity.loaders.loading import arrays_for
 from dynamic_sparsity.loaders.publication import PublishedStore
-from dynamic_sparsity.loaders.receiving import Shards, ShardWindow, SpareMemory, receive
+from dynamic_sparsity.loaders.receiving import Receiver, Shards, ShardWindow
 
 __all__ = ["BatchStream", "StreamingDataset"]
 
 BLOCK_ROWS: Final = 2048  # rows read at a time
 BUFFER_SHARDS: Final = 2
+BUFFER_BYTES: Final = 128 * 2**20  # with larger shards, the buffer has fewer, so that memory stays small
 
 Integers = NDArray[np.int64]
 
@@ -58,8 +59,8 @@ class StreamSettings:
 class StreamingDataset:
     """Rows of a published store, read over the network as needed; made by `load_dataset(..., streaming=True)`.
 
-    Shards are fetched into a temporary folder, one buffer ahead of the one in use, checked, and deleted after use. The
-    folder has room for the files of three buffers; memory holds the rows of one.
+    Shards are fetched into memory, one buffer ahead of the one in use, checked, and let go after use: memory holds the
+    shards of two buffers.
     """
 
     def __init__(
@@ -97,7 +98,7 @@ class StreamingDataset:
         self.exclude_flags = tuple(known("flag", flag, bits) for flag in exclude_flags)
         self.columns = tuple(self._copy.arrays if columns is None else dict.fromkeys(columns))
         self._arrays = arrays_for(self._copy, self.columns, coordinates, self.exclude_flags)
-        self._spare = SpareMemory()
+        self._receiver = Receiver(self._copy)
 
     @property
     def metadata(self) -> dict[str, Any]:
@@ -133,7 +134,7 @@ class StreamingDataset:
         *,
         seed: int = 0,
         shuffle: bool = True,
-        buffer_shards: int = BUFFER_SHARDS,
+        buffer_shards: int | None = None,
         drop_last: bool = False,
         epochs: int | None = 1,
         part: tuple[int, int] = (0, 1),
@@ -144,7 +145,8 @@ class StreamingDataset:
             batch_size: Rows per batch, ≥ 1.
             seed: Of the order, ≥ 0; each epoch has another order.
             shuffle: Shards in random order, their rows mixed within the buffer. False: in order.
-            buffer_shards: Shards whose rows are mixed, ≥ 1; memory and temporary files grow with it.
+            buffer_shards: Shards whose rows are mixed, ≥ 1. Memory grows with it: it holds as many again that are
+                fetched. None: two, or one where two would be more than 128 MiB.
             drop_last: Leave out an epoch's last batch if it is not full.
             epochs: Passes over the rows; None for no end.
             part: (i, n): the i-th of n disjoint parts of the shards, for n processes side by side.
@@ -156,6 +158,11 @@ class StreamingDataset:
             InvalidSettingError: A setting is out of range.
         """
         check_batch_settings(batch_size, seed, "blocks" if shuffle else False, epochs)
+        if buffer_shards is None:
+            # Of all columns, so that the order does not depend on which are read.
+            published = self._copy.published
+            shard_bytes = published.bytes * self.metadata["shard_rows"] / max(1, published.rows)
+            buffer_shards = int(np.clip(BUFFER_BYTES / shard_bytes, 1, BUFFER_SHARDS))
         if buffer_shards < 1:
             raise InvalidSettingError(f"buffer_shards is {buffer_shards}; it must be at least 1")
         if not 0 <= part[0] < part[1]:
@@ -173,7 +180,7 @@ class StreamingDataset:
             CorruptStoreError: The Hub's bytes are not those that were published.
             HubError: The Hub can't be reached, or refuses.
         """
-        return receive(self._copy, self._arrays, shards, self._spare)
+        return self._receiver.receive(self._arrays, shards)
 
     def rows_of(self, shards: Sequence[int], fetcher: Fetcher) -> Integers:
         """Rows of the split in some shards, flagged ones left out, int64, shape (n,).
@@ -198,7 +205,7 @@ class StreamingDataset:
 
     def window(self) -> ShardWindow:
         """A reader of shards that come from `fetch`."""
-        return ShardWindow(self._copy, self.coordinates, self._spare)
+        return ShardWindow(self._receiver, self.coordinates)
 
     def close(self) -> None:
         """Delete the temporary folder; that happens too when the data set is let go."""
@@ -322,8 +329,8 @@ class BatchStream:
                 self._group, self._batch, self._carried = group + 1, 0, _rows(carried)
                 window.show({})
             if _rows(carried) and not self.settings.drop_last:
-                last, self._carried = carried, 0
-                yield last
+                rest, self._carried = carried, 0
+                yield rest
         finally:
             if pending is not None:
                 pending.cancel()
