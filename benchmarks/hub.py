@@ -113,15 +113,14 @@ def measure(arguments: argparse.Namespace, folder: Path, url: str) -> dict[str, 
     first: dict[str, list[float]] = {"stream": [], "disk": []}
     later: dict[str, list[float]] = {"stream": [], "disk": []}
     for _ in range(arguments.repetitions):
-        busy.append(psutil.cpu_percent(interval=1))
+        found = {kind: step(kind, task="CheetahRun", root=f"{made_up}/CheetahRun", passes=PASSES) for kind in later}
+        busy.append(max(one["used_by_others"] for one in found.values()))
         if busy[-1] > BUSY:
             continue  # rates of a machine that is busy with other things say nothing
-        for kind in later:
-            found = step(kind, task="CheetahRun", root=f"{made_up}/CheetahRun", passes=PASSES)
-            first[kind] += found["rows_per_second"][:1]
-            later[kind] += found["rows_per_second"][1:]
-            if kind == "stream":
-                memory["CheetahRun"] = max(memory.get("CheetahRun", 0), found["memory"])
+        for kind, one in found.items():
+            first[kind] += one["rows_per_second"][:1]
+            later[kind] += one["rows_per_second"][1:]
+        memory["CheetahRun"] = max(memory.get("CheetahRun", 0), found["stream"]["memory"])
         print(later, file=sys.stderr)
     middle = {kind: statistics.median(values) for kind, values in later.items() if values}
     middle_first = {kind: statistics.median(values) for kind, values in first.items() if values}
@@ -225,7 +224,7 @@ def disk_step(root: Path, options: dict[str, Any]) -> dict[str, Any]:
 
 def timed(make: Callable[[], Any], passes: int) -> dict[str, Any]:
     """Rows per second of each of some passes, and the process's largest memory, bytes."""
-    rates = []
+    rates, used_by_others = [], psutil.cpu_percent(interval=1)
     for _ in range(passes):
         rows, batches = 0, make()
         started = time.perf_counter()
@@ -233,7 +232,7 @@ def timed(make: Callable[[], Any], passes: int) -> dict[str, Any]:
             rows += len(batch["state"])
         rates.append(rows / (time.perf_counter() - started))
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return {"rows_per_second": rates, "memory": memory}
+    return {"rows_per_second": rates, "memory": memory, "used_by_others": used_by_others}
 
 
 def files_step(root: Path, options: dict[str, Any]) -> dict[str, Any]:
