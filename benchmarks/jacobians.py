@@ -201,7 +201,8 @@ def cells(record: dict[str, Any]) -> list[str]:
     rates = [record.get(f"{name}_per_s", math.nan) for name in ENGINES]
     ratios = [f"{one[name]:.{digits}f}" for one in [ratios_of(record)] for name, digits in RATIOS.items()]
     sizes = [f"{record['compile_s']:.1f}", f"{record['peak_bytes'] / 1e6:.1f}"]
-    return [record["task"], str(record["batch"]), *(f"{rate:,.0f}" for rate in rates), *ratios, *sizes]
+    shown = [*(f"{rate:,.0f}" for rate in rates), *ratios, *sizes]
+    return [record["task"], str(record["batch"]), *("–" if cell == "nan" else cell for cell in shown)]
 
 
 def ratios_of(record: dict[str, Any]) -> dict[str, float]:
@@ -219,7 +220,7 @@ def means(records: list[dict[str, Any]], label: str) -> list[str]:
     """A line of geometric means of the ratios."""
     ratios = [ratios_of(record) for record in records]
     values = [f"{_geometric_mean([r[name] for r in ratios]):.{digits}f}" for name, digits in RATIOS.items()]
-    return [label, *[""] * 6, *values, "", ""]
+    return [label, *[""] * 6, *("–" if value == "nan" else value for value in values), "", ""]
 
 
 def _geometric_mean(values: list[float]) -> float:
