@@ -299,13 +299,16 @@ def test_datasets_meets_faults(fault: Fault, one: Path, hub: HubServer, tmp_path
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     hub.faults = [Fault(**vars(fault))]
 
-    def load() -> datasets.Dataset:
-        return datasets.load_dataset(REPO, "Pendulums-noise", split="train", cache_dir=str(tmp_path / "datasets"))
+    def load(**options: str) -> datasets.Dataset:
+        folder = str(tmp_path / "datasets")
+        return datasets.load_dataset(REPO, "Pendulums-noise", split="train", cache_dir=folder, **options)
 
     if fault.times > 2:
         with pytest.raises((OSError, ValueError, datasets.exceptions.DatasetGenerationError)):
             load()
         hub.faults = []
-    found = load().with_format("numpy")[:]
+    # A file that the server called whole stays in the client's cache, and stays an error, until it is fetched again.
+    options = {"download_mode": "force_redownload"} if fault.kind == "truncate" else {}
+    found = load(**options).with_format("numpy")[:]
     assert not hub.faults or hub.faults[0].times == 0
     np.testing.assert_array_equal(found["J_s"], expected["J_s"])
