@@ -8,7 +8,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from dynamic_sparsity.analysis.comparison import side_by_side
-from dynamic_sparsity.analysis.further_findings import beyond_lines, comparison_lines, missing_edges, paper_table
+from dynamic_sparsity.analysis.further_findings import (
+    beyond_lines,
+    comparison_lines,
+    counted,
+    missing_edges,
+    paper_table,
+)
 from dynamic_sparsity.analysis.paper import PAPER_TABLE_1
 from dynamic_sparsity.analysis.runs import ENDS
 from dynamic_sparsity.analysis.study import Study
@@ -109,7 +115,7 @@ def _links(one: Study | None, suffix: str) -> str:
 
 def _claims(studies: Sequence[Study], name: str, everything: Sequence[Study]) -> list[str]:
     return [
-        f"With **{name}** data ({len(studies)} {'task' if len(studies) == 1 else 'tasks'}):",
+        f"With **{name}** data ({counted(studies)}):",
         "",
         *_table1(studies, everything),
         *_state(studies),
@@ -152,11 +158,11 @@ def _state(studies: Sequence[Study]) -> list[str]:
     if several:
         few = sum(one.patterns.covering <= 10 for one in studies)
         lines += [
-            f"- *Few recurring patterns*: at most 10 make up 99 % of the rows in {few} of {len(studies)} tasks; the "
+            f"- *Few recurring patterns*: at most 10 make up 99 % of the rows in {few} of {counted(studies)}; the "
             f"most are {max(one.patterns.covering for one in studies):,}.",
             f"- *The state decides through contacts and limits*: of the pattern's entropy the set of active "
             f"constraints explains {100 * explained.min():.1f} to {100 * explained.max():.1f} % (median "
-            f"{100 * np.median(explained):.1f} %) in the {len(several)} tasks whose pattern varies.",
+            f"{100 * np.median(explained):.1f} %), where the pattern varies ({counted(several)}).",
         ]
     return lines
 
@@ -175,7 +181,7 @@ def _time(studies: Sequence[Study]) -> list[str]:
         recall = [one.changes.recall("constraint") for one in changing]
         lines += [
             f"- *Changes in time*: the pattern changes at {100 * shares.min():.1f} to {100 * shares.max():.1f} % of "
-            f"the steps (median {100 * np.median(shares):.1f} %) in the {len(changing)} tasks where it changes at all.",
+            f"the steps (median {100 * np.median(shares):.1f} %), where it changes at all ({counted(changing)}).",
             f"- *Changes are changes of contact*: precision {_range(precision)}, recall {_range(recall)}, at the very "
             "same step.",
         ]
@@ -186,7 +192,8 @@ def _time(studies: Sequence[Study]) -> list[str]:
                 lines.append(
                     f"  - not in {one.source.task}: precision {found.precision('constraint'):.2f}; {found.patterns:,} "
                     f"changes of {entries:.1f} entries on average, {100 * after_reset / found.changed_entries:.0f} % "
-                    "of the switches right after an episode's first step"
+                    "of the switches right after an episode's first step; no entry that switches exceeds "
+                    f"{one.largest.absolute_s[one.runs.switches_s > 0].max(initial=0):.2g} in any row"
                 )
     return lines
 

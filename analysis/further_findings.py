@@ -11,7 +11,7 @@ from dynamic_sparsity.analysis.comparison import Comparison, comparisons
 from dynamic_sparsity.analysis.paper import PAPER_TABLE_1
 from dynamic_sparsity.analysis.study import Study
 
-__all__ = ["beyond_lines", "comparison_lines", "missing_edges", "paper_table"]
+__all__ = ["beyond_lines", "comparison_lines", "counted", "missing_edges", "paper_table"]
 
 NAMED_ENTRIES = 4
 
@@ -44,6 +44,11 @@ def paper_table(studies: Sequence[Study]) -> list[str]:
         rows = sum(one.source.rows for one in chosen.values())
         lines.append(f"| {task} | {paper[0]}, {paper[1]} | {' | '.join(cells)} | {_cell(pooled, paper)} | {rows:,} |")
     return [*lines, ""]
+
+
+def counted(found: Sequence[object]) -> str:
+    """ "1 task", "2 tasks": one for each thing."""
+    return f"{len(found)} {'task' if len(found) == 1 else 'tasks'}"
 
 
 def always(one: Study) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
@@ -88,7 +93,7 @@ def comparison_lines(studies: Sequence[Study]) -> list[str]:
     for (first, second), found in pairs.items():
         same = [one.task for one in found if not one.only_first and not one.only_second]
         lines.append(
-            f"- *{first} and {second}* ({len(found)} {'task' if len(found) == 1 else 'tasks'}): the same entries are "
+            f"- *{first} and {second}* ({counted(found)}): the same entries are "
             f"zero in every row in {len(same)}. An entry's share of zeros differs by "
             f"{_median(found, lambda one: one.mean_difference)} on average over the entries (median of the tasks), by "
             f"{max(one.largest_difference for one in found):.3f} at most; mean sparsity of [J_s | J_a] is "
@@ -132,7 +137,7 @@ def _threshold_line(studies: Sequence[Study]) -> str:
         ]
         parts.append(f"{scale} {', '.join(counts)}")
     return (
-        f"- *Thresholds*: of {len(studies)} tasks, as many have exactly the same zeros in every row of J_s as at "
+        f"- *Thresholds*: of {counted(studies)}, as many have exactly the same zeros in every row of J_s as at "
         f"{min(row.threshold for one in studies for row in one.thresholds):.0e}: {'; '.join(parts)}."
     )
 
@@ -160,7 +165,7 @@ def _dimension_lines(studies: Sequence[Study]) -> list[str]:
             if found.matrix == "J_s" and found.mode in ("free", "contact"):
                 ranks.setdefault(found.mode, []).append(found.effective_rank / found.singular_values.size)
     words = {"free": "free", "contact": "in contact"}
-    parts = [f"{np.median(found):.2f} {words[mode]} ({len(found)} tasks)" for mode, found in ranks.items()]
+    parts = [f"{np.median(found):.2f} {words[mode]} ({counted(found)})" for mode, found in ranks.items()]
     return (
         [f"- *Effective dimension*: effective rank of J_s over its size, median: {', '.join(parts)}."] if parts else []
     )

@@ -200,7 +200,7 @@ def comparison_figure(studies: Sequence[Study]) -> Figure:
         studies: Of tasks of which there are several stores.
     """
     tasks, names = list(dict.fromkeys(one.source.task for one in studies)), _names(studies)
-    panels_of = (
+    panels_of: tuple[tuple[str, Callable[[Study], float]], ...] = (
         ("mean sparsity of J_s", lambda one: one.sparsity.mean("s")),
         ("share of steps at which\nthe pattern changes", lambda one: one.changes.patterns / max(1, one.changes.steps)),
         ("share of rows in contact", lambda one: float(one.sparsity.counts_s[2].sum() / one.zeros.rows)),

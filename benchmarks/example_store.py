@@ -1,4 +1,4 @@
-"""A store of the shape of CheetahRun's with made-up values, for benchmarks that need no simulator."""
+"""Stores of the shapes of real tasks' with made-up values, for benchmarks that need no simulator."""
 
 from __future__ import annotations
 
@@ -12,24 +12,28 @@ from dynamic_sparsity.schemas import FLAG_BITS, SCHEMA_VERSION, row_arrays
 from dynamic_sparsity.schemas.splits import split_of
 from dynamic_sparsity.storage import writer
 
-NV, ACTIONS, LIMITS, PAIRS = 9, 6, 6, 8
+SHAPES = {"CheetahRun": (9, 6, 512), "HumanoidRun": (27, 21, 256)}
+"""Velocities (positions are taken to be as many), actions, rows per chunk."""
+
+LIMITS, PAIRS = 6, 8
 EPISODE_LENGTH = 1024  # so that few episodes fill a shard
-CHUNK_ROWS, SHARD_ROWS = 512, 16384
+SHARD_ROWS = 16384
 
 
-def write_example_store(root: Path, rows: int) -> Path:
+def write_example_store(root: Path, rows: int, task: str = "CheetahRun") -> Path:
     """Write the store.
 
     Args:
         root: Folder to put it in.
         rows: About how many rows, rounded up to whole episodes of 1024.
+        task: One of `SHAPES`.
 
     Returns:
         Its path.
     """
-    path = root / "CheetahRun" / "noise.zarr"
+    path = root / task / "noise.zarr"
     path.parent.mkdir(parents=True, exist_ok=True)
-    attributes = _attributes(-(-rows // EPISODE_LENGTH))
+    attributes = _attributes(task, -(-rows // EPISODE_LENGTH))
     writer.create_store(path, attributes)
     per_shard = SHARD_ROWS // EPISODE_LENGTH
     for first in range(0, attributes["episodes"], per_shard):
@@ -40,21 +44,22 @@ def write_example_store(root: Path, rows: int) -> Path:
     return path
 
 
-def _attributes(episodes: int) -> dict[str, Any]:
-    positions, velocities = [[f"{kind}{i}" for i in range(NV)] for kind in ("qpos", "qvel")]
+def _attributes(task: str, episodes: int) -> dict[str, Any]:
+    nv, actions, chunk_rows = SHAPES[task]
+    positions, velocities = [[f"{kind}{i}" for i in range(nv)] for kind in ("qpos", "qvel")]
     pairs = [{"name": f"pair{i}", "geom1": f"geom{i}", "geom2": "floor"} for i in range(PAIRS)]
-    sizes = {"nq": NV, "nv": NV, "na": 0, "nu": ACTIONS, "ds": 2 * NV, "dx": 2 * NV, "da": ACTIONS}
+    sizes = {"nq": nv, "nv": nv, "na": 0, "nu": actions, "ds": 2 * nv, "dx": 2 * nv, "da": actions}
     return {
         "format": "dynamic-sparsity",
         "schema_version": SCHEMA_VERSION,
         "complete": False,
-        "task": "CheetahRun",
+        "task": task,
         "policy": "noise",
         "dynamics": "converged",
         "rows": episodes * EPISODE_LENGTH,
         "episodes": episodes,
         "episode_length": EPISODE_LENGTH,
-        "chunk_rows": CHUNK_ROWS,
+        "chunk_rows": chunk_rows,
         "shard_rows": SHARD_ROWS,
         "sizes": {**sizes, "nc": LIMITS + PAIRS, "np": PAIRS},
         "substeps": 1,
@@ -63,8 +68,8 @@ def _attributes(episodes: int) -> dict[str, Any]:
         "coordinates": "tangent",
         "state_names": positions + velocities,
         "tangent_names": positions + velocities,
-        "action_names": [f"motor{i}" for i in range(ACTIONS)],
-        "joints": [{"name": f"j{i}", "type": "hinge", "qpos_address": i, "dof_address": i} for i in range(NV)],
+        "action_names": [f"motor{i}" for i in range(actions)],
+        "joints": [{"name": f"j{i}", "type": "hinge", "qpos_address": i, "dof_address": i} for i in range(nv)],
         "constraints": [{"name": f"limit{i}", "kind": "joint_limit"} for i in range(LIMITS)]
         + [{"name": pair["name"], "kind": "contact"} for pair in pairs],
         "contact_pairs": pairs,
@@ -80,23 +85,25 @@ def _attributes(episodes: int) -> dict[str, Any]:
 def _columns(attributes: dict[str, Any], episodes: range) -> dict[str, NDArray[Any]]:
     """Random numbers with about the zeros that CheetahRun's Jacobians have, which come and go with contacts."""
     random = np.random.default_rng([0, episodes.start])
-    rows = len(episodes) * EPISODE_LENGTH
+    rows, dx, actions = len(episodes) * EPISODE_LENGTH, attributes["sizes"]["dx"], attributes["sizes"]["da"]
     touching = np.repeat(random.random((rows // 64, PAIRS)) < 0.3, 64, axis=0)
     active = np.concatenate([np.zeros((rows, LIMITS), bool), touching], axis=1)
-    sometimes_zero = random.random((PAIRS, 2 * NV, 2 * NV + ACTIONS)) < 0.2
-    nonzero = random.random((2 * NV, 2 * NV + ACTIONS)) < 0.5
-    masks = np.where(np.any(touching[:, :, None, None] & sometimes_zero, axis=1), True, nonzero)
+    sometimes_zero = random.random((PAIRS, dx, dx + actions)) < 0.2
+    nonzero = random.random((dx, dx + actions)) < 0.5
+    masks = np.broadcast_to(nonzero, (rows, *nonzero.shape)).copy()
+    for pair in range(PAIRS):
+        masks[touching[:, pair]] |= sometimes_zero[pair]
     jacobians = random.standard_normal(masks.shape, np.float32) * masks
     masks = jacobians != 0  # a normal number may be zero in float32
-    states = random.standard_normal((rows + 1, 2 * NV), np.float32)
+    states = random.standard_normal((rows + 1, dx), np.float32)
     values: dict[str, Any] = {
         "state": states[:-1],
         "next_state": states[1:],
-        "action": np.tanh(random.standard_normal((rows, ACTIONS))),
-        "J_s": jacobians[..., : 2 * NV],
-        "J_a": jacobians[..., 2 * NV :],
-        "mask_s": masks[..., : 2 * NV],
-        "mask_a": masks[..., 2 * NV :],
+        "action": np.tanh(random.standard_normal((rows, actions))),
+        "J_s": jacobians[..., :dx],
+        "J_a": jacobians[..., dx:],
+        "mask_s": masks[..., :dx],
+        "mask_a": masks[..., dx:],
         "reward": random.random(rows),
         "episode": np.repeat(np.asarray(episodes), EPISODE_LENGTH),
         "step": np.tile(np.arange(EPISODE_LENGTH), len(episodes)),

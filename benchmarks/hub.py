@@ -4,8 +4,9 @@ All stores below ROOT are published to the server; then, each in a process of it
 
 - the share of its bytes that each task's test split needs, and the requests of a first and a second load;
 - rows per second of streaming a made-up store of several shards, shaped like CheetahRun's, and of reading the same
-  shards from disk, both with SHA-256, in turn;
-- the largest memory of a process that streams that, or the largest store below ROOT;
+  shards from disk, both of all columns, with SHA-256 and mixed over as many rows, in turn, in several passes per
+  process of which the first, that pays for fresh memory, is kept apart;
+- the largest memory of a process that streams that, and of one that streams a made-up store shaped like HumanoidRun's;
 - the number of files of a repository of all 25 tasks, from the sizes of the tasks.
 
     python benchmarks/hub.py ROOT [--rows N] [--repetitions R] [--json PATH]
@@ -25,8 +26,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 TESTS = Path(__file__).parent.parent / "tests"
 REPOSITORY, TOKEN = "org/benchmark", "hf_writer"
@@ -40,7 +44,9 @@ FLOORS = {
     "files": 20_000,
 }
 POLICIES = 3
-BUSY = 1.5  # load average per core above which no rates are taken
+BUSY = 25  # per cent of the cores used by others above which no rates are taken
+PASSES = 4
+LARGE_ROWS = 49_152  # three shards of the largest task
 EPISODES, EPISODE_LENGTH = 100, 1000
 
 
@@ -100,27 +106,29 @@ def measure(arguments: argparse.Namespace, folder: Path, url: str) -> dict[str, 
             "second_requests": second["requests"],
         }
         print(task, tasks[task], file=sys.stderr)
-    largest = max(published["tasks"], key=lambda task: tasks[task]["store_bytes"])
-    memory = {largest: step("stream", task=largest)["memory"]}
-    made_up = str(folder / "made-up")
-    streamed = step("publish", root=made_up, rows=arguments.rows)["tasks"][0]
-    rates: dict[str, list[float]] = {"stream": [], "disk": []}
+    made_up, memory, busy = str(folder / "made-up"), {}, []
+    for task, rows in {"CheetahRun": arguments.rows, "HumanoidRun": LARGE_ROWS}.items():
+        step("publish", root=f"{made_up}/{task}", task=task, rows=rows)
+    memory["HumanoidRun"] = step("stream", task="HumanoidRun", root=f"{made_up}/HumanoidRun", passes=1)["memory"]
+    first: dict[str, list[float]] = {"stream": [], "disk": []}
+    later: dict[str, list[float]] = {"stream": [], "disk": []}
     for _ in range(arguments.repetitions):
-        if os.getloadavg()[0] > BUSY * (os.cpu_count() or 1):
-            break  # rates of a machine that is busy with other things say nothing
-        for kind in rates:
-            found = step(kind, task=streamed, root=made_up)
-            rates[kind].append(found["rows_per_second"])
-            if kind == "stream":
-                memory["made-up"] = max(memory.get("made-up", 0), found["memory"])
-        print(rates, file=sys.stderr)
-    middle = {kind: statistics.median(values) for kind, values in rates.items() if values}
+        found = {kind: step(kind, task="CheetahRun", root=f"{made_up}/CheetahRun", passes=PASSES) for kind in later}
+        busy.append(max(one["used_by_others"] for one in found.values()))
+        if busy[-1] > BUSY:
+            continue  # rates of a machine that is busy with other things say nothing
+        for kind, one in found.items():
+            first[kind] += one["rows_per_second"][:1]
+            later[kind] += one["rows_per_second"][1:]
+        memory["CheetahRun"] = max(memory.get("CheetahRun", 0), found["stream"]["memory"])
+        print(later, file=sys.stderr)
+    middle = {kind: statistics.median(values) for kind, values in later.items() if values}
+    middle_first = {kind: statistics.median(values) for kind, values in first.items() if values}
     return {
         "date": datetime.date.today().isoformat(),
         "python": platform.python_version(),
         "machine": platform.machine(),
         "cores": os.cpu_count(),
-        "load_average": os.getloadavg()[0],
         "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
         "floors": FLOORS,
         "published": published,
@@ -130,9 +138,13 @@ def measure(arguments: argparse.Namespace, folder: Path, url: str) -> dict[str, 
         "streaming": {
             "rows": arguments.rows,
             "batch_rows": BATCH_ROWS,
-            "rows_per_second": rates,
+            "cores_used_by_others_percent": busy,
+            "first_pass_rows_per_second": first,
+            "rows_per_second": later,
+            "median_rows_per_second": middle,
             "ratio_of_medians": middle["stream"] / middle["disk"] if middle else None,
-            "memory_bytes": memory,
+            "ratio_of_medians_of_first_passes": middle_first["stream"] / middle_first["disk"] if middle else None,
+            "largest_memory_bytes": memory,
         },
         "files": files,
     }
@@ -160,7 +172,7 @@ def publish_step(root: Path, options: dict[str, Any]) -> dict[str, Any]:
     if "rows" in options:
         from example_store import write_example_store
 
-        write_example_store(Path(options["root"]), options["rows"])
+        write_example_store(Path(options["root"]), options["rows"], options["task"])
     started = time.perf_counter()
     made = plan(Path(options.get("root", root)), repository_of(options))
     planned = time.perf_counter()
@@ -175,7 +187,7 @@ def publish_step(root: Path, options: dict[str, Any]) -> dict[str, Any]:
 
 
 def repository_of(options: dict[str, Any]) -> str:
-    return f"{REPOSITORY}-made-up" if "root" in options else REPOSITORY
+    return f"{REPOSITORY}-{options['task']}" if "root" in options else REPOSITORY
 
 
 def load_step(root: Path, options: dict[str, Any]) -> dict[str, Any]:
@@ -196,23 +208,31 @@ def stream_step(root: Path, options: dict[str, Any]) -> dict[str, Any]:
     from dynamic_sparsity import load_dataset
 
     stream = load_dataset(options["task"], repo_id=repository_of(options), streaming=True)
-    return timed(stream.batches(BATCH_ROWS, seed=0, buffer_shards=1))
+    # The shards of one buffer have as many rows as the chunks that are mixed when reading from disk.
+    return timed(lambda: stream.batches(BATCH_ROWS, seed=0, buffer_shards=1), options["passes"])
 
 
 def disk_step(root: Path, options: dict[str, Any]) -> dict[str, Any]:
     from dynamic_sparsity import load_dataset
 
-    dataset = load_dataset(options["task"], root=options["root"])
-    return timed(dataset.batches(BATCH_ROWS, seed=0, shuffle="blocks"))
+    def batches() -> Any:
+        # Opened anew, so that it is checked anew.
+        return load_dataset(options["task"], root=options["root"]).batches(BATCH_ROWS, seed=0, shuffle="blocks")
+
+    return timed(batches, options["passes"])
 
 
-def timed(batches: Any) -> dict[str, Any]:
-    rows, started = 0, time.perf_counter()
-    for batch in batches:
-        rows += len(batch["state"])
-    seconds = time.perf_counter() - started
+def timed(make: Callable[[], Any], passes: int) -> dict[str, Any]:
+    """Rows per second of each of some passes, and the process's largest memory, bytes."""
+    rates, used_by_others = [], psutil.cpu_percent(interval=1)
+    for _ in range(passes):
+        rows, batches = 0, make()
+        started = time.perf_counter()
+        for batch in batches:
+            rows += len(batch["state"])
+        rates.append(rows / (time.perf_counter() - started))
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return {"rows_per_second": rows / seconds, "memory": memory}
+    return {"rows_per_second": rates, "memory": memory, "used_by_others": used_by_others}
 
 
 def files_step(root: Path, options: dict[str, Any]) -> dict[str, Any]:

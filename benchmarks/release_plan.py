@@ -100,12 +100,13 @@ def read_rates(engine: Path, whole: Path) -> Rates:
     share = statistics.median(one["generate_over_engine"] for one in used) if used else None
     rates = {group: record["residual_per_s"] * (share or 1.0) for group, record in alone.items()}
     rates |= {group: record["generate_per_s"] for group, record in all_of_it.items()}
-    seals = [
-        one["bytes_per_row"] / (1 / one["engine_per_s"] / one["with_sealing_over_engine"] - 1 / one["generate_per_s"])
-        for one in used
-    ]
+    # Both from one run, as shares of the engine's seconds.
+    shares = [(1 / one["with_sealing_over_engine"] - 1 / one["generate_over_engine"], one) for one in used]
+    seals = [one["bytes_per_row"] * one["engine_per_s"] / extra for extra, one in shares if extra > 0]
     devices = sorted({record["device"] for record in [*alone.values(), *used]})
-    return Rates(rates, ", ".join(devices), share, tuple(sorted(all_of_it)), statistics.median(seals) if used else None)
+    return Rates(
+        rates, ", ".join(devices), share, tuple(sorted(all_of_it)), statistics.median(seals) if seals else None
+    )
 
 
 def read_groups(policies: int, rates: Rates) -> list[Group]:

@@ -107,8 +107,9 @@ def check_shard(repository: Repository, published: PublishedStore, shard: int) -
             raise InvalidSettingError(f"shard is {shard}; {published.path} has the shards 0 to {shards[-1]}")
         first = shard * metadata["shard_rows"]
         stop = min(first + metadata["shard_rows"], published.rows)
-        stream.fetch([shard])
-        store = stream.reader().store
+        window = stream.window()
+        window.show(stream.fetch([shard]))
+        store = window.fetcher.store
         theirs = store.reader.read(store.arrays, first, stop)
     finally:
         stream.close()

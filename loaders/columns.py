@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,11 @@ class Places:
     shard: Integers
     chunk: Integers
     within: Integers
+
+    @cached_property
+    def shards(self) -> Integers:
+        """The shards that are touched, each once, int64, shape (shards,)."""
+        return np.unique(self.shard)
 
     @staticmethod
     def of(rows: Integers, chunk_rows: int, shard_rows: int) -> Places:
@@ -106,11 +112,19 @@ class Column(ABC):
             stop: The row behind the last.
         """
 
+    def forget(self, shard: int) -> None:
+        """Let go of a shard's rows; it is opened again if they are asked for again.
+
+        Args:
+            shard: Its number.
+        """
+        self._ready[shard] = self._all_ready = False
+
     def prepare(self, shards: Integers) -> None:
         """Open shards and check them, if this is their first use.
 
         Args:
-            shards: Their numbers, repetitions allowed.
+            shards: Their numbers, each once, int64, shape (shards,).
 
         Raises:
             CorruptStoreError: One is not what was written.
@@ -118,8 +132,7 @@ class Column(ABC):
         """
         if self._all_ready:
             return
-        touched = np.unique(shards)
-        missing: list[int] = touched[~self._ready[touched]].tolist()
+        missing: list[int] = shards[~self._ready[shards]].tolist()
         if not missing:
             return
         _run_parallel(self._open_shard, missing)

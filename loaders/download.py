@@ -13,7 +13,7 @@ import os
 import shutil
 import tarfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -31,7 +31,7 @@ from dynamic_sparsity.loaders.publication import PublishedFile, PublishedStore
 from dynamic_sparsity.loaders.store import Store, open_store
 from dynamic_sparsity.schemas.splits import SPLITS
 
-__all__ = ["FilePlan", "LocalCopy", "fetch_file", "in_threads", "plan_files"]
+__all__ = ["FilePlan", "LocalCopy", "fetch_file", "fetch_run", "in_threads", "plan_files"]
 
 THREADS: Final = 8
 # A file is fetched in pieces if that saves at least this share of it, and this many bytes: a request costs as much.
@@ -41,6 +41,7 @@ RANGE_BYTES_MAX: Final = 16 * 2**20
 # Pieces this near to each other are fetched with one request.
 GAP_BYTES_MAX: Final = 4096
 
+Bytes = NDArray[np.uint8]
 Integers = NDArray[np.int64]
 
 
@@ -54,6 +55,7 @@ class FilePlan:
         sha256: Digest of the whole file, hexadecimal.
         pieces: How it is cut; None where it is fetched whole.
         needed: Which pieces are needed; empty where it is fetched whole.
+        run_bytes_max: About how many bytes one request may ask for.
     """
 
     name: str
@@ -61,29 +63,52 @@ class FilePlan:
     sha256: str
     pieces: Pieces | None = None
     needed: tuple[int, ...] = ()
+    run_bytes_max: int = RANGE_BYTES_MAX
 
     @cached_property
     def runs(self) -> list[tuple[int, int]]:
-        """First needed piece, and the piece behind the last, of every request."""
+        """First needed piece, and the piece behind the last, of every request; a whole file is one piece."""
+        if self.pieces is None:
+            return [(0, 1)]
         runs: list[tuple[int, int]] = []
         for piece in self.needed:
-            assert self.pieces is not None
             start, stop = self.pieces.bounds(piece)
             if runs:
                 first, behind = runs[-1]
                 near = start - self.pieces.bounds(behind - 1)[1] <= GAP_BYTES_MAX
-                if near and stop - self.pieces.bounds(first)[0] <= RANGE_BYTES_MAX:
+                if near and stop - self.pieces.bounds(first)[0] <= self.run_bytes_max:
                     runs[-1] = first, piece + 1
                     continue
             runs.append((piece, piece + 1))
         return runs
 
+    def bounds(self, run: tuple[int, int]) -> tuple[int, int]:
+        """First byte of a request, and the byte behind its last.
+
+        Args:
+            run: One of `runs`.
+        """
+        if self.pieces is None:
+            return 0, self.size
+        return self.pieces.bounds(run[0])[0], self.pieces.bounds(run[1] - 1)[1]
+
+    def is_right(self, run: tuple[int, int], contents: Bytes) -> bool:
+        """Whether bytes are those that were published.
+
+        Args:
+            run: One of `runs`.
+            contents: Its bytes, shape (n,).
+        """
+        if self.pieces is None:
+            return hashlib.sha256(contents.data).hexdigest() == self.sha256
+        pieces, first = self.pieces, self.bounds(run)[0]
+        places = ((piece, *pieces.bounds(piece)) for piece in range(*run))
+        return all(pieces.is_right(piece, contents.data[start - first : stop - first]) for piece, start, stop in places)
+
     @property
     def bytes(self) -> int:
         """Bytes that are fetched."""
-        if self.pieces is None:
-            return self.size
-        return sum(self.pieces.bounds(behind - 1)[1] - self.pieces.bounds(first)[0] for first, behind in self.runs)
+        return sum(stop - start for start, stop in map(self.bounds, self.runs))
 
     @property
     def requests(self) -> int:
@@ -117,17 +142,14 @@ def plan_files(
     return plans
 
 
-def fetch_file(
-    repository: Repository, store_path: str, plan: FilePlan, target: Path, *, cached: bool = True, force: bool = False
-) -> None:
+def fetch_file(repository: Repository, store_path: str, plan: FilePlan, target: Path, *, force: bool = False) -> None:
     """Fetch one file of a store; it appears whole and checked, or not at all.
 
     Args:
         repository: Where it is published.
         store_path: The store's folder in the repository.
-        plan: Which of its bytes.
+        plan: Which of its bytes; a whole file goes through the Hub's cache, and `target` becomes a link to it.
         target: Where to put it.
-        cached: A whole file goes through the Hub's cache, and `target` becomes a link to it.
         force: Download a whole file though the cache has it.
 
     Raises:
@@ -138,50 +160,40 @@ def fetch_file(
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f"{target.name}.{os.getpid()}-{threading.get_ident()}.partial")
     try:
-        if plan.pieces is None and cached:
+        if plan.pieces is None:
             source = repository.file(PublishedFile(path, plan.sha256, plan.size), force=force)
             partial.symlink_to(source.absolute())
         else:
-            _fetch_ranges(repository, path, plan, partial)
+            with partial.open("wb") as out:
+                out.truncate(plan.size)
+                for run in plan.runs:
+                    start, stop = plan.bounds(run)
+                    contents = np.empty(stop - start, np.uint8)
+                    fetch_run(repository, path, plan, run, contents)
+                    out.seek(start)
+                    out.write(contents.data)
         partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)
 
 
-def _fetch_ranges(repository: Repository, path: str, plan: FilePlan, partial: Path) -> None:
-    """Write a file's pieces, or all of its bytes, at their places."""
-    with partial.open("wb") as out:
-        out.truncate(plan.size)
-        for start, contents in _whole(repository, path, plan) if plan.pieces is None else _runs(repository, path, plan):
-            out.seek(start)
-            out.write(contents)
+def fetch_run(repository: Repository, path: str, plan: FilePlan, run: tuple[int, int], out: Bytes) -> None:
+    """Fetch the bytes of one request, and check them.
 
+    Args:
+        repository: Where the file is published.
+        path: Its path in the repository.
+        plan: Which of its bytes.
+        run: One of its `runs`.
+        out: Where to put them, shape (n,).
 
-def _runs(repository: Repository, path: str, plan: FilePlan) -> Iterator[tuple[int, bytes]]:
-    """The needed pieces, run by run, checked."""
-    pieces = plan.pieces
-    assert pieces is not None
-    for first, behind in plan.runs:
-        start, stop = pieces.bounds(first)[0], pieces.bounds(behind - 1)[1]
-        for _ in range(2):
-            contents = memoryview(repository.read_range(path, start, stop))
-            bounds = ((piece, *pieces.bounds(piece)) for piece in range(first, behind))
-            if all(pieces.is_right(piece, contents[a - start : b - start]) for piece, a, b in bounds):
-                yield start, bytes(contents)
-                break
-        else:
-            raise repository.wrong_bytes(path)
-
-
-def _whole(repository: Repository, path: str, plan: FilePlan) -> Iterator[tuple[int, bytes]]:
-    """All bytes of a file, checked when the last has come: the caller must not use them before."""
+    Raises:
+        CorruptStoreError: The bytes are not those that were published, after a second attempt too.
+        HubError: The Hub can't be reached, or refuses.
+    """
     for _ in range(2):
-        digest = hashlib.sha256()
-        for start in range(0, plan.size, RANGE_BYTES_MAX):
-            contents = repository.read_range(path, start, min(plan.size, start + RANGE_BYTES_MAX))
-            digest.update(contents)
-            yield start, contents
-        if digest.hexdigest() == plan.sha256:
+        repository.receive(path, plan.bounds(run)[0], out)
+        if plan.is_right(run, out):
             return
     raise repository.wrong_bytes(path)
 
@@ -286,14 +298,15 @@ class LocalCopy:
             shutil.rmtree(made, ignore_errors=True)
 
 
-def in_threads(function: Callable[[Any], None], items: Sequence[Any]) -> None:
+def in_threads(function: Callable[[Any], None], items: Sequence[Any], threads: int = THREADS) -> None:
     """Call a function for each item; the first error stops what has not begun.
 
     Args:
         function: What to do.
         items: With what.
+        threads: How many at a time.
     """
-    with ThreadPoolExecutor(THREADS, thread_name_prefix="hub") as pool:
+    with ThreadPoolExecutor(threads, thread_name_prefix="hub") as pool:
         futures = [pool.submit(function, item) for item in items]
         try:
             for future in futures:

@@ -5,12 +5,18 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import socket
+import ssl
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
 
 from dynamic_sparsity.errors import (
     CorruptStoreError,
@@ -33,6 +39,16 @@ REPOSITORY_VARIABLE: Final = "DYNAMIC_SPARSITY_REPOSITORY"
 
 REPOSITORY_PATTERN: Final = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 RANGE_TIMEOUT_S: Final = 60
+RANGE_WAIT_MAX_S: Final = 8
+RANGE_TRIES: Final = 6
+"""How often bytes are asked for in a row without any coming."""
+
+DIRECT_BYTES_MIN: Final = 2**20
+"""What is left of an answer from which on it is read without the HTTP client: a new connection costs less."""
+
+PARTIAL_CONTENT: Final = 206
+HTTP_CLIENTS: Final = ("httpx", "httpcore", "requests")
+Bytes = NDArray[np.uint8]
 LOG_IN: Final = "log in with `hf auth login`, or set the environment variable HF_TOKEN"
 
 
@@ -117,8 +133,7 @@ def _translated(error: Exception, where: str, what: str) -> HubError | None:
     if isinstance(error, errors.HfHubHTTPError):
         message = redact(str(getattr(error, "server_message", "") or ""))
         return HubError(f"{begin}the Hub answered {status} {message}".rstrip() + "; try again later")
-    from_client = type(error).__module__.split(".")[0].startswith(("httpx", "httpcore", "requests", "huggingface_hub"))
-    if from_client or isinstance(error, ConnectionError | TimeoutError):
+    if _is_of_network(error) or type(error).__module__.startswith("huggingface_hub"):
         return HubError(f"{begin}{type(error).__name__} {redact(str(error))}".rstrip() + "; try again later")
     return None
 
@@ -235,31 +250,90 @@ class Repository:
             "again later, or another revision"
         )
 
-    def read_range(self, path: str, start: int, stop: int) -> bytes:
-        """Some of a file's bytes; nothing is cached. What the network loses is asked for again.
+    def receive(self, path: str, start: int, out: Bytes) -> None:
+        """Read some of a file's bytes; nothing is cached. What the network loses is asked for again, from there on.
 
         Args:
-            path: Its path in the repository.
+            path: The file's path in the repository.
             start: First byte.
-            stop: The byte behind the last.
+            out: Where to put as many bytes as it has room for, shape (n,).
 
         Raises:
             HubError: See `hub_errors`; also if fewer bytes come.
         """
         hub = import_hub()
-        from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, http_backoff
+        from huggingface_hub.utils import build_hf_headers
 
         url = hub.hf_hub_url(self.id, path, repo_type="dataset", revision=self.commit)
         # Encodings are of the whole file, not of a range.
-        headers = {**build_hf_headers(), "Range": f"bytes={start}-{stop - 1}", "Accept-Encoding": "identity"}
-        contents = b""
-        for _ in range(2):
-            with hub_errors(self.name, f"reading {path}"):
-                response = http_backoff("GET", url, headers=headers, timeout=RANGE_TIMEOUT_S)
-                hf_raise_for_status(response)
-                contents = bytes(response.content)
-            # A server may ignore the range and send all of the file.
-            contents = contents if response.status_code == 206 else contents[start:stop]
-            if len(contents) == stop - start:
-                return contents
-        raise HubError(f"{self.name}: reading {path} gave {len(contents)} of {stop - start} bytes; try again later")
+        headers = {**build_hf_headers(), "Accept-Encoding": "identity"}
+        done = failures = 0
+        with hub_errors(self.name, f"reading {path}"):
+            while done < out.size and failures < RANGE_TRIES:
+                before, lost = done, None
+                try:
+                    for size in _fill(url, headers, start + done, out[done:]):
+                        done += size
+                except Exception as error:
+                    if not _is_of_network(error):
+                        raise
+                    lost = error
+                failures = 0 if done > before else failures + 1
+                if lost is not None and failures == RANGE_TRIES:
+                    raise lost
+                if lost is not None:
+                    time.sleep(min(RANGE_WAIT_MAX_S, 2**failures))
+        if done < out.size:
+            raise HubError(f"{self.name}: reading {path} gave {done} of {out.size} bytes; try again later")
+
+
+def _fill(url: str, headers: dict[str, str], start: int, out: Bytes) -> Iterator[int]:
+    """Put bytes of a file into `out` as they come, maybe not all that it has room for; yield how many came."""
+    from huggingface_hub.utils import hf_raise_for_status, http_stream_backoff
+
+    headers = headers | {"Range": f"bytes={start}-{start + out.size - 1}"}
+    # Nothing is tried again in here but busy answers: only the caller knows from where on.
+    with http_stream_backoff("GET", url, headers=headers, timeout=RANGE_TIMEOUT_S, retry_on_exceptions=()) as response:
+        hf_raise_for_status(response)
+        # A server may ignore the range and send all of the file.
+        done, skip = 0, 0 if response.status_code == PARTIAL_CONTENT else start
+        for chunk in response.iter_raw():
+            if done == out.size:
+                return  # only where more came: a connection is used again if its answer was read to the end
+            wanted = chunk[skip : skip + out.size - done]
+            skip = max(0, skip - len(chunk))
+            out.data[done : done + len(wanted)] = wanted
+            done += len(wanted)
+            yield len(wanted)
+            connection = _bare_connection(response, out.size) if out.size - done >= DIRECT_BYTES_MIN else None
+            if connection is not None:
+                while done < out.size:
+                    size = connection.recv_into(out.data[done:])
+                    if size == 0:
+                        raise ConnectionError("the connection was closed in the middle of a file")
+                    done += size
+                    yield size
+                return
+
+
+def _bare_connection(response: Any, size: int) -> socket.socket | None:
+    """The connection on which the rest of a long answer comes, as plain bytes; None if it can't be read as such.
+
+    The HTTP client hands out 64 KiB at a time through a dozen generators, and all of that holds Python's lock. Read
+    this way, a shard comes several times as fast, and what uses the rows goes on meanwhile. The client closes the
+    connection afterwards, as it does not know that its answer was read.
+    """
+    answer, stream = response.headers, response.extensions.get("network_stream")
+    coded = "Transfer-Encoding" in answer or "Content-Encoding" in answer
+    if stream is None or coded or response.http_version != "HTTP/1.1" or response.status_code != PARTIAL_CONTENT:
+        return None
+    connection = stream.get_extra_info("socket")
+    encrypted = stream.get_extra_info("ssl_object") is not None
+    if answer.get("Content-Length") != str(size) or not isinstance(connection, socket.socket):
+        return None
+    return connection if not encrypted or isinstance(connection, ssl.SSLSocket) else None
+
+
+def _is_of_network(error: BaseException) -> bool:
+    """Whether an error is the HTTP client's, whose name changes with the version of the Hub's client."""
+    return isinstance(error, ConnectionError | TimeoutError) or type(error).__module__.startswith(HTTP_CLIENTS)

@@ -29,7 +29,10 @@ class Ledger:
         verify: Which of the two.
         verified: Size (bytes) and modification time (ns) of each file whose hash was right, by its path inside the
             store. Worker processes get it with the pickled data set and needn't hash the same bytes again.
+        shards_in_memory: Whether shards are in memory instead of in files.
     """
+
+    shards_in_memory: bool = False
 
     def __init__(
         self,
@@ -146,6 +149,14 @@ class Ledger:
             self._check_size(name, len(contents))
         self._check_hash(name, contents)
         return contents
+
+    def in_memory(self, name: str) -> NDArray[np.uint8] | None:
+        """A shard's bytes, checked, shape (size,), where they are in memory; None: they are in a file.
+
+        Args:
+            name: Its path inside the store.
+        """
+        return None
 
     def open(self, name: str) -> tuple[int, os.stat_result]:
         """Open a shard for reading and check its size.

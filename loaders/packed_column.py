@@ -11,7 +11,7 @@ from dynamic_sparsity.loaders.columns import Array, Column, Integers, Places
 from dynamic_sparsity.loaders.integrity import Ledger
 from dynamic_sparsity.loaders.layout import CHECKSUM_BYTES, ArrayLayout
 
-__all__ = ["PackedColumn"]
+__all__ = ["PackedColumn", "decode_shard"]
 
 BLOSC_HEADER_BYTES = 16
 
@@ -37,7 +37,7 @@ class PackedColumn(Column):
 
     def gather(self, places: Places) -> Array:
         """See `Column.gather`."""
-        self.prepare(places.shard)
+        self.prepare(places.shards)
         if self._decoded is not None:
             taken = self._decoded.take(places.rows)
         else:
@@ -72,35 +72,71 @@ class PackedColumn(Column):
         if self._decoded is None:
             self._compressed[shard] = contents, index
             return
-        for number in range(len(index)):
-            first_row = shard * layout.shard_rows + number * layout.chunk_rows
-            if not self.ledger.holds(first_row, first_row + layout.chunk_rows):
-                continue
-            self._decode(shard, number, contents, index, self._decoded[first_row : first_row + layout.chunk_rows])
+        start = shard * layout.shard_rows
+        decode_shard(layout, self.ledger, shard, contents, index, self._decoded[start : start + layout.shard_rows])
 
     def _decode_chunk(self, chunk: int) -> Array:
         """A decoded chunk, counted from the array's first."""
         shard, number = divmod(chunk, self.layout.chunks_per_shard)
+        contents, index = self._compressed[shard]
         decoded = np.empty(self.layout.chunk_rows, self._row_dtype)
-        self._decode(shard, number, *self._compressed[shard], decoded)
+        payload = _checked_payload(self.layout, self.ledger, shard, number, contents, index)
+        _decode(self.layout, self.ledger, shard, number, payload, decoded)
         return decoded
 
-    def _decode(self, shard: int, number: int, contents: bytes, index: Integers, out: Array) -> None:
-        """Check one chunk of a shard against its checksum and decode it into `out`."""
-        import google_crc32c
-        from numcodecs import Blosc
 
-        layout, name = self.layout, self.layout.shard_name(shard)
-        start, size = index[number].tolist()
-        payload = contents[start : start + size - layout.checksum_bytes]
-        if layout.checksum_bytes:
-            checksum = int.from_bytes(contents[start + size - CHECKSUM_BYTES : start + size], "little")
-            if google_crc32c.value(payload) != checksum:
-                raise self.ledger.corrupt(name, f"chunk {number} does not match its CRC-32C")
-        # Blosc's own header says, in bytes 4 to 7, how much it would write into `out`.
-        if len(payload) < BLOSC_HEADER_BYTES or int.from_bytes(payload[4:8], "little") != layout.chunk_bytes:
-            raise self.ledger.corrupt(name, f"chunk {number} does not decode to {layout.chunk_bytes} bytes")
-        try:
-            Blosc().decode(payload, out=out.view(np.uint8))
-        except (RuntimeError, ValueError) as error:
-            raise self.ledger.corrupt(name, f"chunk {number} can't be decoded ({error})") from error
+def decode_shard(layout: ArrayLayout, ledger: Ledger, shard: int, contents: bytes, index: Integers, out: Array) -> None:
+    """Check and decode the chunks of a shard that hold rows of this copy of the store.
+
+    Args:
+        layout: The array's layout.
+        ledger: What its files must be.
+        shard: Number of the shard.
+        contents: All of its bytes.
+        index: Offset and size of each chunk, bytes, int64, shape (chunks, 2).
+        out: Where to put the rows, as opaque bytes, shape (shard_rows,).
+
+    Raises:
+        CorruptStoreError: A chunk is damaged.
+    """
+    before, there = None, slice(0, 0)
+    for number in range(len(index)):
+        rows = slice(number * layout.chunk_rows, (number + 1) * layout.chunk_rows)
+        first_row = shard * layout.shard_rows
+        if not ledger.holds(first_row + rows.start, first_row + rows.stop):
+            continue
+        payload = _checked_payload(layout, ledger, shard, number, contents, index)
+        # Flags and the like are often the same in all rows, and then so are their chunks.
+        if payload == before:
+            out[rows] = out[there]
+        else:
+            _decode(layout, ledger, shard, number, payload, out[rows])
+            before, there = payload, rows
+
+
+def _checked_payload(
+    layout: ArrayLayout, ledger: Ledger, shard: int, number: int, contents: bytes, index: Integers
+) -> bytes:
+    """One compressed chunk of a shard, checked against its checksum."""
+    import google_crc32c
+
+    start, size = index[number].tolist()
+    payload = contents[start : start + size - layout.checksum_bytes]
+    if layout.checksum_bytes:
+        checksum = int.from_bytes(contents[start + size - CHECKSUM_BYTES : start + size], "little")
+        if google_crc32c.value(payload) != checksum:
+            raise ledger.corrupt(layout.shard_name(shard), f"chunk {number} does not match its CRC-32C")
+    # Blosc's own header says, in bytes 4 to 7, how much it would write.
+    if len(payload) < BLOSC_HEADER_BYTES or int.from_bytes(payload[4:8], "little") != layout.chunk_bytes:
+        raise ledger.corrupt(layout.shard_name(shard), f"chunk {number} does not decode to {layout.chunk_bytes} bytes")
+    return payload
+
+
+def _decode(layout: ArrayLayout, ledger: Ledger, shard: int, number: int, payload: bytes, out: Array) -> None:
+    """Decode one chunk into `out`."""
+    from numcodecs import blosc
+
+    try:
+        blosc.decompress(payload, out.view(np.uint8))
+    except (RuntimeError, ValueError) as error:
+        raise ledger.corrupt(layout.shard_name(shard), f"chunk {number} can't be decoded ({error})") from error

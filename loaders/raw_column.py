@@ -16,7 +16,7 @@ from dynamic_sparsity.loaders.integrity import Ledger
 from dynamic_sparsity.loaders.layout import ArrayLayout, UnexpectedLayoutError
 from dynamic_sparsity.loaders.mapping import AddressRange
 
-__all__ = ["RawColumn"]
+__all__ = ["RawColumn", "overlapping_rows"]
 
 
 class RawColumn(Column):
@@ -42,7 +42,7 @@ class RawColumn(Column):
         with suppress(OSError):
             self._range = AddressRange(max(1, layout.shards), largest)
             unit = math.gcd(unit, self._range.slot_bytes)
-            self._flat = _overlapping_rows(self._range.array, self._row_dtype, unit)
+            self._flat = overlapping_rows(self._range.array, self._row_dtype, unit)
         self._unit = unit
         self._chunk_units = layout.chunk_stride // unit
         self._row_units = layout.row_bytes // unit
@@ -50,16 +50,16 @@ class RawColumn(Column):
 
     def gather(self, places: Places) -> Array:
         """See `Column.gather`."""
-        self.prepare(places.shard)
+        self.prepare(places.shards)
         units = places.chunk * self._chunk_units + places.within * self._row_units
         if self._flat is not None:
             units += places.shard * self._shard_units
             taken: Array = self._flat[units]
         else:
             taken = np.empty(units.size, self._row_dtype)
-            for shard in np.unique(places.shard).tolist():
+            for shard in places.shards.tolist():
                 chosen = places.shard == shard
-                flat = _overlapping_rows(self._shard_bytes[shard], self._row_dtype, self._unit)
+                flat = overlapping_rows(self._shard_bytes[shard], self._row_dtype, self._unit)
                 taken[chosen] = flat[units[chosen]]
         return taken.view(self.layout.dtype).reshape(units.size, *self.layout.row_shape)
 
@@ -134,7 +134,13 @@ class RawColumn(Column):
         self._shard_bytes[shard] = contents
 
 
-def _overlapping_rows(contents: NDArray[np.uint8], row_dtype: np.dtype[Any], unit: int) -> Array:
-    """See bytes as one row starting at every `unit` bytes, so that one index finds a row wherever it is."""
+def overlapping_rows(contents: NDArray[np.uint8], row_dtype: np.dtype[Any], unit: int) -> Array:
+    """See bytes as one row starting at every `unit` bytes, so that one index finds a row wherever it is.
+
+    Args:
+        contents: The bytes, shape (n,).
+        row_dtype: Of one row, as opaque bytes.
+        unit: Divides the distance of any two rows, bytes.
+    """
     count = (contents.size - row_dtype.itemsize) // unit + 1
     return np.ndarray((max(0, count),), row_dtype, contents, 0, (unit,))

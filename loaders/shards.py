@@ -17,6 +17,7 @@ from dynamic_sparsity.errors import CorruptStoreError
 from dynamic_sparsity.loaders.columns import Column, Places
 from dynamic_sparsity.loaders.integrity import Ledger
 from dynamic_sparsity.loaders.layout import ArrayLayout, UnexpectedLayoutError, parse_layout
+from dynamic_sparsity.loaders.memory_column import MemoryColumn
 from dynamic_sparsity.loaders.packed_column import PackedColumn
 from dynamic_sparsity.loaders.raw_column import RawColumn
 from dynamic_sparsity.loaders.zarr_column import ZarrColumn
@@ -136,6 +137,16 @@ class ShardReader:
         for name in names:
             self._column(name).will_need(start, stop)
 
+    def forget(self, shards: Iterable[int]) -> None:
+        """Let go of shards whose rows are not needed any more.
+
+        Args:
+            shards: Their numbers.
+        """
+        for shard in shards:
+            for column in self._columns.values():
+                column.forget(shard)
+
     def _column(self, name: str) -> Column:
         column = self._columns.get(name)
         if column is None:
@@ -155,10 +166,12 @@ class ShardReader:
         found = layout.shape, layout.dtype.name
         if self._expected.get(name, found) != found:
             raise self.ledger.corrupt(document, f"says shape and dtype {found}, the schema {self._expected[name]}")
-        if layout.storage == "raw":
-            return RawColumn(layout, self.ledger)
         if layout.storage == "other":
             return ZarrColumn(layout, self.ledger)
+        if self.ledger.shards_in_memory:
+            return MemoryColumn(layout, self.ledger)
+        if layout.storage == "raw":
+            return RawColumn(layout, self.ledger)
         keep = layout.decoded_bytes <= self._decoded_bytes_left
         if keep:
             self._decoded_bytes_left -= layout.decoded_bytes

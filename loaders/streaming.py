@@ -17,28 +17,20 @@ from numpy.typing import NDArray
 
 from dynamic_sparsity.errors import InvalidSettingError
 from dynamic_sparsity.loaders.batches import check_batch_settings
-from dynamic_sparsity.loaders.download import FilePlan, LocalCopy, fetch_file, in_threads, plan_files
+from dynamic_sparsity.loaders.download import LocalCopy
 from dynamic_sparsity.loaders.fetching import Batch, Fetcher
-from dynamic_sparsity.loaders.hub import Repository, import_hub, quiet
+from dynamic_sparsity.loaders.hub import Repository
 from dynamic_sparsity.loaders.loading import arrays_for
-from dynamic_sparsity.loaders.partial import PartialLedger
 from dynamic_sparsity.loaders.publication import PublishedStore
-from dynamic_sparsity.loaders.store import Store
+from dynamic_sparsity.loaders.receiving import Receiver, Shards, ShardWindow
 
 __all__ = ["BatchStream", "StreamingDataset"]
 
-BLOCK_ROWS: Final = 1024  # rows read at a time where all rows are gone through
+BLOCK_ROWS: Final = 2048  # rows read at a time
 BUFFER_SHARDS: Final = 2
+BUFFER_BYTES: Final = 128 * 2**20  # with larger shards, the buffer has fewer, so that memory stays small
 
 Integers = NDArray[np.int64]
-
-
-class StreamLedger(PartialLedger):
-    """The files of a copy whose shards come and go: every array is there when its rows are read."""
-
-    def absent(self, arrays: Any) -> tuple[str, ...]:
-        """See `Ledger.absent`."""
-        return ()
 
 
 @dataclass(frozen=True)
@@ -67,8 +59,8 @@ class StreamSettings:
 class StreamingDataset:
     """Rows of a published store, read over the network as needed; made by `load_dataset(..., streaming=True)`.
 
-    Shards are fetched into a temporary folder, one buffer ahead of the one in use, checked, and deleted after use. The
-    folder has room for the files of three buffers; memory holds the rows of one.
+    Shards are fetched into memory, one buffer ahead of the one in use, checked, and let go after use: memory holds the
+    shards of two buffers.
     """
 
     def __init__(
@@ -106,7 +98,7 @@ class StreamingDataset:
         self.exclude_flags = tuple(known("flag", flag, bits) for flag in exclude_flags)
         self.columns = tuple(self._copy.arrays if columns is None else dict.fromkeys(columns))
         self._arrays = arrays_for(self._copy, self.columns, coordinates, self.exclude_flags)
-        self._verified: dict[str, tuple[int, int]] = {}
+        self._receiver = Receiver(self._copy)
 
     @property
     def metadata(self) -> dict[str, Any]:
@@ -132,7 +124,7 @@ class StreamingDataset:
         )
 
     def __iter__(self) -> Iterator[Batch]:
-        for batch in self.batches(BLOCK_ROWS, shuffle=False):
+        for batch in self.batches(BLOCK_ROWS // 2, shuffle=False):
             for number in range(len(next(iter(batch.values())))):
                 yield {name: values[number, ...].copy() for name, values in batch.items()}
 
@@ -142,7 +134,7 @@ class StreamingDataset:
         *,
         seed: int = 0,
         shuffle: bool = True,
-        buffer_shards: int = BUFFER_SHARDS,
+        buffer_shards: int | None = None,
         drop_last: bool = False,
         epochs: int | None = 1,
         part: tuple[int, int] = (0, 1),
@@ -153,7 +145,8 @@ class StreamingDataset:
             batch_size: Rows per batch, ≥ 1.
             seed: Of the order, ≥ 0; each epoch has another order.
             shuffle: Shards in random order, their rows mixed within the buffer. False: in order.
-            buffer_shards: Shards whose rows are mixed, ≥ 1; memory and temporary files grow with it.
+            buffer_shards: Shards whose rows are mixed, ≥ 1. Memory grows with it: it holds as many again that are
+                fetched. None: two, or one where two would be more than 128 MiB.
             drop_last: Leave out an epoch's last batch if it is not full.
             epochs: Passes over the rows; None for no end.
             part: (i, n): the i-th of n disjoint parts of the shards, for n processes side by side.
@@ -165,6 +158,11 @@ class StreamingDataset:
             InvalidSettingError: A setting is out of range.
         """
         check_batch_settings(batch_size, seed, "blocks" if shuffle else False, epochs)
+        if buffer_shards is None:
+            # Of all columns, so that the order does not depend on which are read.
+            published = self._copy.published
+            shard_bytes = published.bytes * self.metadata["shard_rows"] / max(1, published.rows)
+            buffer_shards = int(np.clip(BUFFER_BYTES / shard_bytes, 1, BUFFER_SHARDS))
         if buffer_shards < 1:
             raise InvalidSettingError(f"buffer_shards is {buffer_shards}; it must be at least 1")
         if not 0 <= part[0] < part[1]:
@@ -172,8 +170,8 @@ class StreamingDataset:
         settings = StreamSettings(batch_size, seed, bool(shuffle), buffer_shards, drop_last, epochs, (part[0], part[1]))
         return BatchStream(self, settings)
 
-    def fetch(self, shards: Sequence[int]) -> None:
-        """Bring shards into the temporary folder.
+    def fetch(self, shards: Sequence[int]) -> Shards:
+        """Bring shards into memory.
 
         Args:
             shards: Their numbers.
@@ -182,36 +180,13 @@ class StreamingDataset:
             CorruptStoreError: The Hub's bytes are not those that were published.
             HubError: The Hub can't be reached, or refuses.
         """
-        copy, hub = self._copy, import_hub()
-
-        def fetch(plan: FilePlan) -> None:
-            target, path = copy.path / plan.name, f"{copy.published.path}/{plan.name}"
-            repository = copy.repository
-            at_hand = plan.pieces is None and isinstance(
-                hub.try_to_load_from_cache(repository.id, path, revision=repository.commit, repo_type="dataset"), str
-            )
-            fetch_file(repository, copy.published.path, plan, target, cached=at_hand)
-            status = target.stat()
-            self._verified[plan.name] = (status.st_size, status.st_mtime_ns)
-
-        with quiet():
-            in_threads(fetch, plan_files(copy.ledger, self._arrays, shards))
-
-    def drop(self, shards: Sequence[int]) -> None:
-        """Delete shards from the temporary folder.
-
-        Args:
-            shards: Their numbers.
-        """
-        for name, (_, shard) in self._copy.ledger.wanted_files().items():
-            if shard in shards:
-                (self._copy.path / name).unlink(missing_ok=True)
+        return self._receiver.receive(self._arrays, shards)
 
     def rows_of(self, shards: Sequence[int], fetcher: Fetcher) -> Integers:
         """Rows of the split in some shards, flagged ones left out, int64, shape (n,).
 
         Args:
-            shards: Their numbers, whose files are there.
+            shards: Their numbers.
             fetcher: Reads them.
         """
         ledger, store = self._copy.ledger, self._copy.store
@@ -228,12 +203,9 @@ class StreamingDataset:
             rows = rows[fetcher.fetch(rows, ["flags"])["flags"] & bits == 0]
         return rows
 
-    def reader(self) -> Fetcher:
-        """Reads what is in the temporary folder now; nothing is kept in it when it is let go."""
-        store = self._copy.store
-        files = {name: store.ledger.record(name) for name in store.ledger.names()}
-        ledger = StreamLedger(self._copy.path, files, "sha256", self._verified)
-        return Fetcher(Store(store.path, ledger, store.metadata), self.coordinates)
+    def window(self) -> ShardWindow:
+        """A reader of shards that come from `fetch`."""
+        return ShardWindow(self._receiver, self.coordinates)
 
     def close(self) -> None:
         """Delete the temporary folder; that happens too when the data set is let go."""
@@ -329,47 +301,51 @@ class BatchStream:
 
     def _run_epoch(self, groups: list[list[int]], pool: ThreadPoolExecutor) -> Iterator[Batch]:
         dataset, size = self.dataset, self.settings.batch_size
-        carried = self._restore(groups)
-        pending: Future[None] | None = None
+        window = dataset.window()
+        fetcher = window.fetcher
+        carried = self._restore(groups, window)
+        pending: Future[Shards] | None = None
         try:
             for group in range(self._group, len(groups)):
-                dataset.fetch(groups[group]) if pending is None else pending.result()
+                contents = dataset.fetch(groups[group]) if pending is None else pending.result()
                 pending = pool.submit(dataset.fetch, groups[group + 1]) if group + 1 < len(groups) else None
-                fetcher = dataset.reader()
+                window.show(contents)
                 order = self._order(self._epoch, group, groups[group], fetcher)
                 # The rows left over come first; there are fewer of them than a batch has.
                 before = _rows(carried)
                 full = (before + order.size) // size
-                for number in range(self._batch, full):
-                    start = number * size - before
-                    batch = fetcher.fetch(order[max(0, start) : start + size], dataset.columns)
-                    self._batch = number + 1
-                    yield _joined(carried, batch) if number == 0 else batch
+                # Many batches at a time: long copies leave Python's lock to the threads that receive.
+                together = max(1, BLOCK_ROWS // size)
+                for first in range(self._batch, full, together):
+                    last = min(full, first + together)
+                    block = fetcher.fetch(order[max(0, first * size - before) : last * size - before], dataset.columns)
+                    block = _joined(carried, block) if first == 0 else block
+                    for number in range(first, last):
+                        self._batch = number + 1
+                        start = (number - first) * size
+                        yield {name: values[start : start + size] for name, values in block.items()}
                 left = fetcher.fetch(order[max(0, full * size - before) :], dataset.columns)
                 carried = left if full else _joined(carried, left)
                 self._group, self._batch, self._carried = group + 1, 0, _rows(carried)
-                del fetcher
-                dataset.drop(groups[group])
+                window.show({})
             if _rows(carried) and not self.settings.drop_last:
-                last, self._carried = carried, 0
-                yield last
+                rest, self._carried = carried, 0
+                yield rest
         finally:
             if pending is not None:
                 pending.cancel()
 
-    def _restore(self, groups: list[list[int]]) -> Batch:
+    def _restore(self, groups: list[list[int]], window: ShardWindow) -> Batch:
         """The rows that earlier buffers of the epoch left over: always the last ones, in their order."""
-        needed, found = self._carried, list[Batch]()
+        needed, found, fetcher = self._carried, list[Batch](), window.fetcher
         group = self._group
         while needed:
             group -= 1
-            self.dataset.fetch(groups[group])
-            fetcher = self.dataset.reader()
+            window.show(self.dataset.fetch(groups[group]))
             rows = self._order(self._epoch, group, groups[group], fetcher)[-needed:]
             found.insert(0, fetcher.fetch(rows, self.dataset.columns))
             needed -= rows.size
-            del fetcher
-            self.dataset.drop(groups[group])
+            window.show({})
         carried: Batch = {}
         for batch in found:
             carried = _joined(carried, batch)

@@ -31,7 +31,7 @@ class ZarrColumn(Column):
 
     def gather(self, places: Places) -> Array:
         """See `Column.gather`."""
-        self.prepare(places.rows // self.layout.shard_rows)
+        self.prepare(np.unique(places.rows // self.layout.shard_rows))
         rows, inverse = np.unique(places.rows, return_inverse=True)
         if rows.size == 0:
             return np.empty(self._out_shape(0), self.layout.dtype)

@@ -128,7 +128,7 @@ def _values(repo_id: str, version: str | None, stores: Sequence[BuiltStore]) -> 
     sizes = first.store.metadata["sizes"]
     return {
         "repo_id": repo_id,
-        "data_version": f"v{version}" if version else "without a version",
+        "data_version": f"v{version}" if version else "(none yet)",
         "revision": f"v{version}" if version else "main",
         "task_count": str(len(tasks)),
         "store_count": str(len(stores)),

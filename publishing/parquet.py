@@ -86,7 +86,8 @@ def write_parquet(store: Path, planned: ParquetFile, target: Path) -> None:
     group_rows = max(1, ROW_GROUP_BYTES // row_bytes(dataset))
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(target.name + PARTIAL_SUFFIX)
-    options: dict[str, Any] = {"compression": "zstd", "write_page_index": True, "store_schema": True}
+    options: dict[str, Any] = {"compression": "zstd", "store_schema": True}
+    options |= {"write_page_index": True, "write_page_checksum": True}
     with pyarrow.parquet.ParquetWriter(partial, schema, **options) as writer:
         for start, stop in _groups(planned, group_rows):
             writer.write_table(arrow_table(schema, dataset[start:stop]), row_group_size=stop - start)

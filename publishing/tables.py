@@ -168,7 +168,8 @@ def settings_table(stores: Sequence[BuiltStore]) -> str:
     """
     groups: dict[tuple[tuple[str, str], ...], list[str]] = {}
     for built in stores:
-        settings = {key: value for key, value in built.store.metadata["settings"].items() if key != "task"}
+        own = ("task", "policy_sha256")  # of every store another one, and in its metadata
+        settings = {key: value for key, value in built.store.metadata["settings"].items() if key not in own}
         groups.setdefault(tuple((key, _spelt(value)) for key, value in sorted(settings.items())), []).append(
             name(built)
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -146,11 +147,18 @@ def test_size(number, text):
 
 
 def test_generating_without_a_simulator_says_what_to_install(tmp_path):
-    script = (
-        "import sys; sys.modules['jax'] = None; from dynamic_sparsity import cli; "
-        f"sys.exit(cli.main(['generate', 'CartpoleBalance', '--out', {str(tmp_path)!r}]))"
-    )
-    finished = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    (tmp_path / "jax.py").write_text("raise ModuleNotFoundError('No module named jax', name='jax')\n")
+    environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
+    words = [
+        sys.executable,
+        "-m",
+        "dynamic_sparsity.cli",
+        "generate",
+        "CartpoleBalance",
+        "--out",
+        str(tmp_path / "data"),
+    ]
+    finished = subprocess.run(words, env=environment, capture_output=True, text=True)
     assert finished.returncode == 1
     assert "dynamic-sparsity[generate]" in finished.stderr
     assert "Traceback" not in finished.stderr

@@ -153,6 +153,7 @@ def test_hdf5_is_refused_where_it_is_not_what_was_asked(root: Path, tmp_path: Pa
         ("to_torch", "torch", "torch"),
         ("to_grain", "grain", "grain"),
         ("to_jax", "jax", "generate"),
+        ("to_hdf5", "h5py", "hub"),
     ],
 )
 def test_missing_packages_are_named(method, package, extra, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,4 +161,32 @@ def test_missing_packages_are_named(method, package, extra, root: Path, monkeypa
 
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(MissingDependencyError, match=rf"{package}.*dynamic-sparsity\[{extra}\]"):
-        getattr(load_dataset("Pendulums", root=root), method)()
+        getattr(load_dataset("Pendulums", root=root), method)(*["rows.h5"] * (method == "to_hdf5"))
+
+
+def test_missing_hub_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(ImportError, match=r"huggingface_hub.*dynamic-sparsity\[hub\]"):
+        load_dataset("Pendulums", repo_id="org/name")
+
+
+def test_parquet_is_cut_for_a_viewer(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    dataset = load_dataset("Pendulums", root=root, split="train")
+    row_bytes = sum(values.nbytes for values in dataset[:1].values())
+    monkeypatch.setattr("dynamic_sparsity.publishing.parquet.ROW_GROUP_BYTES", 20 * row_bytes)
+    monkeypatch.setattr("dynamic_sparsity.publishing.parquet.FILE_BYTES", 60 * row_bytes)
+    store = root / "Pendulums/noise.zarr"
+    planned = [file for file in plan_parquet(store) if file.split == "train"]
+    assert len(planned) == -(-len(dataset) // 60) and planned[0].path.endswith(f"-of-{len(planned):05d}.parquet")
+    steps = []
+    for file in planned:
+        write_parquet(store, file, tmp_path / "x.parquet")
+        with parquet.ParquetFile(tmp_path / "x.parquet", page_checksum_verification=True) as opened:
+            groups = [opened.metadata.row_group(number) for number in range(opened.num_row_groups)]
+            assert all(group.num_rows <= 20 for group in groups)
+            assert all(group.column(0).has_offset_index for group in groups)
+            steps += opened.read(["step"])["step"].to_pylist()
+    np.testing.assert_array_equal(steps, dataset[:]["step"])

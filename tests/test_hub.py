@@ -243,6 +243,41 @@ def test_lasting_faults_are_clear_errors(
     same(load_dataset("Pendulums", repo_id=REPO, split=split), load_dataset("Pendulums", root=root, split=split))
 
 
+@pytest.mark.parametrize("split", [None, "test"])
+def test_an_interrupted_download_goes_on(split, published: HubServer, root: Path, tmp_path: Path, no_waiting) -> None:
+    published.faults = [Fault("status", "/resolve/.*J_s/c/", "GET", times=10**6, status=500)]
+    with pytest.raises(HubError):
+        load_dataset("Pendulums", repo_id=REPO, split=split)
+    path = root / "Pendulums/noise.zarr"
+    (copy,) = (found.parent for found in (tmp_path / "cache/assets").rglob("partial.json"))
+    there = {file.relative_to(copy).as_posix() for file in copy.rglob("c/**/*") if file.is_file()}
+    assert there and not list(copy.rglob("*.partial")) and all((path / name).exists() for name in there)
+    published.faults, published.requests = [], []
+    same(load_dataset("Pendulums", repo_id=REPO, split=split), load_dataset("Pendulums", root=root, split=split))
+    assert not there & {seen.path.split("noise.zarr/")[-1] for seen in published.requests}
+
+
+def test_progress_is_told(published: HubServer) -> None:
+    told: list[tuple[str, object]] = []
+
+    class Told:
+        def started(self, what: str, total: int) -> None:
+            told.append((what, total))
+
+        def advanced(self, count: int) -> None:
+            told.append(("bytes", count))
+
+        def finished(self) -> None:
+            told.append(("finished", 0))
+
+    load_dataset("Pendulums", repo_id=REPO, columns=["J_s"], progress=Told())
+    assert told[0][0] == "Pendulums noise" and told[-1][0] == "finished"
+    assert sum(count for what, count in told if what == "bytes") == told[0][1] > 0
+    told.clear()
+    load_dataset("Pendulums", repo_id=REPO, columns=["J_s"], progress=Told())
+    assert not told
+
+
 def test_a_new_version_replaces_the_old(published: HubServer, root: Path, tmp_path: Path) -> None:
     before = load_dataset("Pendulums", repo_id=REPO, split="test")[:]
     make_store(tmp_path / "new/Pendulums/noise.zarr", seed=5, **SIZES)

@@ -274,7 +274,38 @@ def test_datasets_reads_the_parquet_view(streaming: bool, root: Path, hub: HubSe
                 REPO, config, split=split, streaming=streaming, cache_dir=str(tmp_path / "datasets")
             ).with_format("numpy")
             assert list(found.features) == list(expected)
+            assert found.features["J_s"] == datasets.Array2D(expected["J_s"].shape[1:], "float32")
+            assert found.features["state"] == datasets.List(datasets.Value("float32"), expected["state"].shape[1])
             rows = list(found)
             assert len(rows) == len(expected["state"])
             for name, values in expected.items():
                 np.testing.assert_array_equal(np.stack([row[name] for row in rows]), values, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault("drop", r"/resolve/.*\.parquet", "GET", 2),
+        Fault("status", r"/resolve/.*\.parquet", None, 2, status=503, retry_after=1),
+        Fault("status", r"/resolve/.*\.parquet", None, 1, status=429, retry_after=1),
+        Fault("truncate", r"/resolve/.*\.parquet", None, 10**6),
+        Fault("missing", r"/resolve/.*\.parquet", None, 10**6),
+    ],
+    ids=lambda fault: f"{fault.kind}{fault.status if fault.kind == 'status' else ''}",
+)
+def test_datasets_meets_faults(fault: Fault, one: Path, hub: HubServer, tmp_path: Path, monkeypatch) -> None:
+    publish(plan(one, REPO))
+    expected = load_dataset("Pendulums", root=one, split="train")[:]
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    hub.faults = [Fault(**vars(fault))]
+
+    def load() -> datasets.Dataset:
+        return datasets.load_dataset(REPO, "Pendulums-noise", split="train", cache_dir=str(tmp_path / "datasets"))
+
+    if fault.times > 2:
+        with pytest.raises((OSError, ValueError, datasets.exceptions.DatasetGenerationError)):
+            load()
+        hub.faults = []
+    found = load().with_format("numpy")[:]
+    assert not hub.faults or hub.faults[0].times == 0
+    np.testing.assert_array_equal(found["J_s"], expected["J_s"])

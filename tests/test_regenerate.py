@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hub_server import HubServer
+from synthetic import make_store
 
 from dynamic_sparsity import cli, load_dataset
 from dynamic_sparsity.generation.generate import generate
-from dynamic_sparsity.generation.regenerate import Difference, differences, other_settings
+from dynamic_sparsity.generation.regenerate import Comparison, Difference, differences, other_settings
 from dynamic_sparsity.generation.settings import Settings
 from dynamic_sparsity.publishing.publish import plan, publish
 
@@ -30,6 +31,19 @@ def test_other_settings() -> None:
     published = {"seed": 0, "noise_beta": 0.5, "versions": {"jax": "1", "mujoco": "2"}}
     present = {"seed": 7, "noise_beta": 0.5, "versions": {"jax": "3", "mujoco": "2"}}
     assert other_settings(published, present) == {"jax": ("1", "3")}
+
+
+def test_differences_are_reported(hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    make_store(tmp_path / "data/Pendulums/noise.zarr")
+    publish(plan(tmp_path / "data", "org/name"))
+    found = Comparison(80, {"J_s": Difference(3, 2.5e-7)}, {"jax": ("1", "2")})
+    monkeypatch.setattr("dynamic_sparsity.generation.regenerate.check_shard", lambda *arguments: found)
+    assert cli.main(["regenerate", "org/name", "Pendulums", "--check", "0"]) == 1
+    output = capsys.readouterr().out
+    for word in ("80 rows", "J_s", "3", "2.5e-07", "jax was 1, is 2"):
+        assert word in output
+    assert cli.main(["regenerate", "org/name", "Pendulums", "--check", "0", "--seed", "7"]) == 1
+    assert "--seed" in capsys.readouterr().err
 
 
 @pytest.mark.slow

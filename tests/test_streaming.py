@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import weakref
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ from synthetic import make_store
 
 from dynamic_sparsity import load_dataset
 from dynamic_sparsity.errors import CorruptStoreError, InvalidSettingError, UnknownNameError
+from dynamic_sparsity.loaders.layout import parse_layout
+from dynamic_sparsity.loaders.receiving import Receiver
 from dynamic_sparsity.publishing.publish import plan, publish
 
 REPO = "org/name"
@@ -54,12 +58,27 @@ def in_order(rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {name: values[order] for name, values in rows.items()}
 
 
+@pytest.fixture
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is done with large files is done with small ones."""
+    monkeypatch.setattr("dynamic_sparsity.loaders.receiving.PART_BYTES_MAX", 3000)
+    monkeypatch.setattr("dynamic_sparsity.loaders.receiving.REUSED_BYTES_MIN", 0)
+    monkeypatch.setattr("dynamic_sparsity.loaders.hub.DIRECT_BYTES_MIN", 1)
+
+
 REQUESTS: list[dict[str, Any]] = [
     {},
     {"split": "test", "columns": ["J_s", "episode", "step"]},
     {"split": "train", "coordinates": "ambient"},
     {"exclude_flags": ["active_set_changed"], "columns": ["state", "step", "episode"]},
 ]
+
+
+@pytest.mark.parametrize("request_", REQUESTS, ids=str)
+def test_same_rows_in_small_parts(
+    request_: dict[str, Any], published: HubServer, root: Path, small_parts: None
+) -> None:
+    test_same_rows(request_, published, root)
 
 
 @pytest.mark.parametrize("request_", REQUESTS, ids=str)
@@ -112,19 +131,76 @@ def test_parts_are_disjoint_and_whole(published: HubServer) -> None:
     assert len(set(zip(found["episode"].tolist(), found["step"].tolist(), strict=True))) == 391 == len(found["step"])
 
 
-def test_nothing_is_kept(published: HubServer) -> None:
+def test_nothing_is_kept(published: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    fetched: list[weakref.ref[Any]] = []
+
+    def receive(self: Receiver, *arguments: Any) -> dict[str, np.ndarray]:
+        found = original(self, *arguments)
+        fetched.extend(weakref.ref(values) for values in found.values())
+        return found
+
+    original = Receiver.receive
+    monkeypatch.setattr(Receiver, "receive", receive)
     stream = load_dataset("Pendulums", repo_id=REPO, streaming=True, columns=["J_s"])
     folder = stream._copy.path
     most = 0
     for _ in stream.batches(10, buffer_shards=1):
-        most = max(most, sum(path.is_file() for path in (folder / "J_s/c").rglob("*")))
-    assert 1 <= most <= 3
-    assert not [path for path in (folder / "J_s/c").rglob("*") if path.is_file()]
+        most = max(most, sum(reference() is not None for reference in fetched))
+        assert not [path for path in (folder / "J_s/c").rglob("*") if path.is_file()]
+    assert len(fetched) == 5 and 1 <= most <= 2
+    assert not [reference for reference in fetched if reference() is not None]
     stream.close()
     assert not folder.exists()
 
 
-def test_faults(published: HubServer, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_is_used_again(published: HubServer, small_parts: None) -> None:
+    stream = load_dataset("Pendulums", repo_id=REPO, streaming=True, columns=["J_s"])
+    for _ in range(3):
+        list(stream.batches(10, buffer_shards=1))
+    assert 1 <= sum(map(len, stream._receiver._spare.values())) <= 2
+
+
+def test_arrays_that_only_zarr_can_read(published: HubServer, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def parse(name: str, metadata: dict[str, Any]) -> Any:
+        layout = parse_layout(name, metadata)
+        return replace(layout, storage="other") if name in ("state", "flags") else layout
+
+    monkeypatch.setattr("dynamic_sparsity.loaders.shards.parse_layout", parse)
+    request = {"columns": ["state", "flags", "reward"]}
+    stream = load_dataset("Pendulums", repo_id=REPO, streaming=True, **request)
+    found = joined(list(stream.batches(7, shuffle=False)))
+    for name, values in load_dataset("Pendulums", root=root, **request)[:].items():
+        np.testing.assert_array_equal(found[name], values, err_msg=name)
+    assert not [path for path in (stream._copy.path / "state/c").rglob("*") if path.is_file()]
+
+
+def test_a_whole_copy_in_the_cache_is_used(published: HubServer, root: Path) -> None:
+    path = load_dataset("Pendulums", repo_id=REPO, columns=["J_s"]).store.path
+    damaged = (path / "J_s/c/1/0/0").resolve()
+    content = bytearray(damaged.read_bytes())
+    content[700] ^= 1
+    damaged.write_bytes(content)
+    stream = load_dataset("Pendulums", repo_id=REPO, streaming=True, columns=["J_s"])
+    published.requests.clear()
+    found = joined(list(stream.batches(50, shuffle=False)))
+    np.testing.assert_array_equal(found["J_s"], load_dataset("Pendulums", root=root, columns=["J_s"])[:]["J_s"])
+    assert {seen.path.split("/J_s/")[-1] for seen in published.requests} == {"c/1/0/0"}
+
+
+def test_buffer_is_small_where_shards_are_large(published: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = load_dataset("Pendulums", repo_id=REPO, streaming=True, columns=["J_s"])
+    assert stream.batches(10).settings.buffer_shards == 2
+    monkeypatch.setattr("dynamic_sparsity.loaders.streaming.BUFFER_BYTES", 1000)
+    assert stream.batches(10).settings.buffer_shards == 1
+    assert stream.batches(10, buffer_shards=3).settings.buffer_shards == 3
+
+
+@pytest.mark.parametrize("parts", ["whole", "small"])
+def test_faults(
+    parts: str, published: HubServer, root: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    if parts == "small":
+        request.getfixturevalue("small_parts")
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     stream = load_dataset("Pendulums", repo_id=REPO, streaming=True, columns=["J_s"])
     published.faults = [

@@ -36,6 +36,7 @@ def draw(place: Workplace) -> Path | None:
     axes.plot(steps, mean, marker="o", markersize=3, label="mean of 64 episodes")
     axes.plot(place.best.steps / 1e6, place.best.mean, "k*", label=f"best: {place.best.mean:.0f}")
     axes.set(xlabel="million control steps", ylabel="stochastic return", ylim=(0, 1000))
+    axes.set_xlim(left=0)
     axes.set_title(f"{place.settings.task}, {place.settings.algorithm.upper()}, seed {place.settings.seed}")
     axes.legend(loc="best", fontsize="small")
     axes.grid(alpha=0.3)

@@ -14,32 +14,19 @@ _REACH = 0.1
 """Distance, in metres, over which a bonus for nearness falls to 1/e."""
 
 
-def _ball_near_cup(task: Any, _before: Any, after: Any) -> jax.Array:
+def _ball_near_cup(task: Any, after: Any) -> jax.Array:
     apart = after.data.site_xpos[task._target_site_id] - after.data.xpos[task._ball_body_id]
     return jnp.exp(-jnp.hypot(apart[0], apart[2]) / _REACH)
 
 
-def _tip_near_target(task: Any, _before: Any, after: Any) -> jax.Array:
+def _tip_near_target(task: Any, after: Any) -> jax.Array:
     return jnp.exp(-jnp.maximum(task._dist_to_target(after.data), 0.0) / _REACH)
 
 
-def _way_to_target(task: Any, before: Any, after: Any) -> jax.Array:
-    # A difference: standing still gains nothing anywhere, so the task's own reward decides where to stay.
-    distance: jax.Array = task._nose_to_target_dist(before.data) - task._nose_to_target_dist(after.data)
-    return distance
-
-
-def _pole_raised(_task: Any, _before: Any, after: Any) -> jax.Array:
-    raised: jax.Array = (after.obs[1] + 1.0) / 2.0
-    return raised
-
-
-_BONUSES: dict[str, Callable[[Any, Any, Any], jax.Array]] = {
+_BONUSES: dict[str, Callable[[Any, Any], jax.Array]] = {
     "BallInCup": _ball_near_cup,
     "FingerTurnEasy": _tip_near_target,
     "FingerTurnHard": _tip_near_target,
-    "PendulumSwingup": _pole_raised,
-    "SwimmerSwimmer6": _way_to_target,
 }
 
 
@@ -48,7 +35,6 @@ def shaped(environment: Any, task: str, weight: float) -> Any:
 
     BallInCup: exp(-d / 0.1), d the distance of the ball from the cup's middle, in metres, in the plane of motion.
     FingerTurnEasy, FingerTurnHard: the same, d the distance of the spinner's tip from the target.
-    PendulumSwingup: the height of the pole, from 0 to 1. SwimmerSwimmer6: metres that the nose came nearer its target.
 
     Args:
         environment: Playground's environment.
@@ -71,6 +57,6 @@ def shaped(environment: Any, task: str, weight: float) -> Any:
     class Shaped(wrapper.Wrapper):  # type: ignore[misc]
         def step(self, state: Any, action: jax.Array) -> Any:
             after = self.env.step(state, action)
-            return after.replace(reward=after.reward + weight * bonus(self.env.unwrapped, state, after))
+            return after.replace(reward=after.reward + weight * bonus(self.env.unwrapped, after))
 
     return Shaped(environment)

@@ -18,7 +18,6 @@ from rich.progress import (
     TaskID,
     TextColumn,
 )
-from rich.table import Table
 from rich.text import Text
 
 from dynamic_sparsity.generation import runtime
@@ -43,16 +42,15 @@ def train(tasks: Sequence[str], out: Path, *, profile: str | None, **options: An
     results: list[tuple[str, Result]] = []
     with _progress(console) as bars:
         results += [(run.task, train_policy(run, out, _Reporter(bars))) for run in runs]
-    table = Table("task", "stochastic return", "noise or no action", "policy", "learning curve")
     for task, result in results:
-        kept = str(result.path) if result.kept else f"{result.path} is better and was kept"
-        curve = str(result.curve or "needs matplotlib")
-        table.add_row(task, f"{result.mean:.1f}", f"{result.chance:.1f}", kept, curve)
-    console.print(table)
-    for task, result in results:
+        console.print(
+            f"{task}: return {result.mean:.1f}, noise or no action {result.chance:.1f}\n"
+            f"  policy          {result.path}{'' if result.kept else ' (an earlier one, which is better, was kept)'}\n"
+            f"  learning curve  {result.curve or 'needs matplotlib'}"
+        )
         if not result.learned:
             console.print(
-                f"{task}: not clearly better than noise or no action; this is no expert yet. Try more --steps."
+                "  [yellow]Not clearly better than noise or no action: no expert yet. Try more --steps.[/yellow]"
             )
 
 

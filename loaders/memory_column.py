@@ -1,0 +1,76 @@
+"""Reading an array whose shards are in memory, where they come and go."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from dynamic_sparsity.loaders.columns import Array, Column, Places
+from dynamic_sparsity.loaders.integrity import Ledger
+from dynamic_sparsity.loaders.layout import ArrayLayout, UnexpectedLayoutError
+from dynamic_sparsity.loaders.packed_column import decode_shard
+from dynamic_sparsity.loaders.raw_column import overlapping_rows
+
+__all__ = ["MemoryColumn"]
+
+
+class MemoryColumn(Column):
+    """An uncompressed or compressed array, of which the ledger has some shards in memory."""
+
+    def __init__(self, layout: ArrayLayout, ledger: Ledger):
+        """Look at no shard yet.
+
+        Args:
+            layout: Where the rows are; its storage is "raw" or "packed".
+            ledger: Has the shards.
+        """
+        super().__init__(layout, ledger)
+        self._row_dtype = np.dtype((np.void, layout.row_bytes))
+        self._rows: dict[int, Array] = {}
+        self._spare: list[Array] = []
+        self._unit = math.gcd(layout.chunk_stride, layout.row_bytes)
+
+    def gather(self, places: Places) -> Array:
+        """See `Column.gather`."""
+        layout, shards = self.layout, places.shards
+        self.prepare(shards)
+        if layout.storage == "raw":
+            at = places.chunk * (layout.chunk_stride // self._unit) + places.within * (layout.row_bytes // self._unit)
+        else:
+            at = places.rows - places.shard * layout.shard_rows
+        if shards.size == 1:
+            taken: Array = self._rows[int(shards[0])][at]
+        else:
+            taken = np.empty(at.size, self._row_dtype)
+            for shard in shards.tolist():
+                chosen = places.shard == shard
+                taken[chosen] = self._rows[shard][at[chosen]]
+        return taken.view(layout.dtype).reshape(at.size, *layout.row_shape)
+
+    def read(self, start: int, stop: int) -> Array:
+        """See `Column.read`."""
+        return self.gather(Places.of(np.arange(start, stop), self.layout.chunk_rows, self.layout.shard_rows))
+
+    def forget(self, shard: int) -> None:
+        """See `Column.forget`."""
+        super().forget(shard)
+        rows = self._rows.pop(shard, None)
+        if rows is not None and self.layout.storage == "packed":
+            self._spare.append(rows)
+
+    def _open_shard(self, shard: int) -> None:
+        layout, name = self.layout, self.layout.shard_name(shard)
+        contents = self.ledger.in_memory(name)
+        if contents is None:
+            raise self.ledger.corrupt(name, "was not fetched")
+        index = self._checked_index(contents, shard)
+        if layout.storage == "raw":
+            offsets = np.arange(len(index)) * layout.chunk_stride
+            if not (np.array_equal(index[:, 0], offsets) and (index[:, 1] == layout.chunk_stride).all()):
+                raise UnexpectedLayoutError(f"{name}: its chunks do not follow each other")
+            self._rows[shard] = overlapping_rows(contents, self._row_dtype, self._unit)
+        else:
+            out = self._spare.pop() if self._spare else np.empty(layout.shard_rows, self._row_dtype)
+            decode_shard(layout, self.ledger, shard, contents.tobytes(), index, out)
+            self._rows[shard] = out

@@ -1,0 +1,200 @@
+"""Shards of a published store in memory, as they come from the Hub: checked, and read like files of a store."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dynamic_sparsity.loaders.download import THREADS, FilePlan, LocalCopy, fetch_run, in_threads, plan_files
+from dynamic_sparsity.loaders.fetching import Fetcher
+from dynamic_sparsity.loaders.hub import import_hub, quiet
+from dynamic_sparsity.loaders.partial import PartialLedger, row_file
+from dynamic_sparsity.loaders.store import Store
+
+__all__ = ["Receiver", "ShardWindow", "Shards"]
+
+Bytes = NDArray[np.uint8]
+Shards = dict[str, Bytes]
+"""The bytes of shard files, by path inside the store, each of shape (size,)."""
+
+Part = tuple[FilePlan, tuple[int, int]]
+
+PART_BYTES_MAX: Final = 8 * 2**20
+"""A larger file comes in parts, side by side."""
+
+REUSED_BYTES_MIN: Final = 2**20
+THREADS_MIN: Final = 2
+LATENCY_PER_THREAD_S: Final = 2e-3
+
+
+class MemoryLedger(PartialLedger):
+    """The files of a copy of which some shards are in memory; only its small files are on disk."""
+
+    shards_in_memory = True
+
+    def __init__(self, root: Path, files: Mapping[str, tuple[str, int]]):
+        """No shard is there yet.
+
+        Args:
+            root: Folder of the copy.
+            files: SHA-256 (hexadecimal) and size (bytes) of all files of the whole store.
+        """
+        super().__init__(root, files, "size")
+        self.contents: Shards = {}
+
+    def absent(self, arrays: Any) -> tuple[str, ...]:
+        """See `Ledger.absent`: every array is there when its rows are read."""
+        return ()
+
+    def in_memory(self, name: str) -> Bytes | None:
+        """See `Ledger.in_memory`."""
+        return self.contents.get(name)
+
+    def open(self, name: str) -> tuple[int, os.stat_result]:
+        """See `Ledger.open`; for an array that only zarr-python can read the bytes become a file, until `clear`."""
+        if name in self.contents and not self.is_there(name):
+            path = self.root / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self.contents[name].tofile(path)
+        return super().open(name)
+
+    def clear(self) -> None:
+        """Let all shards go."""
+        for name in self.contents:
+            (self.root / name).unlink(missing_ok=True)
+        self.contents = {}
+
+
+class ShardWindow:
+    """The shards of a published store that are in memory, and a reader of their rows; one thread may use it.
+
+    Attributes:
+        fetcher: The reader.
+    """
+
+    def __init__(self, receiver: Receiver, coordinates: str):
+        """No shard is there yet.
+
+        Args:
+            receiver: Where the shards come from, and their memory goes back to.
+            coordinates: "tangent" or "ambient".
+        """
+        copy = receiver.copy
+        store = copy.store
+        files = {name: store.ledger.record(name) for name in store.ledger.names()}
+        self._ledger = MemoryLedger(copy.path, files)
+        self._receiver = receiver
+        self.fetcher = Fetcher(Store(store.path, self._ledger, store.metadata), coordinates)
+
+    def show(self, contents: Shards) -> None:
+        """Let go of the shards that were there, and read others.
+
+        Args:
+            contents: Of `Receiver.receive`; empty for none.
+        """
+        places = (row_file(name) for name in self._ledger.contents)
+        self.fetcher.store.reader.forget({place[1] for place in places if place is not None})
+        old = self._ledger.contents
+        self._ledger.clear()
+        self._receiver.reuse(old)
+        self._ledger.contents = contents
+
+
+class Receiver:
+    """Fetches shards of one copy of a store into memory. It may be used by several threads."""
+
+    def __init__(self, copy: LocalCopy):
+        """Nothing is fetched yet.
+
+        Args:
+            copy: Of the store; its folder stays as it is.
+        """
+        self.copy = copy
+        self._threads = THREADS
+        self._spare: dict[int, list[Bytes]] = {}
+
+    def receive(self, arrays: Sequence[str], shards: Sequence[int]) -> Shards:
+        """Fetch the bytes of shards that the rows of the copy need, and check them; what is not needed is zero.
+
+        Args:
+            arrays: Names of arrays.
+            shards: Their numbers.
+
+        Raises:
+            CorruptStoreError: The Hub's bytes are not those that were published.
+            HubError: The Hub can't be reached, or refuses.
+        """
+        copy, found, parts = self.copy, Shards(), list[Part]()
+        for plan in plan_files(copy.ledger, arrays, shards):
+            cached = _from_cache(copy, plan)
+            if cached is not None:
+                found[plan.name] = cached
+                continue
+            # Memory that is set to zero is not taken from the system before it is used.
+            found[plan.name] = np.zeros(plan.size, np.uint8) if plan.pieces else self._take(plan.size)
+            cut = _cut(copy, plan)
+            parts += [(cut, run) for run in cut.runs]
+        durations = []
+
+        def fetch(part: Part) -> None:
+            plan, run = part
+            began = time.perf_counter()
+            out = found[plan.name][slice(*plan.bounds(run))]
+            fetch_run(copy.repository, f"{copy.published.path}/{plan.name}", plan, run, out)
+            durations.append(time.perf_counter() - began)
+
+        # The largest first: the small ones then fill what time is left.
+        parts.sort(key=lambda part: part[0].bounds(part[1])[0] - part[0].bounds(part[1])[1])
+        with quiet():
+            in_threads(fetch, parts, self._threads)
+        if durations:
+            # The quickest request tells how far away the Hub is. Where it is near, threads only wait for each other.
+            self._threads = int(np.clip(min(durations) / LATENCY_PER_THREAD_S, THREADS_MIN, THREADS))
+        return found
+
+    def reuse(self, contents: Shards) -> None:
+        """Take the memory of shards for the next ones, as the system takes its time to give out new memory.
+
+        Args:
+            contents: Of `receive`; nobody may use them any more.
+        """
+        for array in contents.values():
+            if array.size >= REUSED_BYTES_MIN:
+                self._spare.setdefault(array.size, []).append(array)
+
+    def _take(self, size: int) -> Bytes:
+        try:
+            return self._spare[size].pop()
+        except (KeyError, IndexError):
+            return np.empty(size, np.uint8)
+
+
+def _cut(copy: LocalCopy, plan: FilePlan) -> FilePlan:
+    """A plan for a large file that is fetched whole, with several requests side by side."""
+    pieces = copy.ledger.pieces.get(plan.name)
+    if plan.pieces is not None or pieces is None or plan.size <= PART_BYTES_MAX:
+        return plan
+    needed = tuple(range(len(pieces.offsets)))
+    return replace(plan, pieces=pieces, needed=needed, run_bytes_max=PART_BYTES_MAX)
+
+
+def _from_cache(copy: LocalCopy, plan: FilePlan) -> Bytes | None:
+    """A whole file's bytes, if the Hub's cache has them and they are right."""
+    if plan.pieces is not None:
+        return None
+    path, repository = f"{copy.published.path}/{plan.name}", copy.repository
+    there = import_hub().try_to_load_from_cache(repository.id, path, revision=repository.commit, repo_type="dataset")
+    if isinstance(there, str):
+        with suppress(OSError):
+            contents = np.fromfile(there, np.uint8)
+            if plan.is_right(plan.runs[0], contents):
+                return contents
+    return None
