@@ -147,7 +147,7 @@ class OnRay:
             try:
                 if self._address is None:
                     here = {"_node_ip_address": "127.0.0.1", "object_store_memory": OBJECT_STORE_BYTES}
-                    ray.init(include_dashboard=False, **here, **quiet)
+                    ray.init(address="local", include_dashboard=False, **here, **quiet)
                 else:
                     _knock(self._address)
                     ray.init(address=self._address, **quiet)
