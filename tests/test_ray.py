@@ -74,6 +74,8 @@ def test_a_unit_that_kills_its_actor_is_set_aside(undisturbed, tmp_path):  # noq
     assert digests(tmp_path) == undisturbed
 
 
+# Ray starts nodes by forking, here beside the JAX of other tests; what is forked becomes another program at once.
+@pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")
 @pytest.mark.slow
 def test_survives_the_death_of_a_node(undisturbed, tmp_path):  # noqa: F811
     from ray.cluster_utils import Cluster
