@@ -18,7 +18,11 @@ from dynamic_sparsity.generation.tasks import Task
 CHEAP: Final = frozenset({"acrobot", "cartpole", "pendulum", "point_mass"})
 """Groups whose transition takes a core about 5 µs; those of all others take 20 µs to 1 ms."""
 
-CPU_BATCH: Final = 512
+LIGHT_ROW_BYTES: Final = 512
+"""Rows up to this size are made faster than they are handed on, unless many are handed on at once."""
+
+CPU_BATCH: Final = 64
+CPU_BATCH_LIGHT: Final = 512
 CPU_BATCH_CHEAP: Final = 1024
 ACCELERATOR_BATCH: Final = 4096
 """Episodes at which `generate` saturates; the engine alone does sooner."""
@@ -38,7 +42,8 @@ def default_batch(task: Task, row_bytes: int, episode_length: int, backend: str)
         backend: JAX's backend: "cpu", "gpu" or "tpu".
     """
     on_cpu = backend == "cpu"
-    saturated = (CPU_BATCH_CHEAP if task.group in CHEAP else CPU_BATCH) if on_cpu else ACCELERATOR_BATCH
+    light = CPU_BATCH_LIGHT if row_bytes <= LIGHT_ROW_BYTES else CPU_BATCH
+    saturated = (CPU_BATCH_CHEAP if task.group in CHEAP else light) if on_cpu else ACCELERATOR_BATCH
     room = (CPU_UNIT_BYTES if on_cpu else ACCELERATOR_UNIT_BYTES) // (row_bytes * episode_length)
     batch = max(1, min(saturated, room))
     return 1 << (batch.bit_length() - 1)
