@@ -1,29 +1,37 @@
 """The whole of `generate` against the engine alone, in one run, interleaved; and what the batch does to both.
 
-    python benchmarks/generation.py [TASK …] [--batch N …] [--units 3] [--repetitions 3] [--json PATH]
+    python benchmarks/generation.py [TASK …] [--batch N …] [--workers N] [--repetitions 3] [--json PATH]
 
-*Engine*: the compiled control step with Jacobians (`jacobians.transition` for a batch), called on the very states and
-actions that the run went through, step by step, each batch as it ran; nothing is copied to the host. *Generate*: reset,
-policy, engine, masks, contacts and flags, observations and rewards, MuJoCo C's contact counts, copying, packing,
-hashing, writing and fsync, for as many units as are asked for, without compilation, and with and without sealing. Both
-in rows per second of wall time and per second of CPU time: on a machine that does other things meanwhile the latter is
-the one to trust. *Write*: packing, hashing, writing and fsync of one unit that is in memory already, and nothing else.
+*Engine*: the compiled control step with Jacobians (`jacobians.transition` for a batch) in one process with all cores,
+as `benchmarks/jacobians.py` calls it, on the very states and actions that the run went through, step by step, each
+batch as it ran; nothing is copied to the host. *Engine, all*: the same in as many processes as `generate` has workers,
+each with its share of the cores: the most that the engine can do here, with no core left for anything else.
+*Generate*: reset, policy, engine, masks, contacts and flags, observations and rewards, MuJoCo C's contact counts,
+copying, packing, hashing, writing and fsync, by the workers of the command's default executor, two units for each,
+without their start and compilation; with and without sealing. *Write*: packing, hashing, writing and fsync of one unit
+that is in memory already, in one process. All in rows per second of wall time.
 """
 
 from __future__ import annotations
 
 import argparse
 import datetime
+import functools
 import importlib.metadata
 import json
+import multiprocessing
 import os
-import resource
+import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from dynamic_sparsity.generation import runtime
 
@@ -48,15 +56,39 @@ def engine(task: str, batch: int) -> Callable[[Any, Any], Any]:
     return runtime.jit(jax.vmap(row))
 
 
-def timed(function: Callable[[], Any]) -> tuple[float, float]:
-    """Wall and CPU seconds of a call."""
-    wall, cpu = time.perf_counter(), time.process_time()
+def timed(function: Callable[[], Any]) -> float:
+    """Seconds of a call."""
+    began = time.perf_counter()
     function()
-    return time.perf_counter() - wall, time.process_time() - cpu
+    return time.perf_counter() - began
 
 
-def timed_write(workshop: Any, settings: Any, simulated: int) -> tuple[float, float]:
-    """Wall and CPU seconds of writing one unit from memory."""
+cached_engine = functools.cache(engine)
+
+
+def engine_alone(task: str, batch: int, folder: str) -> None:
+    """The engine on the rows that `keep_rows` left in a folder."""
+    import jax
+
+    runtime.configure()
+    program = cached_engine(task, batch)
+    states, actions = (np.load(Path(folder) / f"{name}.npy", mmap_mode="r") for name in ("states", "actions"))
+    for state, action in zip(states, actions, strict=True):
+        jax.block_until_ready(program(state, action))
+
+
+def keep_rows(store: Path, batch: int, length: int, folder: Path) -> None:
+    """Leaves the states and actions of a store in a folder, control step by control step."""
+    from dynamic_sparsity.loaders.loading import open_dataset
+
+    data = open_dataset(store)[:]
+    for name in ("state", "action"):
+        values = data[name].astype(np.float64).reshape(-1, batch, length, data[name].shape[-1])
+        np.save(folder / f"{name}s.npy", values.swapaxes(1, 2).reshape(-1, batch, values.shape[-1]))
+
+
+def timed_write(workshop: Any, settings: Any, simulated: int) -> float:
+    """Seconds of writing one unit from memory."""
     from dynamic_sparsity.generation.metadata import store_sizes
     from dynamic_sparsity.generation.workshop import finish
     from dynamic_sparsity.schemas import row_arrays
@@ -73,97 +105,106 @@ def timed_write(workshop: Any, settings: Any, simulated: int) -> tuple[float, fl
         return timed(lambda: writer.write_unit(store, 0, flat, table))
 
 
-def measure(task: str, batch: int | None, units: int, length: int, repetitions: int) -> dict[str, Any]:
+def measure(task: str, batch: int | None, workers: int | None, length: int, repetitions: int) -> dict[str, Any]:
     """One record."""
     import jax
-    import numpy as np
 
-    from dynamic_sparsity.generation import schedule
-    from dynamic_sparsity.generation.executors.in_process import InProcess
+    from dynamic_sparsity.generation.executors.base import UNITS_AT_ONCE
+    from dynamic_sparsity.generation.executors.processes import Processes, share_of_cores
     from dynamic_sparsity.generation.settings import Settings
-    from dynamic_sparsity.generation.units import plan_units
     from dynamic_sparsity.generation.workshop import Workshop
-    from dynamic_sparsity.loaders.loading import open_dataset
-    from dynamic_sparsity.storage import writer
 
     workshop = Workshop()
-    described = workshop.describe(Settings(task, episodes=10**6, episode_length=length, batch=batch))
-    simulated = described["settings"]["unit_episodes"]
-    settings = Settings(task, episodes=units * simulated, episode_length=length, batch=batch)
-    rows = settings.episodes * length
-    began = time.perf_counter()
-    workshop._prepare(settings).compile(simulated)
-    compile_s = time.perf_counter() - began
-    program = engine(task, simulated)
-    times: dict[str, list[tuple[float, float]]] = {"engine": [], "generate": [], "seal": [], "write": []}
-    for repetition in range(repetitions):
-        with tempfile.TemporaryDirectory() as folder:
-            store = settings.store_path(Path(folder))
-            attributes = workshop.describe(settings)
-            writer.create_store(store, attributes)
-            planned = plan_units(settings, store, attributes)
+    times: dict[str, list[float]] = {name: [] for name in ("engine", "engine_all", "generate", "seal", "write")}
+    with ExitStack() as stack:
+        executor = stack.enter_context(Processes(workers))
+        described = executor.describe(Settings(task, episodes=10**6, episode_length=length, batch=batch))
+        count, simulated = executor.capacity // UNITS_AT_ONCE, described["settings"]["unit_episodes"]
+        settings = Settings(task, episodes=2 * count * simulated, episode_length=length, batch=batch)
+        rows = settings.episodes * length
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        began = time.perf_counter()
+        make(executor, settings, folder / "first")
+        compile_s = time.perf_counter() - began
+        keep_rows(settings.store_path(folder / "first"), simulated, length, folder)
+        job = (task, simulated, str(folder))
+        with changed_environment(share_of_cores(count)):
+            pool = stack.enter_context(ProcessPoolExecutor(count, multiprocessing.get_context("spawn")))
+            list(pool.map(engine_alone, *zip(*[job] * count, strict=True)))
+        engine_alone(*job)
+        for repetition in range(repetitions):
+            root = folder / str(repetition)
+            generated, sealed = make(executor, settings, root)
+            times["generate"].append(generated)
+            times["seal"].append(sealed)
+            stored = sum(file.stat().st_size for file in root.rglob("*") if file.is_file())
+            shutil.rmtree(root)
+            times["write"].append(timed_write(workshop, settings, simulated))
+            times["engine"].append(timed(lambda: engine_alone(*job)))
+            together = timed(lambda: list(pool.map(engine_alone, *zip(*[job] * count, strict=True))))
+            times["engine_all"].append(together / count)
 
-            def make(planned: list[Any] = planned) -> None:
-                with InProcess(workshop) as executor:
-                    schedule.work(executor, iter(planned), lambda event: None)
+    def per_s(name: str) -> float:
+        return rows / statistics.median(times[name])
 
-            times["generate"].append(timed(make))
-            times["seal"].append(timed(lambda store=store: writer.finalize(store)))
-            data = open_dataset(store)[:]
-            shape = (units, simulated, length, -1)
-            states = data["state"].astype(np.float64).reshape(shape)
-            actions = data["action"].astype(np.float64).reshape(shape)
-            stored = sum(file.stat().st_size for file in store.rglob("*") if file.is_file())
-
-        times["write"].append(timed_write(workshop, settings, simulated))
-
-        def alone(states: Any = states, actions: Any = actions) -> None:
-            for unit in range(units):
-                for step in range(length):
-                    jax.block_until_ready(program(states[unit, :, step], actions[unit, :, step]))
-
-        if not repetition:
-            jax.block_until_ready(program(states[0, :, 0], actions[0, :, 0]))
-        times["engine"].append(timed(alone))
-
-    def per_s(name: str, which: int) -> float:
-        return rows / statistics.median(one[which] for one in times[name])
-
-    def share(which: int, *parts: str) -> float:
-        pairs = zip(times["engine"], *(times[part] for part in parts), strict=True)
-        return statistics.median(alone[which] / sum(one[which] for one in others) for alone, *others in pairs)
+    def share(engine: str, *parts: str) -> float:
+        pairs = zip(times[engine], *(times[part] for part in parts), strict=True)
+        return statistics.median(alone / sum(others) for alone, *others in pairs)
 
     return {
         "task": task,
         "batch": simulated,
-        "units": units,
+        "workers": count,
         "rows": rows,
         "device": f"{jax.devices()[0].device_kind}, {os.cpu_count()} cores",
         "load": round(os.getloadavg()[0], 1),
-        "engine_per_s": per_s("engine", 0),
-        "generate_per_s": per_s("generate", 0),
-        "write_per_s": rows / units / statistics.median(wall for wall, _ in times["write"]),
-        "engine_per_cpu_s": per_s("engine", 1),
-        "generate_per_cpu_s": per_s("generate", 1),
-        "generate_over_engine": share(0, "generate"),
-        "generate_over_engine_cpu": share(1, "generate"),
-        "with_sealing_over_engine": share(0, "generate", "seal"),
+        "engine_per_s": per_s("engine"),
+        "engine_all_per_s": per_s("engine_all"),
+        "generate_per_s": per_s("generate"),
+        "write_per_s": rows / (2 * count) / statistics.median(times["write"]),
+        "generate_over_engine": share("engine", "generate"),
+        "with_sealing_over_engine": share("engine", "generate", "seal"),
+        "generate_over_engine_all": share("engine_all", "generate"),
         "compile_s": compile_s,
         "bytes_per_row": stored / rows,
-        "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
     }
+
+
+def make(executor: Any, settings: Any, root: Path) -> tuple[float, float]:
+    """Makes a store; returns seconds until the last unit is written, and of sealing."""
+    from dynamic_sparsity.generation import schedule
+    from dynamic_sparsity.generation.units import plan_units
+    from dynamic_sparsity.storage import writer
+
+    store, attributes = settings.store_path(root), executor.describe(settings)
+    writer.create_store(store, attributes)
+    planned = plan_units(settings, store, attributes)
+    made = timed(lambda: schedule.work(executor, iter(planned), lambda event: None))
+    return made, timed(lambda: writer.finalize(store))
+
+
+@contextmanager
+def changed_environment(changes: Mapping[str, str]) -> Iterator[None]:
+    """Environment variables for the processes that are started meanwhile."""
+    before = dict(os.environ)
+    os.environ.update(changes)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def table(records: list[dict[str, Any]]) -> str:
     """The records as text."""
     lines = [
-        f"{'task':22s}{'batch':>6s}{'engine/s':>10s}{'generate/s':>11s}{'write/s':>11s}{'ratio':>7s}{'sealed':>7s}"
-        f"{'by CPU':>7s}{'CPU µs/row':>11s}{'load':>6s}{'MB':>7s}"
+        f"{'task':22s}{'batch':>6s}{'workers':>8s}{'engine/s':>10s}{'all/s':>11s}{'generate/s':>11s}{'write/s':>11s}"
+        f"{'÷ engine':>9s}{'sealed':>7s}{'÷ all':>7s}{'load':>6s}"
     ]
     lines += [
-        f"{r['task']:22s}{r['batch']:6d}{r['engine_per_s']:10,.0f}{r['generate_per_s']:11,.0f}{r['write_per_s']:11,.0f}"
-        f"{r['generate_over_engine']:7.2f}{r['with_sealing_over_engine']:7.2f}{r['generate_over_engine_cpu']:7.2f}"
-        f"{1e6 / r['generate_per_cpu_s']:11.1f}{r['load']:6.1f}{r['peak_bytes'] / 1e6:7.0f}"
+        f"{r['task']:22s}{r['batch']:6d}{r['workers']:8d}{r['engine_per_s']:10,.0f}{r['engine_all_per_s']:11,.0f}"
+        f"{r['generate_per_s']:11,.0f}{r['write_per_s']:11,.0f}{r['generate_over_engine']:9.2f}"
+        f"{r['with_sealing_over_engine']:7.2f}{r['generate_over_engine_all']:7.2f}{r['load']:6.1f}"
         for r in records
     ]
     return "\n".join(lines)
@@ -176,7 +217,7 @@ def main() -> None:
     parser.add_argument(
         "--batch", type=int, nargs="*", default=[None], help="episodes side by side; several to compare"
     )
-    parser.add_argument("--units", type=int, default=4)
+    parser.add_argument("--workers", type=int, help="processes of `generate`; its own default if not given")
     parser.add_argument("--episode-length", type=int, default=1000)
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--json", type=Path, help="write the records here")
@@ -185,7 +226,7 @@ def main() -> None:
     records: list[dict[str, Any]] = []
     for task in options.tasks:
         for batch in options.batch:
-            record = measure(task, batch, options.units, options.episode_length, options.repetitions)
+            record = measure(task, batch, options.workers, options.episode_length, options.repetitions)
             packages = ("jax", "jaxlib", "mujoco", "mujoco-mjx", "playground")
             record["versions"] = {package: importlib.metadata.version(package) for package in packages}
             record["date"] = datetime.date.today().isoformat()

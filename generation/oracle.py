@@ -66,7 +66,6 @@ class Oracle:
         data = self._data
         data.qpos[:] = state[: self.model.nq]
         mujoco.mj_kinematics(self.model, data)
-        mujoco.mj_comPos(self.model, data)
         mujoco.mj_collision(self.model, data)
         return int(data.ncon)
 

@@ -39,15 +39,16 @@ class Recorder:
         columns: The store's columns but `episode` and `step`, each with leading axes (count, episode_length).
     """
 
-    def __init__(self, physics: Physics, first_state: NDArray[np.float32], length: int) -> None:
-        """Begins with the states after the reset, shape (count, ds)."""
+    def __init__(
+        self, physics: Physics, first_state: NDArray[np.float32], length: int, memory: Columns | None = None
+    ) -> None:
+        """Begins with the states after the reset, shape (count, ds); writes over the columns in `memory`, if any."""
         count = len(first_state)
         self._shape = (count, length)
-        self.columns: Columns = {}
+        self.columns: Columns = {} if memory is None else memory
         self._state = first_state
-        counters = (
-            min(MAX_COUNTERS, max(1, (os.cpu_count() or 1) // CORES_PER_COUNTER)) if physics.constraints.pairs else 0
-        )
+        cores = int(os.environ.get("NPROC", 0)) or os.cpu_count() or 1
+        counters = min(MAX_COUNTERS, max(1, cores // CORES_PER_COUNTER)) if physics.constraints.pairs else 0
         self._oracles = [oracle.Oracle(physics) for _ in range(counters)]
         self._counters = ThreadPoolExecutor(max(1, counters), thread_name_prefix="contacts")
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="recorder")
@@ -90,7 +91,8 @@ class Recorder:
         for name, value in values.items():
             if name not in self._block:
                 self._block[name] = np.empty((BLOCK_STEPS, *value.shape), value.dtype)
-                self.columns[name] = np.empty((*self._shape, *value.shape[1:]), value.dtype)
+                if name not in self.columns:
+                    self.columns[name] = np.empty((*self._shape, *value.shape[1:]), value.dtype)
             self._block[name][step % BLOCK_STEPS] = value
         if (step + 1) % BLOCK_STEPS == 0 or step + 1 == self._shape[1]:
             first = step - step % BLOCK_STEPS

@@ -131,13 +131,21 @@ class Episodes:
         after, observed, row = self._transition(carry, action, np.int32(max_iterations))
         return after, Step(action, row, self._observe(task, action, observed))
 
-    def simulate(self, first: int, count: int, progress: Callable[[int], None] | None = None) -> Columns:
+    def simulate(
+        self,
+        first: int,
+        count: int,
+        progress: Callable[[int], None] | None = None,
+        memory: Columns | None = None,
+    ) -> Columns:
         """Simulates episodes first … first + count - 1 side by side.
 
         Args:
             first: Index of the first episode.
             count: Number of episodes; the same for every call, as bits depend on it.
             progress: Called with the number of rows finished since the last call.
+            memory: What an earlier call for as many episodes returned, to be written over and returned; or an empty
+                dictionary, to be filled and returned.
 
         Returns:
             The store's columns, each with leading axes (count, episode_length). Steps after a termination are still
@@ -146,11 +154,11 @@ class Episodes:
         Raises:
             NotConvergedError: A row did not converge even with ten times the usual limit of iterations.
         """
-        columns = self._simulate(first, count, solver.MAX_ITERATIONS, progress)
+        columns = self._simulate(first, count, solver.MAX_ITERATIONS, progress, memory)
         bit = np.uint16(1 << FLAG_BITS["not_converged"])
         if np.any(columns["flags"] & bit):
             # Converged rows keep their bits: they stop where they did.
-            columns = self._simulate(first, count, 10 * solver.MAX_ITERATIONS, None)
+            columns = self._simulate(first, count, 10 * solver.MAX_ITERATIONS, None, columns)
         finite = columns["flags"] & (1 << FLAG_BITS["nonfinite"]) == 0
         failed = np.argwhere((columns["flags"] & bit != 0) & finite)
         if len(failed):
@@ -163,11 +171,18 @@ class Episodes:
             )
         return columns
 
-    def _simulate(self, first: int, count: int, max_iterations: int, progress: Callable[[int], None] | None) -> Columns:
+    def _simulate(
+        self,
+        first: int,
+        count: int,
+        max_iterations: int,
+        progress: Callable[[int], None] | None,
+        memory: Columns | None,
+    ) -> Columns:
         length = self.settings.episode_length
         carry, task, plan = self._start(first, count)
         state = np.concatenate([carry.qpos, carry.qvel], axis=1).astype(np.float32)
-        with Recorder(self.physics, state, length) as recorder:
+        with Recorder(self.physics, state, length, memory) as recorder:
             for index in range(length):
                 carry, step = self._step(index, carry, task, plan, max_iterations)
                 task = step.task

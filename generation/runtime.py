@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache, wraps
 from pathlib import Path
 from typing import Any
@@ -45,6 +47,32 @@ def configure() -> None:
     if config.jax_compilation_cache_dir is None:
         config.update("jax_compilation_cache_dir", str(cache_directory()))
         config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+@contextmanager
+def compiled_once(name: str) -> Iterator[None]:
+    """Keeps processes that share the cache from compiling the same programs at the same time.
+
+    Whoever comes second waits, and finds them in the cache.
+
+    Args:
+        name: Of the programs; a file name.
+    """
+    import jax
+
+    folder = Path(jax.config.jax_compilation_cache_dir or cache_directory())  # type: ignore[attr-defined]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder / f"{name}.lock", os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError:
+        # A cache that can't be written is no cache; JAX says so.
+        yield
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 FUSION_EMITTERS_OFF = {"xla_cpu_use_fusion_emitters": False}

@@ -64,8 +64,8 @@ def sync_directories(files: Iterable[Path], root: Path) -> None:
         root: The topmost directory to sync.
     """
     directories = {root}
-    for file in files:
-        directories.update(parent for parent in file.parents if parent.is_relative_to(root))
+    for directory in {file.parent for file in files}:
+        directories.update(parent for parent in (directory, *directory.parents) if parent.is_relative_to(root))
     # The deepest first, so that no directory is on disk before what it names.
     for directory in sorted(directories, key=lambda path: len(path.parts), reverse=True):
         descriptor = os.open(directory, os.O_RDONLY)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +37,12 @@ from dynamic_sparsity.storage.manifests import (
 )
 from dynamic_sparsity.storage.reading import Reader
 from dynamic_sparsity.storage.statistics import COLUMNS, Block, summarize
+
+READ_THREADS: Final = 2
+"""Shards that are decoded ahead; memory holds one more."""
+
+WRITER_THREADS: Final = 4
+"""Small files written side by side: each waits for the disk."""
 
 
 def finalize(path: Path) -> None:
@@ -67,12 +75,13 @@ def finalize(path: Path) -> None:
         attributes["sizes"],
         [constraint["kind"] for constraint in attributes["constraints"]],
     )
-    files |= _write_tables(path, attributes, documents, {"episodes": table, "statistics": statistics})
+    added = _write_tables(path, attributes, documents, {"episodes": table, "statistics": statistics})
     sealed = {**attributes, "complete": True}
     root = encode_document(group_document(sealed, member_documents(sealed)))
-    files["zarr.json"] = FileRecord(*publish(path / "zarr.json", [root]))
-    sync_directories([path / name for name in files], path)
-    _write_manifest(path, sealed, files)
+    added["zarr.json"] = FileRecord(*publish(path / "zarr.json", [root]))
+    # Whoever wrote the others has synced their directories.
+    sync_directories([path / name for name in added], path)
+    _write_manifest(path, sealed, files | added)
 
 
 def episode_table(manifests: Sequence[Mapping[str, Any]]) -> dict[str, npt.NDArray[Any]]:
@@ -108,13 +117,21 @@ def column_blocks(path: Path, attributes: Mapping[str, Any], train: npt.NDArray[
     """
     reader = Reader(path)
     present = {spec.name for spec in row_arrays(attributes["sizes"], attributes["dynamics"])}
-    for shard in range(shard_count(attributes)):
+
+    def block(shard: int) -> Block:
         start, stop = shard_range(attributes, shard)
-        block: dict[str, npt.NDArray[Any]] = {
-            name: reader.values(name, start, stop) for name in COLUMNS if name in present
-        }
-        block["train"] = train[np.arange(start, stop) // attributes["episode_length"]]
-        yield block
+        values = {name: reader.values(name, start, stop) for name in COLUMNS if name in present}
+        return values | {"train": train[np.arange(start, stop) // attributes["episode_length"]]}
+
+    # The next ones are decoded while one is used.
+    with ThreadPoolExecutor(READ_THREADS, thread_name_prefix="blocks") as pool:
+        coming: deque[Future[Block]] = deque()
+        for shard in range(shard_count(attributes)):
+            coming.append(pool.submit(block, shard))
+            if len(coming) > READ_THREADS:
+                yield coming.popleft().result()
+        while coming:
+            yield coming.popleft().result()
 
 
 def _check_sealed(path: Path) -> None:
@@ -181,7 +198,9 @@ def _write_tables(
             group, column = name.split("/")
             contents[f"{name}/zarr.json"] = documents[name]
             contents[plain_file(name, spec)] = encode_chunk(spec, tables[group][column])
-    return {name: FileRecord(*publish(path / name, [content])) for name, content in contents.items()}
+    with ThreadPoolExecutor(WRITER_THREADS, thread_name_prefix="tables") as pool:
+        records = pool.map(lambda name: FileRecord(*publish(path / name, [contents[name]])), contents)
+        return dict(zip(contents, records, strict=True))
 
 
 def _write_manifest(path: Path, attributes: Mapping[str, Any], files: Mapping[str, FileRecord]) -> None:

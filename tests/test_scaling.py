@@ -28,7 +28,7 @@ from dynamic_sparsity.errors import (
 )
 from dynamic_sparsity.generation.executors.base import UNITS_AT_ONCE
 from dynamic_sparsity.generation.executors.in_process import InProcess
-from dynamic_sparsity.generation.executors.processes import Processes, device_environment
+from dynamic_sparsity.generation.executors.processes import Processes, cores, device_environment, memory, workers_on
 from dynamic_sparsity.generation.generate import finalize, generate_all
 from dynamic_sparsity.generation.status import read_status
 from dynamic_sparsity.generation.units import plan_units
@@ -369,7 +369,8 @@ def test_each_worker_has_its_share_of_the_machine(monkeypatch):
     assert shared["CUDA_VISIBLE_DEVICES"] == "2" and float(shared["XLA_PYTHON_CLIENT_MEM_FRACTION"]) < 0.5
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")
     monkeypatch.delenv("NPROC", raising=False)
-    assert Processes().capacity == UNITS_AT_ONCE
+    assert Processes().capacity == UNITS_AT_ONCE * workers_on(cores(), memory())
+    assert [workers_on(16, gib * 2**30) for gib in (1, 24, 480)] == [1, 8, 16], "cores, as far as memory allows"
     assert int(device_environment(0, 10_000)["NPROC"]) == 1
 
 

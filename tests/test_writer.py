@@ -270,8 +270,8 @@ def run_child(*arguments: object) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, *map(str, arguments)], cwd=Path(__file__).parent)
 
 
-# Syncs of a whole run are about 500: kills fall into the template, the shards, the tables and the seal.
-KILL_AT = (5, 170, 300, 500)
+# Syncs of a whole run are about 435: kills fall into the template, the shards, the tables and the seal.
+KILL_AT = (5, 170, 300, 420)
 
 
 def test_killed_at_any_moment_a_resumed_run_gives_the_same_bytes(tmp_path: Path, reference: Path) -> None:

@@ -1,4 +1,4 @@
-"""Units in actors on a Ray cluster: one per GPU, or per node where there are none.
+"""Units in actors on a Ray cluster: one per GPU, or, where there are none, one per core as far as memory allows.
 
 Ray only carries units to actors and their outcome back; failures are counted here, not by Ray, which would hide them.
 The store's folder must be the same on all nodes.
@@ -25,7 +25,7 @@ from dynamic_sparsity.generation.executors.base import (
     load_maker,
 )
 from dynamic_sparsity.generation.executors.in_process import InProcess
-from dynamic_sparsity.generation.executors.processes import share_of_cores, share_of_gpu
+from dynamic_sparsity.generation.executors.processes import share_of_cores, share_of_gpu, workers_on
 from dynamic_sparsity.generation.settings import Settings
 from dynamic_sparsity.generation.units import Unit
 
@@ -107,7 +107,8 @@ class OnRay:
         Args:
             address: "auto" or HOST:PORT of a cluster; None for the one that the environment variable RAY_ADDRESS
                 names, and if there is none for one that is started on this machine.
-            workers: Number of actors; None for one per GPU, or one per node where there are none.
+            workers: Number of actors; None for one per GPU, or, where there are none, one per core as far as the nodes'
+                memory allows.
             maker: MODULE:CLASS of what makes their units.
 
         Raises:
@@ -155,8 +156,9 @@ class OnRay:
                 wrong = f"There is no Ray cluster at {self._address!r}" if self._address else "Ray does not start here"
                 raise WorkerError(f"{wrong}: {error}") from error
         gpus = int(ray.cluster_resources().get("GPU", 0))
-        nodes = sum(bool(node["Alive"]) for node in ray.nodes())
-        count = self._wanted or gpus or nodes
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        on_cores = sum(workers_on(int(node.get("CPU", 1)), node.get("memory", 0)) for node in nodes)
+        count = self._wanted or gpus or on_cores
         # An actor without GPU asks for no CPU, so that --workers may be more than the cores; it takes what there is.
         resources = {"num_gpus": min(1.0, gpus / count)} if gpus else {"num_cpus": 0}
         self._remote = ray.remote(Actor).options(
@@ -166,7 +168,7 @@ class OnRay:
             scheduling_strategy="SPREAD",
             **resources,
         )
-        self._start = (self._maker, -(-count // (gpus or nodes or 1)), bool(gpus))
+        self._start = (self._maker, -(-count // (gpus or len(nodes) or 1)), bool(gpus))
         self._members = [self._member() for _ in range(count)]
         self.capacity = count * UNITS_AT_ONCE
         return self

@@ -23,6 +23,9 @@ from dynamic_sparsity.generation.units import Unit
 
 PATIENCE_S = 0.5
 MERCY_S = 5.0
+WORKER_BYTES = 3 * 2**30
+"""Memory that a worker without a GPU may need: two units, and the compiler while it works."""
+
 STILLBIRTHS = 3
 """Workers that may die one after the other without having begun a unit: then something is wrong with the machine."""
 
@@ -76,8 +79,8 @@ class _Worker:
 class Processes:
     """An executor of spawned processes, each with devices of its own.
 
-    On a machine with GPUs worker i has GPU i modulo their number to itself, or shares it; on one without, workers
-    share the cores.
+    On a machine with GPUs worker i has GPU i modulo their number to itself, or shares it; on one without, each has its
+    share of the cores. A worker is started when there is a unit for it.
 
     Attributes:
         capacity: Units it takes at a time.
@@ -87,7 +90,8 @@ class Processes:
         """Starts nothing yet.
 
         Args:
-            workers: Number of processes; None for one per GPU, or a single one where there are none.
+            workers: Number of processes; None for one per GPU, or, where there are none, one per core as far as memory
+                allows: XLA gains nothing from a second core for one of our programs (`benchmarks/generation.py`).
             maker: MODULE:CLASS of what makes their units.
 
         Raises:
@@ -95,7 +99,7 @@ class Processes:
         """
         if workers is not None and workers < 1:
             raise InvalidSettingError(f"workers is {workers}; it must be at least 1.")
-        self._count, self._maker = workers or len(visible_gpus()) or 1, maker
+        self._count, self._maker = workers or len(visible_gpus()) or workers_on(cores(), memory()), maker
         self.capacity = self._count * UNITS_AT_ONCE
         self._workers: list[_Worker] = []
         self._selector = selectors.DefaultSelector()
@@ -103,9 +107,8 @@ class Processes:
         self._stillbirths = 0
 
     def __enter__(self) -> Processes:
-        """Starts the workers."""
-        for index in range(self._count):
-            self._start(index)
+        """Starts the first worker."""
+        self._start(0)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -115,7 +118,7 @@ class Processes:
         self._workers.clear()
         self._selector.close()
 
-    def _start(self, index: int) -> None:
+    def _start(self, index: int) -> _Worker:
         ours, theirs = socket.socketpair()
         errors = tempfile.TemporaryFile()  # noqa: SIM115 - the worker's, closed with it
         process = subprocess.Popen(
@@ -137,6 +140,7 @@ class Processes:
         worker = _Worker(index, process, ours, errors)
         self._workers.append(worker)
         self._selector.register(ours, selectors.EVENT_READ, worker)
+        return worker
 
     def describe(self, settings: Settings) -> dict[str, Any]:
         """As `Executor`; the first worker is asked."""
@@ -161,8 +165,10 @@ class Processes:
         raise WorkerError("no worker lives long enough to load the simulator; is there enough memory?")
 
     def submit(self, unit: Unit) -> None:
-        """As `Executor`; the worker with the fewest units gets it."""
+        """As `Executor`; the worker with the fewest units gets it, or a new one if all have some."""
         worker = min(self._workers, key=lambda one: len(one.units))
+        if worker.units and len(self._workers) < self._count:
+            worker = self._start(len(self._workers))
         worker.units[str(unit.store), unit.index] = unit
         worker.send({"unit": unit.document()})
 
@@ -221,11 +227,25 @@ def device_environment(index: int, count: int) -> dict[str, str]:
     return {"CUDA_VISIBLE_DEVICES": gpus[index % len(gpus)]} | share_of_gpu(-(-count // len(gpus)))
 
 
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def memory() -> int:
+    """Bytes of this machine's memory."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def workers_on(cores: int, memory: float) -> int:
+    """One worker per core, but no more than `memory` (bytes) is enough for."""
+    return max(1, min(cores, int(memory // WORKER_BYTES)))
+
+
 def share_of_cores(count: int) -> dict[str, str]:
     """Environment variables of each of `count` processes that share this machine's cores."""
     # XLA's own number of threads per process; without it every worker would use all cores.
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return {} if "NPROC" in os.environ else {"NPROC": str(max(1, cores // count))}
+    return {} if "NPROC" in os.environ else {"NPROC": str(max(1, cores() // count))}
 
 
 def share_of_gpu(count: int) -> dict[str, str]:
