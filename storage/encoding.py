@@ -1,4 +1,4 @@
-"""Arrays as the bytes zarr v3 stores: chunks with their checksum, and shards with their index.
+"""Arrays as the bytes zarr v3 stores: chunks with their checksum, and shards with their index; and back.
 
 The bytes are made here and not by zarr-python so that the digest in a manifest is of the very bytes written, and so
 that a file can be synced before it gets its name. The tests hold them against zarr-python's own.
@@ -71,3 +71,32 @@ def shard_pieces(spec: ArraySpec, values: npt.NDArray[Any], chunk_rows: int, sha
         offset += len(piece)
         yield piece
     yield with_checksum(index.tobytes())
+
+
+def shard_values(
+    spec: ArraySpec, shard: bytes, shape: tuple[int, ...], chunk_rows: int, shard_rows: int
+) -> npt.NDArray[Any]:
+    """The values of one shard, of bytes that are known to be what `shard_pieces` made.
+
+    Zarr-python reads the same, chunk by chunk, at many times the cost for small rows.
+
+    Args:
+        spec: The array.
+        shard: The shard's bytes.
+        shape: (rows, ...) of the shard's rows; fewer than `shard_rows` in the store's last shard.
+        chunk_rows: Rows per chunk.
+        shard_rows: Rows per shard.
+
+    Returns:
+        The values, of shape `shape` and the specification's dtype.
+    """
+    chunks = shard_rows // chunk_rows
+    index = np.frombuffer(shard, "<u8", 2 * chunks, len(shard) - 16 * chunks - CHECKSUM_BYTES).reshape(chunks, 2)
+    values = np.empty(shape, np.dtype(spec.dtype).newbyteorder("<"))
+    for number, start in enumerate(range(0, len(values), chunk_rows)):
+        offset, size = (int(entry) for entry in index[number])
+        piece = memoryview(shard)[offset : offset + size - CHECKSUM_BYTES]
+        content = Blosc().decode(piece) if spec.storage == "packed" else piece
+        part = values[start : start + chunk_rows]
+        part[...] = np.frombuffer(content, values.dtype).reshape(-1, *shape[1:])[: len(part)]
+    return values

@@ -18,10 +18,11 @@ from dynamic_sparsity.schemas.documents import (
     group_document,
     member_documents,
     plain_file,
+    shard_file,
     store_arrays,
 )
 from dynamic_sparsity.storage.atomic import publish, sweep, sync_directories
-from dynamic_sparsity.storage.encoding import encode_chunk
+from dynamic_sparsity.storage.encoding import encode_chunk, shard_values
 from dynamic_sparsity.storage.manifests import (
     RESUME,
     FileRecord,
@@ -35,7 +36,6 @@ from dynamic_sparsity.storage.manifests import (
     shard_range,
     wrong_files,
 )
-from dynamic_sparsity.storage.reading import Reader
 from dynamic_sparsity.storage.statistics import COLUMNS, Block, summarize
 
 READ_THREADS: Final = 2
@@ -115,12 +115,17 @@ def column_blocks(path: Path, attributes: Mapping[str, Any], train: npt.NDArray[
     Yields:
         Column name to (shard rows, ...) values, and `train`, (shard rows,) bool.
     """
-    reader = Reader(path)
-    present = {spec.name for spec in row_arrays(attributes["sizes"], attributes["dynamics"])}
+    sizes, cut = attributes["sizes"], (attributes["chunk_rows"], attributes["shard_rows"])
+    specs = [spec for spec in row_arrays(sizes, attributes["dynamics"]) if spec.name in COLUMNS]
 
     def block(shard: int) -> Block:
         start, stop = shard_range(attributes, shard)
-        values = {name: reader.values(name, start, stop) for name in COLUMNS if name in present}
+        values = {
+            spec.name: shard_values(
+                spec, (path / shard_file(spec, shard)).read_bytes(), spec.shape(sizes, stop - start), *cut
+            )
+            for spec in specs
+        }
         return values | {"train": train[np.arange(start, stop) // attributes["episode_length"]]}
 
     # The next ones are decoded while one is used.

@@ -115,11 +115,15 @@ class Accumulator:
         # In float64, so that the small change of a large state is not rounded a second time.
         self._moments["delta"].add(block["next_state"][train].astype(np.float64) - block["state"][train])
         contact = self._touches(block)
-        for group, rows in {"": finite, "_contact": finite & contact, "_free": finite & ~contact}.items():
-            self._rows[group] += int(np.count_nonzero(rows))
+        for group, rows in {"_contact": finite & contact, "_free": finite & ~contact}.items():
+            count = int(np.count_nonzero(rows))
+            for name in ("", group):
+                self._rows[name] += count
             for mask in ("s", "a"):
-                if f"mask_{mask}" in block:
-                    self._zeros[mask, group] += np.count_nonzero(block[f"mask_{mask}"][rows] == 0, axis=0)
+                if count and f"mask_{mask}" in block:
+                    zeros = np.count_nonzero(block[f"mask_{mask}"][rows] == 0, axis=0)
+                    for name in ("", group):
+                        self._zeros[mask, name] += zeros
 
     def result(self) -> dict[str, npt.NDArray[Any]]:
         """Every array of the group `statistics`: name to values, of the dtype and shape the schema says."""

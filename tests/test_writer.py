@@ -21,7 +21,11 @@ from dynamic_sparsity.errors import (
     StoreLockedError,
     StoreNotFoundError,
 )
+from dynamic_sparsity.schemas import row_arrays
+from dynamic_sparsity.schemas.documents import shard_file
 from dynamic_sparsity.storage import writer
+from dynamic_sparsity.storage.encoding import shard_values
+from dynamic_sparsity.storage.manifests import shard_count, shard_range
 
 
 def tree(path: Path) -> dict[str, bytes]:
@@ -244,6 +248,19 @@ def test_finalize_refuses_manifests_of_other_rows(tmp_path: Path) -> None:
     (path / "shards/00001.json").write_bytes((path / "shards/00000.json").read_bytes())
     with pytest.raises(CorruptStoreError, match=r"shards/00001\.json is the manifest of other rows"):
         writer.finalize(path)
+
+
+def test_shards_are_read_back_as_zarr_reads_them(reference: Path) -> None:
+    attributes = json.loads((reference / "zarr.json").read_bytes())["attributes"]
+    cut = attributes["chunk_rows"], attributes["shard_rows"]
+    for spec in row_arrays(attributes["sizes"], attributes["dynamics"]):
+        for shard in range(shard_count(attributes)):
+            start, stop = shard_range(attributes, shard)
+            content = (reference / shard_file(spec, shard)).read_bytes()
+            found = shard_values(spec, content, spec.shape(attributes["sizes"], stop - start), *cut)
+            expected = open_strictly(reference)[spec.name][start:stop]
+            assert found.dtype == expected.dtype
+            np.testing.assert_array_equal(found, expected)
 
 
 def test_finalize_twice_changes_nothing(reference: Path) -> None:
