@@ -18,8 +18,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import datetime
-import importlib.metadata
 import json
 import os
 import statistics
@@ -29,6 +27,8 @@ import tempfile
 import time
 from pathlib import Path
 from typing import Any
+
+from provenance import SIMULATOR, made_with
 
 from dynamic_sparsity.generation import runtime
 from dynamic_sparsity.generation.executors.base import Executor, Report
@@ -211,7 +211,6 @@ def main() -> None:
         print(json.dumps(once(options.ways[0], options.workers, options)))
         return
     measured = throughput(options) if options.what == "throughput" else overhead(options)
-    packages = ("jax", "jaxlib", "mujoco", "mujoco-mjx", "playground", "ray")
     record = {
         "what": options.what,
         **({"ways": list(options.ways)} if options.what == "overhead" else {}),
@@ -222,8 +221,7 @@ def main() -> None:
         **measured,
         "device": f"cpu, {os.cpu_count()} cores",
         "load": round(os.getloadavg()[0], 1),
-        "versions": {package: importlib.metadata.version(package) for package in packages},
-        "date": datetime.date.today().isoformat(),
+        **made_with(*SIMULATOR, "ray"),
     }
     print(json.dumps(record, indent=1))
     if options.json:

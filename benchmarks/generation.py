@@ -15,9 +15,7 @@ that is in memory already, in one process. All in rows per second of wall time.
 from __future__ import annotations
 
 import argparse
-import datetime
 import functools
-import importlib.metadata
 import json
 import multiprocessing
 import os
@@ -32,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from provenance import SIMULATOR, made_with
 
 from dynamic_sparsity.generation import runtime
 
@@ -227,10 +226,7 @@ def main() -> None:
     for task in options.tasks:
         for batch in options.batch:
             record = measure(task, batch, options.workers, options.episode_length, options.repetitions)
-            packages = ("jax", "jaxlib", "mujoco", "mujoco-mjx", "playground")
-            record["versions"] = {package: importlib.metadata.version(package) for package in packages}
-            record["date"] = datetime.date.today().isoformat()
-            records.append(record)
+            records.append(record | made_with(*SIMULATOR))
             print(table(records[-1:]).splitlines()[1], flush=True)
             if options.json:
                 options.json.parent.mkdir(parents=True, exist_ok=True)

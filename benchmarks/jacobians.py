@@ -13,8 +13,6 @@ The residual engine's compile time is that of a first run; the others' programs 
 from __future__ import annotations
 
 import argparse
-import datetime
-import importlib.metadata
 import itertools
 import json
 import math
@@ -28,6 +26,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
+
+from provenance import SIMULATOR, made_with, sentence
 
 from dynamic_sparsity.generation import runtime
 
@@ -184,7 +184,7 @@ HEADER = (
     "task", "batch", "step/s", "naive/s", "reference/s", "residual/s", "C/s", "residual ÷ naive", "residual ÷ C",
     "step ÷ residual", "compile s", "MB",
 )  # fmt: skip
-NOTE = """Transitions with Jacobians per second, float64, {device}. {date}; {versions}.
+NOTE = """Transitions with Jacobians per second, float64, {device}. {made_with}.
 Made by `benchmarks/jacobians.py`, which says what is compared; all sides of a row ran interleaved.
 
 *step*: the plain converged step. *naive*: `vmap(jacfwd(env.step))` of Playground's own step. *reference*: forward
@@ -240,8 +240,7 @@ def table(records: list[dict[str, Any]]) -> list[list[str]]:
 
 def markdown(records: list[dict[str, Any]]) -> str:
     """The table as a page."""
-    versions = ", ".join(f"{name} {version}" for name, version in records[0]["versions"].items())
-    note = NOTE.format(device=records[0]["device"], date=records[0]["date"], versions=versions)
+    note = NOTE.format(device=records[0]["device"], made_with=sentence(records[0]))
     header, *lines = table(records)
     rule = ["---", *["---:"] * (len(header) - 1)]
     rows = "\n".join("| " + " | ".join(line) + " |" for line in [header, rule, *lines])
@@ -303,9 +302,7 @@ def main() -> None:
     records = []
     for name, batch in itertools.product(options.tasks or PAPER_TASKS, options.batch):
         record = measure(get_task(name).name, batch, options.repetitions, tuple(options.engines.split(",")))
-        packages = ("jax", "jaxlib", "mujoco", "mujoco-mjx", "playground")
-        record["versions"] = {package: importlib.metadata.version(package) for package in packages}
-        record["date"] = datetime.date.today().isoformat()
+        record |= made_with(*SIMULATOR)
         records.append(record)
         print(text([cells(record)]), flush=True)
         if options.json:

@@ -9,8 +9,6 @@ Parts share work when compiled together, so that they need not add up.
 from __future__ import annotations
 
 import argparse
-import datetime
-import importlib.metadata
 import json
 import os
 import sys
@@ -18,6 +16,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from provenance import made_with, sentence
 
 from dynamic_sparsity.generation import runtime
 
@@ -125,7 +125,6 @@ def measure(task: str, batch: int) -> dict[str, Any]:
 
 def markdown(records: list[dict[str, Any]]) -> str:
     """The records as a page."""
-    versions = ", ".join(f"{name} {version}" for name, version in records[0]["versions"].items())
     meanings = "\n".join(f"- *{name}*: {meaning}" for name, meaning in {**PARTS, **WHOLES}.items())
     columns = [*PARTS, *WHOLES]
     lines = [["task", "batch", "substeps", *columns], ["---", *["---:"] * (len(columns) + 2)]]
@@ -136,7 +135,7 @@ def markdown(records: list[dict[str, Any]]) -> str:
     rows = "\n".join("| " + " | ".join(line) + " |" for line in lines)
     return (
         f"# What each part costs\n\nMicroseconds per row and substep, float64, {records[0]['device']}. "
-        f"{records[0]['date']}; {versions}. Made by\n`benchmarks/parts.py`. Parts share work when compiled together, "
+        f"{sentence(records[0])}. Made by\n`benchmarks/parts.py`. Parts share work when compiled together, "
         f"so that they need not add up.\n\n{meanings}\n\n{rows}\n"
     )
 
@@ -161,8 +160,7 @@ def main() -> None:
     for task in options.tasks or PAPER_TASKS:
         record = measure(get_task(task).name, options.batch)
         record["device"] = f"{jax.devices()[0].device_kind}, {os.cpu_count()} cores"
-        record["date"] = datetime.date.today().isoformat()
-        record["versions"] = {package: importlib.metadata.version(package) for package in ("jax", "mujoco-mjx")}
+        record |= made_with("jax", "mujoco-mjx")
         records.append(record)
         values = record["microseconds_per_row_and_substep"]
         print(f"{task:18s}" + "".join(f"{values.get(name, 0):16.2f}" for name in columns), flush=True)

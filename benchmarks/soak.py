@@ -14,9 +14,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import datetime
 import hashlib
-import importlib.metadata
 import json
 import os
 import random
@@ -30,6 +28,8 @@ import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
+
+from provenance import SIMULATOR, made_with
 
 EPISODE_LENGTH = 256
 WORKER_MARKS = {"local": "executors.worker", "ray": "ray::Actor"}
@@ -254,8 +254,6 @@ def main() -> None:
 def _record(
     options: argparse.Namespace, clock: Clock, rounds: Counter[str], happened: Counter[str], bad: Counter[str]
 ) -> dict[str, Any]:
-    packages = ["dynamic-sparsity", "jax", "jaxlib", "mujoco", "mujoco-mjx", "playground"]
-    packages += ["ray"] if "ray" in options.executors else []
     mark = "killed: "
     kills = {name.removeprefix(mark): count for name, count in sorted(happened.items()) if name.startswith(mark)}
     wrong = ("rows lost", "rows doubled", "files missing", "files left over", "files that differ")
@@ -270,8 +268,7 @@ def _record(
         **{name: happened[name] for name in ("starts", "ended with units set aside", "errors of the driver")},
         **{name: bad[name] for name in wrong},
         "device": f"cpu, {os.cpu_count()} cores",
-        "date": datetime.date.today().isoformat(),
-        "versions": {package: importlib.metadata.version(package) for package in packages},
+        **made_with("dynamic-sparsity", *SIMULATOR, *(["ray"] if "ray" in options.executors else [])),
     }
 
 

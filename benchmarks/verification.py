@@ -9,14 +9,13 @@ quantiles of the relative error, the solver's iterations and residuals, and how 
 from __future__ import annotations
 
 import argparse
-import datetime
-import importlib.metadata
 import json
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from provenance import SIMULATOR, made_with, sentence
 
 from dynamic_sparsity.generation import runtime
 
@@ -126,10 +125,8 @@ def main() -> None:
             print(json.dumps(records[-1]), flush=True)
             if options.json:
                 options.json.write_text(json.dumps(records, indent=1) + "\n")
-    packages = ("jax", "mujoco", "mujoco-mjx", "playground")
-    versions = ", ".join(f"{package} {importlib.metadata.version(package)}" for package in packages)
     if options.markdown:
-        options.markdown.write_text(markdown(records, f"{datetime.date.today().isoformat()}; {versions}; CPU."))
+        options.markdown.write_text(markdown(records, f"{sentence(made_with(*SIMULATOR))}; CPU."))
     wrong = [record["task"] for record in records if record["problems"] or record["unflagged_nonfinite"]]
     print(f"{len(records) - len(wrong)} of {len(records)} tasks right" + (f"; wrong: {wrong}" if wrong else ""))
     raise SystemExit(bool(wrong))
