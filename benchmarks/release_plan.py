@@ -2,7 +2,7 @@
 
     python benchmarks/release_plan.py [--rows 1000000] [--policies 3] [--docs docs/scaling.md]
 
-Rates are those of `benchmarks/generation.py`, which has the whole of `generate`, for groups of dynamics it was run on;
+Rates are those of `benchmarks/generate.py`, which has the whole of `generate`, for groups of dynamics it was run on;
 for all others the engine's, of `benchmarks/jacobians.py`, times the share of it that `generate` reached in the median
 of the former's tasks. Without any record of the former it is the engine's alone. Tasks of one group share a rate. Bytes
 per row are those before packing, so an upper bound. Prints Markdown, or puts it between the marks of a page.
@@ -220,7 +220,7 @@ def main() -> None:
     """Plans and prints."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--engine", type=Path, default=RESULTS / "jacobians_cpu.json")
-    parser.add_argument("--whole", type=Path, default=RESULTS / "generation.json")
+    parser.add_argument("--whole", type=Path, default=RESULTS / "generate.json")
     parser.add_argument("--rows", type=int, default=1_000_000, help="rows of each store")
     parser.add_argument("--policies", type=int, default=3, help="policies, so stores, of each task")
     parser.add_argument("--docs", type=Path, help="put it between the marks of this page")

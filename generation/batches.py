@@ -5,7 +5,7 @@ program, about 0.3 ms) matters, and the more memory a unit of work needs. Bits d
 depends on nothing but the task, its dynamics' cost and the kind of device: it is the same on every machine and on
 every day.
 
-Source: `benchmarks/jacobians.py --batch 16 64 256 …` and `benchmarks/generation.py --batch …`; results are kept in
+Source: `benchmarks/jacobians.py --batch 16 64 256 …` and `benchmarks/generate.py --batch …`; results are kept in
 `benchmarks/results/`.
 """
 

@@ -91,7 +91,7 @@ class Processes:
 
         Args:
             workers: Number of processes; None for one per GPU, or, where there are none, one per core as far as memory
-                allows: XLA gains nothing from a second core for one of our programs (`benchmarks/generation.py`).
+                allows: XLA gains nothing from a second core for one of our programs (`benchmarks/generate.py`).
             maker: MODULE:CLASS of what makes their units.
 
         Raises:

@@ -88,7 +88,7 @@ class Work:
 
     Attributes:
         executor: "local" or "ray".
-        workers: Processes, or actors; None for one per device.
+        workers: Processes, or actors; None for one per GPU, or per core where there is none.
         ray_address: A cluster to join: "auto", HOST:PORT; None for RAY_ADDRESS, or one that is started on this machine.
         shard_index: Which of several jobs this is.
         shard_count: How many there are.

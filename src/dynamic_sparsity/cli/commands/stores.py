@@ -82,7 +82,7 @@ def generate(
     executor: Annotated[
         str,
         typer.Option(
-            help="local: this machine. ray: one actor per GPU, or per node without GPUs (needs the extra `ray`).",
+            help="local: this machine. ray: actors on a cluster (needs the extra `ray`).",
             rich_help_panel=SCALING,
         ),
     ] = "local",
@@ -90,7 +90,7 @@ def generate(
         int | None,
         typer.Option(
             help="Processes, or Ray actors. One that is killed is replaced, and only what it was making is made again.",
-            show_default="one per GPU; without GPUs one, or with ray one per node",
+            show_default="one per GPU, or where there is none one per core",
             rich_help_panel=SCALING,
         ),
     ] = None,

@@ -1,6 +1,6 @@
 """The whole of `generate` against the engine alone, in one run, interleaved; and what the batch does to both.
 
-    python benchmarks/generation.py [TASK …] [--batch N …] [--workers N] [--repetitions 3] [--json PATH]
+    python benchmarks/generate.py [TASK …] [--batch N …] [--workers N] [--repetitions 3] [--json PATH]
 
 *Engine*: the compiled control step with Jacobians (`jacobians.transition` for a batch) in one process with all cores,
 as `benchmarks/jacobians.py` calls it, on the very states and actions that the run went through, step by step, each
