@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -222,13 +223,15 @@ def _keep(place: Workplace, out: Path, drawn: Path | None) -> Result:
     if not kept:
         return result
     physics = "physics by MuJoCo C" if settings.profile == "cpu" else "physics by MJX"
+    kind = jax.devices()[0].device_kind
+    device = f"{os.cpu_count()} CPU cores" if kind == "cpu" else f"{jax.device_count()} × {kind}"
     record = {
         "task": settings.task,
         "algorithm": settings.algorithm,
         "stages": [{"steps": best.steps} | settings.hyperparameters],
         "seed": settings.seed,
         "steps": best.steps,
-        "device": f"{jax.device_count()} × {jax.devices()[0].device_kind}, {physics}",
+        "device": f"{device}, {physics}",
         "versions": {name: metadata.version(name) for name in _PACKAGES},
         "evaluation": measured,
     }

@@ -38,6 +38,12 @@ _CPU_PPO_TASKS: dict[str, dict[str, Any]] = {
     "BallInCup": _NEAR,
     "FingerTurnEasy": _NEAR,
     "FingerTurnHard": _NEAR,
+    "SwimmerSwimmer6": {
+        "unroll_length": 30,
+        "discounting": 0.99,
+        "reward_scaling": 5.0,
+        "shaping": 2.0,
+    },
     "CartpoleBalance": {
         "batch_size": 256,
         "reward_scaling": 0.5,
@@ -62,7 +68,13 @@ _CPU_PPO_TASKS: dict[str, dict[str, Any]] = {
 }
 """What differs from the above, where it was found to help."""
 
-_CPU_STEPS = {"CartpoleBalance": 3_000_000, "ReacherHard": 5_000_000, "BallInCup": 2_000_000}
+_CPU_STEPS = {
+    "CartpoleBalance": 3_000_000,
+    "ReacherHard": 5_000_000,
+    "BallInCup": 2_000_000,
+    "PointMass": 3_000_000,
+    "SwimmerSwimmer6": 24_000_000,
+}
 _CPU_DEFAULT_STEPS = 10_000_000
 
 _CPU_SAC: dict[str, Any] = {
