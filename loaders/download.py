@@ -15,6 +15,7 @@ import tarfile
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -128,13 +129,14 @@ def plan_files(
         force: Also those that are there.
     """
     plans = []
-    for name, (array, shard) in ledger.wanted_files().items():
+    for name, (array, shard) in ledger.wanted_files.items():
         if array in arrays and (shards is None or shard in shards) and (force or not ledger.is_there(name)):
             sha256, size = ledger.record(name)
             plan = FilePlan(name, size, sha256)
             pieces = ledger.pieces.get(name)
-            if pieces is not None:
-                cut = FilePlan(name, size, sha256, pieces, tuple(pieces.needed(ledger.shard_ranges(shard))))
+            needed = tuple(pieces.needed(ledger.shard_ranges(shard))) if pieces else ()
+            if pieces and len(needed) < len(pieces.offsets):
+                cut = FilePlan(name, size, sha256, pieces, needed)
                 saved = size - cut.bytes
                 if saved >= LEAST_BYTES_SAVED and saved >= LEAST_SHARE_SAVED * size:
                     plan = cut
@@ -222,8 +224,8 @@ class LocalCopy:
         self.repository = repository
         self.published = published
         self.split = split
-        name = Path(published.path).name
-        self.path = (folder or _cache_folder(repository, published, split)) / published.task / name
+        self._inside = Path(published.task, Path(published.path).name)
+        self.path = (folder or _cache_folder(repository, published, split)) / self._inside
         if not (self.path / PARTIAL_FILE).exists():
             self._unpack(repository.file(published.index))
 
@@ -238,6 +240,14 @@ class LocalCopy:
         ledger = open_store(self.path).ledger
         assert isinstance(ledger, PartialLedger)
         return ledger
+
+    @cached_property
+    def cached_folders(self) -> list[Path]:
+        """Where files of the store may be that were downloaded: this split's, which may have holes, and whole ones."""
+        folders = [self.repository.folder / self.published.path]
+        with suppress(OSError):  # the client makes the folder, which needs a right to write
+            folders.insert(0, _cache_folder(self.repository, self.published, self.split) / self._inside)
+        return folders
 
     @property
     def arrays(self) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ import os
 import re
 import socket
 import ssl
+import struct
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -47,6 +48,7 @@ DIRECT_BYTES_MIN: Final = 2**20
 """What is left of an answer from which on it is read without the HTTP client: a new connection costs less."""
 
 PARTIAL_CONTENT: Final = 206
+WAITS_FOR_ALL: Final = hasattr(socket, "MSG_WAITALL") and os.name == "posix"
 HTTP_CLIENTS: Final = ("httpx", "httpcore", "requests")
 Bytes = NDArray[np.uint8]
 LOG_IN: Final = "log in with `hf auth login`, or set the environment variable HF_TOKEN"
@@ -197,6 +199,11 @@ class Repository:
         """What messages call it."""
         return f"{self.id}@{self.revision}"
 
+    @property
+    def folder(self) -> Path:
+        """The commit's folder in the cache: of its files those that were downloaded, as links."""
+        return self.publication_path.parent
+
     @cached_property
     def publication(self) -> Publication:
         """What it holds."""
@@ -308,7 +315,7 @@ def _fill(url: str, headers: dict[str, str], start: int, out: Bytes) -> Iterator
             connection = _bare_connection(response, out.size) if out.size - done >= DIRECT_BYTES_MIN else None
             if connection is not None:
                 while done < out.size:
-                    size = connection.recv_into(out.data[done:])
+                    size = _receive_all(connection, out[done:])
                     if size == 0:
                         raise ConnectionError("the connection was closed in the middle of a file")
                     done += size
@@ -334,6 +341,25 @@ def _bare_connection(response: Any, size: int) -> socket.socket | None:
     return connection if not encrypted or isinstance(connection, ssl.SSLSocket) else None
 
 
+def _receive_all(connection: socket.socket, out: Bytes) -> int:
+    """Receive as many bytes as `out` has room for, fewer only if that is all; returns how many.
+
+    One call waits for all of them without Python's lock: each time that it is asked for again, whoever has it may keep
+    it for milliseconds.
+    """
+    if isinstance(connection, ssl.SSLSocket) or not WAITS_FOR_ALL:
+        return connection.recv_into(out.data)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@ll", RANGE_TIMEOUT_S, 0))
+    connection.settimeout(None)
+    try:
+        return connection.recv_into(out.data, 0, socket.MSG_WAITALL)
+    except BlockingIOError as error:
+        raise TimeoutError(f"nothing came in {RANGE_TIMEOUT_S} seconds") from error
+
+
 def _is_of_network(error: BaseException) -> bool:
     """Whether an error is the HTTP client's, whose name changes with the version of the Hub's client."""
-    return isinstance(error, ConnectionError | TimeoutError) or type(error).__module__.startswith(HTTP_CLIENTS)
+    from huggingface_hub.errors import OfflineModeIsEnabled
+
+    lost = isinstance(error, ConnectionError | TimeoutError) and not isinstance(error, OfflineModeIsEnabled)
+    return lost or type(error).__module__.startswith(HTTP_CLIENTS)

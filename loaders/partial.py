@@ -190,6 +190,7 @@ class PartialLedger(Ledger):
         inside = np.clip(self.ranges - first, 0, self._shard_rows)
         return inside[inside[:, 0] < inside[:, 1]]
 
+    @cached_property
     def wanted_files(self) -> dict[str, tuple[str, int]]:
         """The shard files that hold rows of this copy: path inside the store to array and shard."""
         shards = -(-self._rows // self._shard_rows)
@@ -223,7 +224,7 @@ class PartialLedger(Ledger):
 
     def absent(self, arrays: Iterable[str]) -> tuple[str, ...]:
         """See `Ledger.absent`; an array of which a shard is missing is absent."""
-        lacking = {array for name, (array, _) in self.wanted_files().items() if not self.is_there(name)}
+        lacking = {array for name, (array, _) in self.wanted_files.items() if not self.is_there(name)}
         return tuple(name for name in arrays if name in lacking)
 
     def check_sizes(self) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 
 from dynamic_sparsity.loaders.download import THREADS, FilePlan, LocalCopy, fetch_run, in_threads, plan_files
 from dynamic_sparsity.loaders.fetching import Fetcher
-from dynamic_sparsity.loaders.hub import import_hub, quiet
+from dynamic_sparsity.loaders.hub import quiet
 from dynamic_sparsity.loaders.partial import PartialLedger, row_file
 from dynamic_sparsity.loaders.store import Store
 
@@ -28,7 +27,7 @@ Shards = dict[str, Bytes]
 Part = tuple[FilePlan, tuple[int, int]]
 
 PART_BYTES_MAX: Final = 8 * 2**20
-"""A larger file comes in parts, side by side."""
+"""A larger file comes in parts, side by side: with fewer threads in larger ones, as many bytes are under way."""
 
 REUSED_BYTES_MIN: Final = 2**20
 THREADS_MIN: Final = 2
@@ -124,6 +123,8 @@ class Receiver:
     def receive(self, arrays: Sequence[str], shards: Sequence[int]) -> Shards:
         """Fetch the bytes of shards that the rows of the copy need, and check them; what is not needed is zero.
 
+        What was downloaded before is read from the cache, offline too.
+
         Args:
             arrays: Names of arrays.
             shards: Their numbers.
@@ -133,21 +134,21 @@ class Receiver:
             HubError: The Hub can't be reached, or refuses.
         """
         copy, found, parts = self.copy, Shards(), list[Part]()
+        part_bytes_max = PART_BYTES_MAX * THREADS // self._threads
         for plan in plan_files(copy.ledger, arrays, shards):
-            cached = _from_cache(copy, plan)
-            if cached is not None:
-                found[plan.name] = cached
-                continue
             # Memory that is set to zero is not taken from the system before it is used.
             found[plan.name] = np.zeros(plan.size, np.uint8) if plan.pieces else self._take(plan.size)
-            cut = _cut(copy, plan)
+            cut = _cut(copy, plan, part_bytes_max)
             parts += [(cut, run) for run in cut.runs]
+        cached = [folder for folder in copy.cached_folders if folder.exists()]
         durations = []
 
         def fetch(part: Part) -> None:
             plan, run = part
-            began = time.perf_counter()
             out = found[plan.name][slice(*plan.bounds(run))]
+            if any(_read(folder / plan.name, plan, run, out) for folder in cached):
+                return
+            began = time.perf_counter()
             fetch_run(copy.repository, f"{copy.published.path}/{plan.name}", plan, run, out)
             durations.append(time.perf_counter() - began)
 
@@ -177,24 +178,20 @@ class Receiver:
             return np.empty(size, np.uint8)
 
 
-def _cut(copy: LocalCopy, plan: FilePlan) -> FilePlan:
+def _cut(copy: LocalCopy, plan: FilePlan, part_bytes_max: int) -> FilePlan:
     """A plan for a large file that is fetched whole, with several requests side by side."""
     pieces = copy.ledger.pieces.get(plan.name)
-    if plan.pieces is not None or pieces is None or plan.size <= PART_BYTES_MAX:
+    if plan.pieces is not None or pieces is None or plan.size <= part_bytes_max:
         return plan
     needed = tuple(range(len(pieces.offsets)))
-    return replace(plan, pieces=pieces, needed=needed, run_bytes_max=PART_BYTES_MAX)
+    return replace(plan, pieces=pieces, needed=needed, run_bytes_max=part_bytes_max)
 
 
-def _from_cache(copy: LocalCopy, plan: FilePlan) -> Bytes | None:
-    """A whole file's bytes, if the Hub's cache has them and they are right."""
-    if plan.pieces is not None:
-        return None
-    path, repository = f"{copy.published.path}/{plan.name}", copy.repository
-    there = import_hub().try_to_load_from_cache(repository.id, path, revision=repository.commit, repo_type="dataset")
-    if isinstance(there, str):
-        with suppress(OSError):
-            contents = np.fromfile(there, np.uint8)
-            if plan.is_right(plan.runs[0], contents):
-                return contents
-    return None
+def _read(path: Path, plan: FilePlan, run: tuple[int, int], out: Bytes) -> bool:
+    """Read the bytes of one request from a copy of the file, if it is there; returns whether they are right."""
+    try:
+        with path.open("rb", buffering=0) as file:
+            file.seek(plan.bounds(run)[0])
+            return file.readinto(out.data) == out.size and plan.is_right(run, out)
+    except OSError:
+        return False

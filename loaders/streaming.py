@@ -108,7 +108,7 @@ class StreamingDataset:
     @cached_property
     def shards(self) -> list[int]:
         """The shards that hold rows of the split, in order."""
-        return sorted({shard for _, shard in self._copy.ledger.wanted_files().values()})
+        return sorted({shard for _, shard in self._copy.ledger.wanted_files.values()})
 
     def __len__(self) -> int:
         """Rows of the split, those left out by `exclude_flags` included."""

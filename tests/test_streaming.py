@@ -16,7 +16,7 @@ from hub_server import Fault, HubServer, Repository
 from synthetic import make_store
 
 from dynamic_sparsity import load_dataset
-from dynamic_sparsity.errors import CorruptStoreError, InvalidSettingError, UnknownNameError
+from dynamic_sparsity.errors import CorruptStoreError, HubNotFoundError, InvalidSettingError, UnknownNameError
 from dynamic_sparsity.loaders.layout import parse_layout
 from dynamic_sparsity.loaders.receiving import Receiver
 from dynamic_sparsity.publishing.publish import plan, publish
@@ -185,6 +185,43 @@ def test_a_whole_copy_in_the_cache_is_used(published: HubServer, root: Path) -> 
     found = joined(list(stream.batches(50, shuffle=False)))
     np.testing.assert_array_equal(found["J_s"], load_dataset("Pendulums", root=root, columns=["J_s"])[:]["J_s"])
     assert {seen.path.split("/J_s/")[-1] for seen in published.requests} == {"c/1/0/0"}
+
+
+@pytest.mark.parametrize("split", [None, "test"])
+def test_offline(split: str | None, published: HubServer, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was downloaded is streamed without any request; what was not is an error at once, not after some tries."""
+    from huggingface_hub import constants
+
+    # Of files this small all would be fetched whole.
+    monkeypatch.setattr("dynamic_sparsity.loaders.download.LEAST_BYTES_SAVED", 0)
+    monkeypatch.setattr("dynamic_sparsity.loaders.download.GAP_BYTES_MAX", 0)
+    request: dict[str, Any] = {"split": split, "columns": ["state", "J_s", "mask_s"]}
+    path = load_dataset("Pendulums", repo_id=REPO, **request).store.path
+    whole = [file for file in (path / "J_s/c").rglob("*") if file.is_symlink()]
+    assert bool(whole) == (split is None)
+    published.requests.clear()
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("time.sleep", lambda seconds: pytest.fail("there is nothing to wait for"))
+    expected = load_dataset("Pendulums", root=root, **request)[:]
+    stream = load_dataset("Pendulums", repo_id=REPO, streaming=True, **request)
+    found = joined(list(stream.batches(7, shuffle=False)))
+    for name, values in expected.items():
+        np.testing.assert_array_equal(found[name], values, err_msg=name)
+    for other in ({"columns": ["J_a"]}, {"split": "train"} if split else {"columns": None}):
+        with pytest.raises(HubNotFoundError, match="not in the cache.*dynamic-sparsity download"):
+            list(load_dataset("Pendulums", repo_id=REPO, streaming=True, **request | other).batches(7))
+    with pytest.raises(HubNotFoundError, match="not in the cache"):
+        load_dataset("Pendulums", repo_id=REPO, streaming=True, revision="v3.0.0")
+    assert not published.requests
+
+
+def test_whole_files_in_the_cache_serve_any_split(published: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dynamic_sparsity.loaders.download.LEAST_BYTES_SAVED", 0)
+    load_dataset("Pendulums", repo_id=REPO, columns=["J_s"])
+    published.requests.clear()
+    rows = list(load_dataset("Pendulums", repo_id=REPO, split="test", columns=["J_s"], streaming=True))
+    assert len(rows) > 0
+    assert not [seen.path for seen in published.requests if "/J_s/" in seen.path]
 
 
 def test_buffer_is_small_where_shards_are_large(published: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
