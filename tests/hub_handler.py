@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 CREATED = "2026-01-01T00:00:00.000Z"
 REGULAR_SUFFIXES = {".json", ".md", ".yaml", ".gitattributes"}
 REGULAR_BYTES_MAX = 10_000_000
+SMALL_BYTES = 65_536
 Json = dict[str, Any]
 
 
@@ -45,7 +46,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def answer(self) -> None:
         hub, url = self.hub, urlsplit(self.path)
-        time.sleep(hub.latency)
+        if hub.latency:
+            time.sleep(hub.latency)  # to sleep for 0 seconds takes some, too
         self.raw, self.query = url.path, parse_qs(url.query)
         self.sent, self.fault = 0, hub.take_fault(self.command, unquote(url.path))
         self.length = int(self.headers.get("Content-Length") or 0)
@@ -314,7 +316,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def send_bytes(self, path: Path, start: int, stop: int, kind: str | None) -> None:
         with path.open("rb") as file:
-            if kind not in ("drop", "corrupt"):
+            # What is small leaves together with the headers, as from any server.
+            if kind not in ("drop", "corrupt") and stop - start > SMALL_BYTES:
                 self.wfile.flush()
                 self.sent = self.connection.sendfile(file, start, stop - start)
                 return

@@ -208,7 +208,7 @@ def test_offline(split: str | None, published: HubServer, root: Path, monkeypatc
     for name, values in expected.items():
         np.testing.assert_array_equal(found[name], values, err_msg=name)
     for other in ({"columns": ["J_a"]}, {"split": "train"} if split else {"columns": None}):
-        with pytest.raises(HubNotFoundError, match="not in the cache.*dynamic-sparsity download"):
+        with pytest.raises(HubNotFoundError, match=r"not in the cache.*dynamic-sparsity download"):
             list(load_dataset("Pendulums", repo_id=REPO, streaming=True, **request | other).batches(7))
     with pytest.raises(HubNotFoundError, match="not in the cache"):
         load_dataset("Pendulums", repo_id=REPO, streaming=True, revision="v3.0.0")
