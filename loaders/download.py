@@ -14,7 +14,7 @@ import shutil
 import tarfile
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -319,11 +319,13 @@ def in_threads(function: Callable[[Any], None], items: Sequence[Any], threads: i
     with ThreadPoolExecutor(threads, thread_name_prefix="hub") as pool:
         futures = [pool.submit(function, item) for item in items]
         try:
-            for future in futures:
-                future.result()
-        except BaseException:
+            # One wait for all: who is woken for each takes Python's lock from those at work.
+            wait(futures, return_when=FIRST_EXCEPTION)
+        finally:
             pool.shutdown(wait=True, cancel_futures=True)
-            raise
+    for future in futures:
+        if not future.cancelled():
+            future.result()
 
 
 def _cache_folder(repository: Repository, published: PublishedStore, split: str | None) -> Path:

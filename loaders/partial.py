@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -211,7 +212,10 @@ class PartialLedger(Ledger):
 
     def holds(self, start: int, stop: int) -> bool:
         """See `Ledger.holds`."""
-        return bool(self._there[start:stop].any())
+        # Asked for every chunk: a NumPy call would take longer than the rest of what is done for a small one.
+        starts, stops = self._bounds
+        behind = bisect_right(stops, start)
+        return behind < len(starts) and starts[behind] < stop
 
     def require(self, rows: Integers | slice) -> None:
         """See `Ledger.require`."""
@@ -255,6 +259,11 @@ class PartialLedger(Ledger):
             f"{self.root / name}: {problem}. Download it again: `dynamic-sparsity download --force …`, or delete "
             f"{self.root} and load the data set again."
         )
+
+    @cached_property
+    def _bounds(self) -> tuple[list[int], list[int]]:
+        """The first row of each run of rows that are there, and the row behind its last."""
+        return self.ranges[:, 0].tolist(), self.ranges[:, 1].tolist()
 
     @cached_property
     def _there(self) -> NDArray[np.bool_]:
