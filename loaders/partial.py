@@ -263,7 +263,8 @@ class PartialLedger(Ledger):
     @cached_property
     def _bounds(self) -> tuple[list[int], list[int]]:
         """The first row of each run of rows that are there, and the row behind its last."""
-        return self.ranges[:, 0].tolist(), self.ranges[:, 1].tolist()
+        ranges = np.sort(self.ranges, axis=0)
+        return ranges[:, 0].tolist(), ranges[:, 1].tolist()
 
     @cached_property
     def _there(self) -> NDArray[np.bool_]:
