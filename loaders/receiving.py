@@ -48,6 +48,7 @@ class MemoryLedger(PartialLedger):
         """
         super().__init__(root, files, "size")
         self.contents: Shards = {}
+        self._written: list[Path] = []
 
     def absent(self, arrays: Any) -> tuple[str, ...]:
         """See `Ledger.absent`: every array is there when its rows are read."""
@@ -63,13 +64,14 @@ class MemoryLedger(PartialLedger):
             path = self.root / name
             path.parent.mkdir(parents=True, exist_ok=True)
             self.contents[name].tofile(path)
+            self._written.append(path)
         return super().open(name)
 
     def clear(self) -> None:
         """Let all shards go."""
-        for name in self.contents:
-            (self.root / name).unlink(missing_ok=True)
-        self.contents = {}
+        for path in self._written:
+            path.unlink(missing_ok=True)
+        self.contents, self._written = {}, []
 
 
 class ShardWindow:
@@ -135,18 +137,19 @@ class Receiver:
         """
         copy, found, parts = self.copy, Shards(), list[Part]()
         part_bytes_max = PART_BYTES_MAX * THREADS // self._threads
-        for plan in plan_files(copy.ledger, arrays, shards):
+        for plan in plan_files(copy.ledger, arrays, shards, force=True):
             # Memory that is set to zero is not taken from the system before it is used.
             found[plan.name] = np.zeros(plan.size, np.uint8) if plan.pieces else self._take(plan.size)
             cut = _cut(copy, plan, part_bytes_max)
             parts += [(cut, run) for run in cut.runs]
-        cached = [folder for folder in copy.cached_folders if folder.exists()]
+        # Small files came with the index.
+        folders = [copy.path, *(folder for folder in copy.cached_folders if folder.exists())]
         durations = []
 
         def fetch(part: Part) -> None:
             plan, run = part
             out = found[plan.name][slice(*plan.bounds(run))]
-            if any(_read(folder / plan.name, plan, run, out) for folder in cached):
+            if any(_read(folder / plan.name, plan, run, out) for folder in folders):
                 return
             began = time.perf_counter()
             fetch_run(copy.repository, f"{copy.published.path}/{plan.name}", plan, run, out)

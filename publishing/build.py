@@ -28,7 +28,7 @@ from dynamic_sparsity.storage.manifests import read_document, record_of
 from dynamic_sparsity.storage.verify import verify_store
 
 STAGING_FOLDER: Final = ".publish"
-VIEW_VERSION: Final = 2
+VIEW_VERSION: Final = 3
 """Changes whenever an index or a Parquet file would be written differently."""
 
 PROBLEMS_SHOWN: Final = 5

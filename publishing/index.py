@@ -1,6 +1,7 @@
 """The index of a store: its small files in one archive, with the digests of the pieces of its shards.
 
-A reader of the published store needs one request for all of it, and can then fetch and check the pieces that hold the
+Compressed flags, masks and counters are often no more than some kilobytes per shard, and a request for each would take
+longer than their bytes; so those are in the index, too. A reader of the published store needs one request for all of it, and can then fetch and check the pieces that hold the
 rows it wants.
 """
 
@@ -26,6 +27,9 @@ from dynamic_sparsity.storage.manifests import read_document
 PIECE_ROWS: Final = 256
 """Rows per piece of an uncompressed shard: an episode of the usual 1000 steps touches few rows of others."""
 
+SMALL_SHARD_BYTES: Final = 8192
+"""Up to which size a compressed shard file is in the index."""
+
 
 def write_index(store: Path, target: Path) -> None:
     """Write a store's index.
@@ -34,7 +38,13 @@ def write_index(store: Path, target: Path) -> None:
         store: A complete store.
         target: A tar file, compressed as a whole, as the members are alike; it appears whole or not at all.
     """
-    names = [name for name in read_document(store / "manifest.json")["files"] if row_file(name) is None]
+    layouts = _layouts(store)
+    names = [
+        name
+        for name, entry in read_document(store / "manifest.json")["files"].items()
+        if (place := row_file(name)) is None
+        or (layouts[place[0]].storage == "packed" and entry["bytes"] <= SMALL_SHARD_BYTES)
+    ]
     members = {name: (store / name).read_bytes() for name in ("manifest.json", *names)}
     pieces = {name: entry.as_json() for name, entry in store_pieces(store).items()}
     members[PIECES_FILE] = json.dumps({"files": pieces}, separators=(",", ":")).encode()
@@ -55,18 +65,21 @@ def store_pieces(store: Path) -> dict[str, Pieces]:
     Args:
         store: A complete store.
     """
-    found = {}
-    layouts: dict[str, ArrayLayout] = {}
+    found, layouts = {}, _layouts(store)
     for name in read_document(store / "manifest.json")["files"]:
         place = row_file(name)
-        if place is None:
+        if place is None or layouts[place[0]].storage == "other":
             continue
-        array, shard = place
-        if array not in layouts:
-            layouts[array] = parse_layout(array, read_document(store / array / "zarr.json"))
-        if layouts[array].storage != "other" and (cut := _cut(store / name, layouts[array], shard)) is not None:
+        if (cut := _cut(store / name, layouts[place[0]], place[1])) is not None:
             found[name] = cut
     return found
+
+
+def _layouts(store: Path) -> dict[str, ArrayLayout]:
+    """How the row arrays of a store lie in their files, by name."""
+    places = (row_file(name) for name in read_document(store / "manifest.json")["files"])
+    arrays = {place[0] for place in places if place is not None}
+    return {array: parse_layout(array, read_document(store / array / "zarr.json")) for array in arrays}
 
 
 def _cut(path: Path, layout: ArrayLayout, shard: int) -> Pieces | None:

@@ -187,6 +187,26 @@ def test_a_whole_copy_in_the_cache_is_used(published: HubServer, root: Path) -> 
     assert {seen.path.split("/J_s/")[-1] for seen in published.requests} == {"c/1/0/0"}
 
 
+def test_small_files_come_with_the_index(published: HubServer, root: Path) -> None:
+    request: dict[str, Any] = {"columns": ["flags", "step"]}
+    expected = load_dataset("Pendulums", root=root, **request)[:]
+    stream = load_dataset("Pendulums", repo_id=REPO, streaming=True, **request)
+    for _ in range(2):
+        found = joined(list(stream.batches(7, shuffle=False)))
+        for name, values in expected.items():
+            np.testing.assert_array_equal(found[name], values, err_msg=name)
+    assert not [seen.path for seen in published.requests if "/c/" in seen.path]
+    # One that is damaged after it was unpacked is fetched.
+    damaged = stream._copy.path / "flags/c/1"
+    damaged.write_bytes(bytes(damaged.stat().st_size))
+    np.testing.assert_array_equal(joined(list(stream.batches(7, shuffle=False)))["flags"], expected["flags"])
+    assert [seen.path.split("/flags/")[-1] for seen in published.requests if "/c/" in seen.path] == ["c/1"]
+    published.requests.clear()
+    here = load_dataset("Pendulums", repo_id=REPO, **request)
+    np.testing.assert_array_equal(here[:]["flags"], expected["flags"])
+    assert not [seen.path for seen in published.requests if "/c/" in seen.path]
+
+
 @pytest.mark.parametrize("split", [None, "test"])
 def test_offline(split: str | None, published: HubServer, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was downloaded is streamed without any request; what was not is an error at once, not after some tries."""
