@@ -1,8 +1,8 @@
 """The index of a store: its small files in one archive, with the digests of the pieces of its shards.
 
 Compressed flags, masks and counters are often no more than some kilobytes per shard, and a request for each would take
-longer than their bytes; so those are in the index, too. A reader of the published store needs one request for all of it, and can then fetch and check the pieces that hold the
-rows it wants.
+longer than their bytes; so those are in the index, too. A reader of the published store needs one request for all of
+it, and can then fetch and check the pieces that hold the rows it wants.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ class Handler(BaseHTTPRequestHandler):
         if hub.latency:
             time.sleep(hub.latency)  # to sleep for 0 seconds takes some, too
         self.raw, self.query = url.path, parse_qs(url.query)
-        self.sent, self.fault = 0, hub.take_fault(self.command, unquote(url.path))
+        self.fault = hub.take_fault(self.command, unquote(url.path))
         self.length = int(self.headers.get("Content-Length") or 0)
         try:
             if self.fault is not None and self.fault.kind == "status":
@@ -59,11 +59,15 @@ class Handler(BaseHTTPRequestHandler):
             self.route()
         except Answer as answer:
             self.send_json(answer)
-        hub.requests.append(Seen(self.command, unquote(url.path), self.headers.get("Range"), self.sent))
 
     do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = answer
 
+    def note(self, sent: int = 0) -> None:
+        """Count the request, before its answer can be seen: a test may look as soon as it is."""
+        self.hub.requests.append(Seen(self.command, unquote(self.raw), self.headers.get("Range"), sent))
+
     def send_json(self, answer: Answer) -> None:
+        self.note()
         body = b"" if answer.body is None else json.dumps(answer.body).encode()
         self.send_response(answer.status)
         for name, value in {"Content-Type": "application/json", **answer.headers}.items():
@@ -299,7 +303,9 @@ class Handler(BaseHTTPRequestHandler):
         for key, value in {**headers, "Content-Length": str(stop - start)}.items():
             self.send_header(key, value)
         self.end_headers()
-        if self.command != "HEAD":
+        if self.command == "HEAD":
+            self.note()
+        else:
             self.send_bytes(self.hub.blob(file.sha256), start, stop, kind)
         self.wfile.flush()
 
@@ -318,8 +324,9 @@ class Handler(BaseHTTPRequestHandler):
         with path.open("rb") as file:
             # What is small leaves together with the headers, as from any server.
             if kind not in ("drop", "corrupt") and stop - start > SMALL_BYTES:
+                self.note(stop - start)
                 self.wfile.flush()
-                self.sent = self.connection.sendfile(file, start, stop - start)
+                self.connection.sendfile(file, start, stop - start)
                 return
             file.seek(start)
             content = bytearray(file.read(stop - start))
@@ -328,5 +335,5 @@ class Handler(BaseHTTPRequestHandler):
         if kind == "drop":
             content = content[: len(content) // 2]
             self.close_connection = True
+        self.note(len(content))
         self.wfile.write(content)
-        self.sent = len(content)
