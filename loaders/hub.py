@@ -48,6 +48,7 @@ DIRECT_BYTES_MIN: Final = 2**20
 """What is left of an answer from which on it is read without the HTTP client: a new connection costs less."""
 
 PARTIAL_CONTENT: Final = 206
+RANGE_NOT_SATISFIABLE: Final = 416
 WAITS_FOR_ALL: Final = hasattr(socket, "MSG_WAITALL") and os.name == "posix"
 HTTP_CLIENTS: Final = ("httpx", "httpcore", "requests")
 Bytes = NDArray[np.uint8]
@@ -301,6 +302,8 @@ def _fill(url: str, headers: dict[str, str], start: int, out: Bytes) -> Iterator
     headers = headers | {"Range": f"bytes={start}-{start + out.size - 1}"}
     # Nothing is tried again in here but busy answers: only the caller knows from where on.
     with http_stream_backoff("GET", url, headers=headers, timeout=RANGE_TIMEOUT_S, retry_on_exceptions=()) as response:
+        if response.status_code == RANGE_NOT_SATISFIABLE:
+            return  # of a file that was cut off: nothing came, as at the end of one that is cut off further on
         hf_raise_for_status(response)
         # A server may ignore the range and send all of the file.
         done, skip = 0, 0 if response.status_code == PARTIAL_CONTENT else start

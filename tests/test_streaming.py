@@ -16,7 +16,7 @@ from hub_server import Fault, HubServer, Repository
 from synthetic import make_store
 
 from dynamic_sparsity import load_dataset
-from dynamic_sparsity.errors import CorruptStoreError, HubNotFoundError, InvalidSettingError, UnknownNameError
+from dynamic_sparsity.errors import CorruptStoreError, HubError, HubNotFoundError, InvalidSettingError, UnknownNameError
 from dynamic_sparsity.loaders.layout import parse_layout
 from dynamic_sparsity.loaders.receiving import Receiver
 from dynamic_sparsity.publishing.publish import plan, publish
@@ -275,6 +275,19 @@ def test_faults(
         for batch in stream.batches(10, shuffle=False, buffer_shards=1):
             rows += len(batch["J_s"])
     assert rows <= 3 * 80
+
+
+def test_bytes_behind_the_end_of_a_truncated_file(published: HubServer) -> None:
+    repository = load_dataset("Pendulums", repo_id=REPO, streaming=True)._copy.repository
+    path = "Pendulums/noise.zarr/J_s/c/0/0/0"
+    content = published.content(REPO, path)
+    out = np.zeros(len(content) // 4, np.uint8)
+    published.faults = [Fault("truncate", "J_s/c/0", "GET", 2)]
+    repository.receive(path, len(content) - out.size, out)
+    assert out.tobytes() == content[-out.size :]
+    published.faults = [Fault("truncate", "J_s/c/0", "GET", 100)]
+    with pytest.raises(HubError, match=f"gave 0 of {out.size} bytes"):
+        repository.receive(path, len(content) - out.size, out)
 
 
 def test_bad_settings(published: HubServer) -> None:
