@@ -50,6 +50,14 @@ _CPU_PPO_TASKS: dict[str, dict[str, Any]] = {
         "entropy_cost": 1e-3,
         "learning_rate": 1e-3,
     },
+    "CartpoleSwingup": {
+        "batch_size": 256,
+        "unroll_length": 40,
+        "discounting": 0.995,
+        "reward_scaling": 1.0,
+        "entropy_cost": 0.01,
+        "learning_rate": 1e-3,
+    },
     "FingerSpin": {
         "batch_size": 256,
         "unroll_length": 30,
