@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 
@@ -80,6 +81,16 @@ def test_verify_lists_what_is_wrong(store, capsys):
     captured = capsys.readouterr()
     assert "J_s" in captured.err
     assert "right" not in captured.out
+
+
+def test_verify_looks_at_every_store(store, tmp_path, capsys):
+    broken = tmp_path / "broken.zarr"
+    shutil.copytree(store, broken)
+    (broken / "state/c/0/0").write_bytes(b"")
+    assert cli.main(["verify", str(broken), str(store)]) == 1
+    captured = capsys.readouterr()
+    assert str(broken) in captured.err
+    assert f"{store}: structure, checksums and values are right" in captured.out
 
 
 @pytest.mark.parametrize(

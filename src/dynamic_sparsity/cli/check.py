@@ -23,12 +23,12 @@ def verify(path: Path, *, deep: bool, sample: int, seed: int) -> int:
     with console.status("Checking files and values"):
         problems: Sequence[Problem] = verify_store(path)
     if problems:
-        return _failed(problems)
+        return _failed(path, problems)
     console.print(f"{path}: structure, checksums and values are right.", style="green")
     if not deep:
         return 0
     problems = _deep(console, path, sample, seed)
-    return _failed(problems) if problems else 0
+    return _failed(path, problems) if problems else 0
 
 
 def _deep(console: Console, path: Path, sample: int, seed: int) -> Sequence[Problem]:
@@ -52,9 +52,9 @@ def _deep(console: Console, path: Path, sample: int, seed: int) -> Sequence[Prob
     return report.problems
 
 
-def _failed(problems: Sequence[Problem]) -> int:
+def _failed(path: Path, problems: Sequence[Problem]) -> int:
     console = Console(stderr=True, soft_wrap=True, highlight=False)
-    console.print(f"{len(problems)} problem{'s' if len(problems) > 1 else ''} found:", style="bold red")
+    console.print(f"{path}: {len(problems)} problem{'s' if len(problems) > 1 else ''} found:", style="bold red")
     for problem in problems[:SHOWN]:
         console.print(f"- {problem}", markup=False)
     if len(problems) > SHOWN:

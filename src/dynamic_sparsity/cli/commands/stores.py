@@ -167,7 +167,7 @@ def info(store: StoreArgument) -> None:
 
 @app.command()
 def verify(
-    store: StoreArgument,
+    stores: Annotated[list[Path], typer.Argument(help="Stores, e.g. data/CheetahRun/noise.zarr.")],
     deep: Annotated[
         bool,
         typer.Option(
@@ -177,7 +177,7 @@ def verify(
     sample: Annotated[int, typer.Option(help="Rows that --deep computes again.", min=1)] = 64,
     seed: Annotated[int, typer.Option(help="Seed of the draw of these rows.", min=0)] = 0,
 ) -> None:
-    """Check a store: structure, checksums, values; exit code 1 and a list if anything is wrong.
+    """Check stores: structure, checksums, values; exit code 1 and a list if anything is wrong.
 
     --deep holds sampled rows against MuJoCo C's own step, differentiated by central differences in float64, and
     prints the quantiles of the relative error. Rows where C finds other contacts than MJX, and `stock` stores, are held
@@ -185,4 +185,4 @@ def verify(
     """
     from dynamic_sparsity.cli import check
 
-    raise typer.Exit(check.verify(store, deep=deep, sample=sample, seed=seed))
+    raise typer.Exit(max(check.verify(store, deep=deep, sample=sample, seed=seed) for store in stores))
