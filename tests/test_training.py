@@ -141,7 +141,7 @@ def test_host_physics_is_the_tasks(task):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("task", ["BallInCup", "FingerTurnEasy", "SwimmerSwimmer6"])
+@pytest.mark.parametrize("task", ["BallInCup", "FingerTurnEasy", "PendulumSwingup", "SwimmerSwimmer6"])
 def test_shaped_reward(task):
     """The weight of the added reward decides it alone: nothing else of a step changes."""
     environment, physics = dynamics.load_environment(task), dynamics.load_physics(task, "converged")

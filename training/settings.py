@@ -34,6 +34,16 @@ _CPU_PPO: dict[str, Any] = {
 
 _NEAR: dict[str, Any] = {"num_updates_per_batch": 6, "reward_scaling": 5.0, "entropy_cost": 0.01, "shaping": 0.3}
 
+_SWING_UP: dict[str, Any] = {
+    "batch_size": 256,
+    "unroll_length": 40,
+    "discounting": 0.995,
+    "reward_scaling": 1.0,
+    "entropy_cost": 0.01,
+    "learning_rate": 1e-3,
+}
+"""What pays comes seconds later: a swing to the other side first."""
+
 _CPU_PPO_TASKS: dict[str, dict[str, Any]] = {
     "BallInCup": _NEAR,
     "FingerTurnEasy": _NEAR,
@@ -50,14 +60,9 @@ _CPU_PPO_TASKS: dict[str, dict[str, Any]] = {
         "entropy_cost": 1e-3,
         "learning_rate": 1e-3,
     },
-    "CartpoleSwingup": {
-        "batch_size": 256,
-        "unroll_length": 40,
-        "discounting": 0.995,
-        "reward_scaling": 1.0,
-        "entropy_cost": 0.01,
-        "learning_rate": 1e-3,
-    },
+    "CartpoleSwingup": _SWING_UP,
+    "PendulumSwingup": _SWING_UP | {"shaping": 0.5},
+    "FishSwim": {"unroll_length": 30, "discounting": 0.99, "reward_scaling": 5.0},
     "FingerSpin": {
         "batch_size": 256,
         "unroll_length": 30,
@@ -81,6 +86,8 @@ _CPU_STEPS = {
     "ReacherHard": 5_000_000,
     "BallInCup": 2_000_000,
     "PointMass": 3_000_000,
+    "PendulumSwingup": 3_000_000,
+    "FishSwim": 5_000_000,
     "SwimmerSwimmer6": 24_000_000,
 }
 _CPU_DEFAULT_STEPS = 10_000_000

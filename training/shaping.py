@@ -35,10 +35,16 @@ def _swimmer_from_target(task: Any, data: Any) -> jax.Array:
     return jnp.hypot(away[0], away[1])
 
 
+def _upright(task: Any, _before: Any, after: Any) -> jax.Array:
+    height: jax.Array = (1 + task._pole_vertical(after.data)) / 2
+    return height
+
+
 _BONUSES: dict[str, Callable[[Any, Any, Any], jax.Array]] = {
     "BallInCup": _ball_near_cup,
     "FingerTurnEasy": _tip_near_target,
     "FingerTurnHard": _tip_near_target,
+    "PendulumSwingup": _upright,
     "SwimmerSwimmer6": _approach,
 }
 
@@ -48,6 +54,7 @@ def shaped(environment: Any, task: str, weight: float) -> Any:
 
     BallInCup: exp(-d / 0.1), d the distance of the ball from the cup's middle, in metres, in the plane of motion.
     FingerTurnEasy, FingerTurnHard: the same, d the distance of the spinner's tip from the target.
+    PendulumSwingup: the height of the pole's tip, from 0 (hanging) to 1.
     SwimmerSwimmer6: the speed, in m/s, at which the swimmer's centre of mass nears the target.
 
     Args:
