@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
@@ -27,11 +28,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(autouse=True)
 def _float64() -> None:
-    from dynamic_sparsity.generation import runtime
+    """Float64 in JAX, for the tests of modules that have it loaded; the others start without a simulator."""
+    if "jax" in sys.modules:
+        from dynamic_sparsity.generation import runtime
 
-    runtime.configure()
+        runtime.configure()
 
 
 @pytest.fixture

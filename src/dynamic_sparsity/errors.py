@@ -25,12 +25,20 @@ class IncompleteStoreError(DynamicSparsityError, RuntimeError):
     """The store exists but was not finished."""
 
 
-class CorruptStoreError(DynamicSparsityError, ValueError):
+class CorruptInputError(DynamicSparsityError, ValueError):
+    """A file is damaged, or is not what it is taken for; base of the errors for the kinds of files there are."""
+
+
+class CorruptStoreError(CorruptInputError):
     """The store's bytes are not the ones that were written, or not what its schema says."""
 
 
-class CorruptPolicyError(DynamicSparsityError, ValueError):
+class CorruptPolicyError(CorruptInputError):
     """A policy's file is damaged, or is not the file of a policy."""
+
+
+class CorruptResultError(CorruptInputError):
+    """A saved result or model of a learner is damaged, or is not what it is taken for."""
 
 
 class StoreLockedError(DynamicSparsityError, RuntimeError):

@@ -1,0 +1,75 @@
+"""JSON from outside, parsed within limits."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+from dynamic_sparsity.errors import CorruptStoreError, DynamicSparsityError
+from dynamic_sparsity.untrusted.files import read_regular
+
+__all__ = ["DOCUMENT_BYTES_MAX", "NESTING_MAX", "parse_json", "read_json"]
+
+DOCUMENT_BYTES_MAX: Final = 64 * 2**20
+"""How large a JSON file may be: a manifest of 300,000 files has about 45 MB."""
+
+NESTING_MAX: Final = 24
+"""How deep objects and arrays may lie in each other; documents of this package have at most 9 levels."""
+
+
+def read_json(
+    path: Path, error: type[DynamicSparsityError] = CorruptStoreError, bytes_max: int = DOCUMENT_BYTES_MAX
+) -> dict[str, Any]:
+    """Parse a JSON file that holds an object.
+
+    Args:
+        path: The file.
+        error: Class of the error.
+        bytes_max: How large it may be, bytes.
+
+    Returns:
+        The object.
+
+    Raises:
+        CorruptInputError: It can't be read, or is not such a file (or an error of the class given).
+    """
+    return parse_json(read_regular(path, bytes_max, error), str(path), error)
+
+
+def parse_json(
+    contents: bytes | str, where: str, error: type[DynamicSparsityError] = CorruptStoreError
+) -> dict[str, Any]:
+    """Parse JSON that is an object.
+
+    Args:
+        contents: The JSON text, in UTF-8 where it is bytes.
+        where: What to call the document in the message, usually its path.
+        error: Class of the error.
+
+    Returns:
+        The object.
+
+    Raises:
+        CorruptInputError: It is no JSON, no object, nested too deeply, or has numbers that JSON does not know (or an
+            error of the class given).
+    """
+    try:
+        document = json.loads(contents, parse_constant=_refuse_constant)
+    except RecursionError as failure:
+        raise error(f"{where}: objects lie more than {NESTING_MAX} levels deep in each other") from failure
+    except (ValueError, MemoryError) as failure:
+        raise error(f"{where}: is not JSON ({failure or type(failure).__name__})") from failure
+    if not isinstance(document, dict):
+        raise error(f"{where}: is {type(document).__name__}, expected an object")
+    level: list[Any] = [document]
+    for _ in range(NESTING_MAX):
+        nodes = (child for node in level for child in (node.values() if type(node) is dict else node))
+        level = [child for child in nodes if type(child) is dict or type(child) is list]
+        if not level:
+            return document
+    raise error(f"{where}: objects lie more than {NESTING_MAX} levels deep in each other")
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number of JSON")
