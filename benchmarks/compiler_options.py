@@ -1,4 +1,4 @@
-"""Kinematics with and without XLA's CPU fusion emitters, interleaved in one run: why `runtime.jit` sets an option.
+"""Kinematics with and without XLA's CPU fusion emitters, interleaved in one run: why `jax_runtime.jit` sets an option.
 
 python benchmarks/compiler_options.py [TASK …]
 """
@@ -9,39 +9,38 @@ import statistics
 import sys
 import time
 
-from dynamic_sparsity.generation import runtime
+from dynamic_sparsity.generation import jax_runtime
 
-runtime.configure()
+jax_runtime.configure()
 
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
 from mujoco import mjx  # noqa: E402
-from mujoco.mjx._src import smooth  # noqa: E402
 
-from dynamic_sparsity.generation import dynamics  # noqa: E402
+from dynamic_sparsity.generation.physics.model import load_physics  # noqa: E402
 
 BATCH, REPETITIONS = 64, 9
 
 
 def main() -> None:
     """Prints milliseconds per batch and their ratio."""
-    if runtime.compiler_options() is None:
+    if jax_runtime.compiler_options() is None:
         print("This backend or version of XLA has no such option.")
         return
     for name in sys.argv[1:] or ["SwimmerSwimmer6", "CheetahRun", "WalkerRun", "HumanoidRun"]:
-        physics = dynamics.load_physics(name)
+        physics = load_physics(name)
         empty = mjx.make_data(physics.mj_model, impl="jax")
         rng = np.random.default_rng(0)
         positions = physics.mj_model.qpos0 + 0.1 * rng.normal(size=(BATCH, physics.task.nq))
 
         def kinematics(qpos, physics=physics, empty=empty):
-            data = smooth.kinematics(physics.mjx_model, empty.replace(qpos=qpos))
+            data = mjx.kinematics(physics.mjx_model, empty.replace(qpos=qpos))
             return data.xpos, data.geom_xpos, data.ximat
 
         function = jax.vmap(kinematics)
         programs = [
             jax.jit(function, compiler_options=options).lower(positions).compile()
-            for options in ({"xla_cpu_use_fusion_emitters": True}, runtime.FUSION_EMITTERS_OFF)
+            for options in ({"xla_cpu_use_fusion_emitters": True}, jax_runtime.FUSION_EMITTERS_OFF)
         ]
         times: list[list[float]] = [[], []]
         for _ in range(REPETITIONS):

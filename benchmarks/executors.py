@@ -30,10 +30,10 @@ from typing import Any
 
 from provenance import SIMULATOR, made_with
 
-from dynamic_sparsity.generation import runtime
-from dynamic_sparsity.generation.executors.base import Executor, Report
-from dynamic_sparsity.generation.units import Unit
-from dynamic_sparsity.generation.workshop import Workshop
+from dynamic_sparsity.generation import jax_runtime
+from dynamic_sparsity.generation.executors.protocol import Executor, Report
+from dynamic_sparsity.generation.jobs.unit_runner import Workshop
+from dynamic_sparsity.generation.jobs.units import Unit
 
 LOG, WORKERS = "EXECUTORS_LOG", "EXECUTORS_WORKERS"
 """Environment variables: the folder where workers note times, and how many of them there are."""
@@ -46,7 +46,7 @@ class Timed(Workshop):
     """
 
     def __init__(self) -> None:
-        runtime.configure()
+        jax_runtime.configure()
         super().__init__()
 
     def check(self, unit: Unit) -> None:
@@ -80,11 +80,11 @@ def executor_of(way: str, workers: int) -> Executor:
     """What makes the units."""
     # Workers import this very file.
     if way == "direct":
-        from dynamic_sparsity.generation.executors.in_process import InProcess
+        from dynamic_sparsity.generation.executors.threads import InProcess
 
         return InProcess(Timed())
     if way == "ray":
-        from dynamic_sparsity.generation.executors.on_ray import OnRay
+        from dynamic_sparsity.generation.executors.ray_actors import OnRay
 
         return OnRay(None, workers, "executors:Timed")
     from dynamic_sparsity.generation.executors.processes import Processes
@@ -103,10 +103,10 @@ def run(way: str, workers: int, options: argparse.Namespace) -> dict[str, Any]:
 
 def once(way: str, workers: int, options: argparse.Namespace) -> dict[str, Any]:
     """Makes the units once; seconds of the whole and of the engine."""
-    from dynamic_sparsity.generation import schedule
-    from dynamic_sparsity.generation.executors.in_process import InProcess
+    from dynamic_sparsity.generation.executors.threads import InProcess
+    from dynamic_sparsity.generation.jobs import scheduler
+    from dynamic_sparsity.generation.jobs.units import plan_units
     from dynamic_sparsity.generation.settings import Settings
-    from dynamic_sparsity.generation.units import plan_units
     from dynamic_sparsity.storage import writer
 
     with tempfile.TemporaryDirectory() as folder:
@@ -123,7 +123,7 @@ def once(way: str, workers: int, options: argparse.Namespace) -> dict[str, Any]:
             units = plan_units(settings, store, attributes)
             if isinstance(executor, InProcess):
                 executor.check(units[0])
-            aside = schedule.work(executor, iter(units), lambda event: None)
+            aside = scheduler.work(executor, iter(units), lambda event: None)
             ended = time.monotonic()
         if aside:
             raise SystemExit(f"{way}: {aside[0].trouble}")

@@ -2,8 +2,8 @@
 
     python benchmarks/generate.py [TASK …] [--batch N …] [--workers N] [--repetitions 3] [--json PATH]
 
-*Engine*: the compiled control step with Jacobians (`jacobians.transition` for a batch) in one process with all cores,
-as `benchmarks/jacobians.py` calls it, on the very states and actions that the run went through, step by step, each
+*Engine*: the compiled control step with Jacobians (`engines.transition` for a batch) in one process with all cores,
+as `benchmarks/engines.py` calls it, on the very states and actions that the run went through, step by step, each
 batch as it ran; nothing is copied to the host. *Engine, all*: the same in as many processes as `generate` has workers,
 each with its share of the cores: the most that the engine can do here, with no core left for anything else.
 *Generate*: reset, policy, engine, masks, contacts and flags, observations and rewards, MuJoCo C's contact counts,
@@ -32,7 +32,7 @@ from typing import Any
 import numpy as np
 from provenance import SIMULATOR, made_with
 
-from dynamic_sparsity.generation import runtime
+from dynamic_sparsity.generation import jax_runtime
 
 TASKS = ("CartpoleBalance", "ReacherHard", "FingerSpin", "CheetahRun")
 
@@ -42,17 +42,18 @@ def engine(task: str, batch: int) -> Callable[[Any, Any], Any]:
     import jax
     from mujoco import mjx
 
-    from dynamic_sparsity.generation import dynamics, jacobians
+    from dynamic_sparsity.generation.jacobians import engines
+    from dynamic_sparsity.generation.physics.model import load_physics
 
-    physics = dynamics.load_physics(task)
+    physics = load_physics(task)
     empty = mjx.make_data(physics.mj_model, impl="jax")
     nq = physics.task.nq
 
     def row(state: Any, action: Any) -> Any:
-        result = jacobians.transition(physics, empty.replace(qpos=state[:nq], qvel=state[nq:]), action)
+        result = engines.transition(physics, empty.replace(qpos=state[:nq], qvel=state[nq:]), action)
         return result.data.qpos, result.data.qvel, result.J_s, result.J_a
 
-    return runtime.jit(jax.vmap(row))
+    return jax_runtime.jit(jax.vmap(row))
 
 
 def timed(function: Callable[[], Any]) -> float:
@@ -69,7 +70,7 @@ def engine_alone(task: str, batch: int, folder: str) -> None:
     """The engine on the rows that `keep_rows` left in a folder."""
     import jax
 
-    runtime.configure()
+    jax_runtime.configure()
     program = cached_engine(task, batch)
     states, actions = (np.load(Path(folder) / f"{name}.npy", mmap_mode="r") for name in ("states", "actions"))
     for state, action in zip(states, actions, strict=True):
@@ -88,8 +89,8 @@ def keep_rows(store: Path, batch: int, length: int, folder: Path) -> None:
 
 def timed_write(workshop: Any, settings: Any, simulated: int) -> float:
     """Seconds of writing one unit from memory."""
-    from dynamic_sparsity.generation.metadata import store_sizes
-    from dynamic_sparsity.generation.workshop import finish
+    from dynamic_sparsity.generation.jobs.store_attributes import store_sizes
+    from dynamic_sparsity.generation.jobs.unit_runner import finish
     from dynamic_sparsity.schemas import row_arrays
     from dynamic_sparsity.storage import writer
 
@@ -108,10 +109,10 @@ def measure(task: str, batch: int | None, workers: int | None, length: int, repe
     """One record."""
     import jax
 
-    from dynamic_sparsity.generation.executors.base import UNITS_AT_ONCE
     from dynamic_sparsity.generation.executors.processes import Processes, share_of_cores
+    from dynamic_sparsity.generation.executors.protocol import UNITS_AT_ONCE
+    from dynamic_sparsity.generation.jobs.unit_runner import Workshop
     from dynamic_sparsity.generation.settings import Settings
-    from dynamic_sparsity.generation.workshop import Workshop
 
     workshop = Workshop()
     times: dict[str, list[float]] = {name: [] for name in ("engine", "engine_all", "generate", "seal", "write")}
@@ -171,14 +172,14 @@ def measure(task: str, batch: int | None, workers: int | None, length: int, repe
 
 def make(executor: Any, settings: Any, root: Path) -> tuple[float, float]:
     """Makes a store; returns seconds until the last unit is written, and of sealing."""
-    from dynamic_sparsity.generation import schedule
-    from dynamic_sparsity.generation.units import plan_units
+    from dynamic_sparsity.generation.jobs import scheduler
+    from dynamic_sparsity.generation.jobs.units import plan_units
     from dynamic_sparsity.storage import writer
 
     store, attributes = settings.store_path(root), executor.describe(settings)
     writer.create_store(store, attributes)
     planned = plan_units(settings, store, attributes)
-    made = timed(lambda: schedule.work(executor, iter(planned), lambda event: None))
+    made = timed(lambda: scheduler.work(executor, iter(planned), lambda event: None))
     return made, timed(lambda: writer.finalize(store))
 
 
@@ -221,7 +222,7 @@ def main() -> None:
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--json", type=Path, help="write the records here")
     options = parser.parse_args()
-    runtime.configure()
+    jax_runtime.configure()
     records: list[dict[str, Any]] = []
     for task in options.tasks:
         for batch in options.batch:

@@ -1,6 +1,6 @@
 """Transitions with Jacobians per second, against everything a user might use instead; one run, interleaved.
 
-    python benchmarks/jacobians.py [TASK …] [--batch N …] [--json PATH] [--markdown PATH] [--plot PATH]
+    python benchmarks/engines.py [TASK …] [--batch N …] [--json PATH] [--markdown PATH] [--plot PATH]
 
 All in float64 on the same states: the plain converged step; `vmap(jacfwd(env.step))` of Playground's own step, as the
 paper does it (stock solver); our reference engine (forward differentiation of the converged step); the residual engine;
@@ -29,7 +29,7 @@ from typing import Any
 
 from provenance import SIMULATOR, made_with, sentence
 
-from dynamic_sparsity.generation import runtime
+from dynamic_sparsity.generation import jax_runtime
 
 SECONDS_OF_C = 1.0
 ENGINES = ("step", "naive", "reference", "residual", "mujoco_c")
@@ -81,19 +81,21 @@ def programs(task: str) -> dict[str, Callable[[Any, Any], Any]]:
     import jax.numpy as jnp
     from mujoco import mjx
 
-    from dynamic_sparsity.generation import dynamics, jacobians
+    from dynamic_sparsity.generation.jacobians import engines
+    from dynamic_sparsity.generation.physics.model import load_environment, load_physics
+    from dynamic_sparsity.generation.physics.step import control_step
 
-    physics = dynamics.load_physics(task)
-    environment = dynamics.load_environment(task)
+    physics = load_physics(task)
+    environment = load_environment(task)
     nq = physics.task.nq
     empty = mjx.make_data(physics.mj_model, impl="jax")
-    initial = runtime.jit(environment.reset)(jax.random.PRNGKey(0))
+    initial = jax_runtime.jit(environment.reset)(jax.random.PRNGKey(0))
 
     def at(data: Any, state: Any) -> Any:
         return data.replace(qpos=state[:nq], qvel=state[nq:])
 
     def step(state: Any, action: Any) -> Any:
-        final, _ = dynamics.control_step(physics, at(empty, state), action)
+        final, _ = control_step(physics, at(empty, state), action)
         return final.qpos, final.qvel
 
     def naive(state: Any, action: Any) -> Any:
@@ -113,8 +115,8 @@ def programs(task: str) -> dict[str, Callable[[Any, Any], Any]]:
     return {
         "step": step,
         "naive": naive,
-        "reference": engine(jacobians.differentiate),
-        "residual": engine(jacobians.linearise),
+        "reference": engine(engines.differentiate),
+        "residual": engine(engines.linearise),
     }
 
 
@@ -140,16 +142,16 @@ def measure(task: str, batch: int, repetitions: int, engines: tuple[str, ...]) -
     import jax
     from states import varied_states
 
-    from dynamic_sparsity.generation import dynamics
+    from dynamic_sparsity.generation.physics.model import load_physics
 
-    physics = dynamics.load_physics(task)
+    physics = load_physics(task)
     states, actions = varied_states(physics, batch)
     compiled, record = {}, {"task": task, "batch": batch, "precision": "float64", "device": _device()}
     for name, function in programs(task).items():
         if name in engines:
             began = time.perf_counter()
             with empty_compilation_cache() if name == "residual" else nullcontext():
-                program = runtime.jit(jax.vmap(function)).lower(states, actions).compile()
+                program = jax_runtime.jit(jax.vmap(function)).lower(states, actions).compile()
             record["compile_s" if name == "residual" else f"{name}_compile_s"] = time.perf_counter() - began
             compiled[name] = program
     memory = compiled["residual"].memory_analysis()
@@ -185,7 +187,7 @@ HEADER = (
     "step ÷ residual", "compile s", "MB",
 )  # fmt: skip
 NOTE = """Transitions with Jacobians per second, float64, {device}. {made_with}.
-Made by `benchmarks/jacobians.py`, which says what is compared; all sides of a row ran interleaved.
+Made by `benchmarks/engines.py`, which says what is compared; all sides of a row ran interleaved.
 
 *step*: the plain converged step. *naive*: `vmap(jacfwd(env.step))` of Playground's own step. *reference*: forward
 differentiation of the converged step. *residual*: our default engine. *C*: MuJoCo C's finite differences on all cores.
@@ -295,7 +297,7 @@ def main() -> None:
     parser.add_argument("--markdown", type=Path, help="write the table here")
     parser.add_argument("--plot", type=Path, help="write a picture here")
     options = parser.parse_args()
-    runtime.configure()
+    jax_runtime.configure()
     sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
     from dynamic_sparsity.generation.tasks import PAPER_TASKS, get_task
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from provenance import made_with, sentence
 
-from dynamic_sparsity.generation import runtime
+from dynamic_sparsity.generation import jax_runtime
 
 REPETITIONS = 15
 PARTS = {
@@ -37,7 +37,7 @@ def least(function: Callable[..., Any], *arguments: Any) -> float:
     """Seconds of the fastest call."""
     import jax
 
-    program = runtime.jit(function).lower(*arguments).compile()
+    program = jax_runtime.jit(function).lower(*arguments).compile()
     jax.block_until_ready(program(*arguments))
     times = []
     for _ in range(REPETITIONS):
@@ -54,17 +54,12 @@ def measure(task: str, batch: int) -> dict[str, Any]:
     from mujoco import mjx
     from states import varied_states
 
-    from dynamic_sparsity.generation import (
-        constraint_forces,
-        contact_forces,
-        dynamics,
-        jacobians,
-        linear_algebra,
-        residuals,
-        tangent,
-    )
+    from dynamic_sparsity.generation.jacobians import constraint_rows, contact_forces, engines, residual
+    from dynamic_sparsity.generation.physics import linear_algebra, manifold
+    from dynamic_sparsity.generation.physics.model import load_physics
+    from dynamic_sparsity.generation.physics.step import control_step, forward
 
-    physics = dynamics.load_physics(task)
+    physics = load_physics(task)
     m, nq, nv = physics.mjx_model, physics.task.nq, physics.task.nv
     states, actions = varied_states(physics, batch)
     empty = mjx.make_data(physics.mj_model, impl="jax")
@@ -72,32 +67,32 @@ def measure(task: str, batch: int) -> dict[str, Any]:
     def at(state: Any, action: Any) -> Any:
         return empty.replace(qpos=state[:nq], qvel=state[nq:], ctrl=action)
 
-    def forward(state: Any, action: Any) -> Any:
-        return dynamics.forward(physics, at(state, action))
+    def evaluated(state: Any, action: Any) -> Any:
+        return forward(physics, at(state, action))
 
     def rows(r: Any) -> Any:
-        return constraint_forces.rows(physics, r.data, r.zones, r.data._impl.efc_force)
+        return constraint_rows.rows(physics, r.data, r.zones, r.data._impl.efc_force)
 
     def simple(r: Any) -> Any:
-        basis = tangent.basis(physics.blocks, r.data.qpos)
-        tendons = residuals._tendon_displacements(physics, r.data, basis)
-        return residuals._simple_blocks(physics, r.data, basis, tendons)
+        basis = manifold.basis(physics.blocks, r.data.qpos)
+        tendons = residual._tendon_displacements(physics, r.data, basis)
+        return residual._simple_blocks(physics, r.data, basis, tendons)
 
-    results = runtime.jit(jax.vmap(forward))(states, actions)
-    inputs = runtime.jit(jax.vmap(lambda r: residuals.row_inputs(physics, r, r.data.qacc)))(results)
+    results = jax_runtime.jit(jax.vmap(evaluated))(states, actions)
+    inputs = jax_runtime.jit(jax.vmap(lambda r: residual.row_inputs(physics, r, r.data.qacc)))(results)
     last = jax.tree_util.tree_map(lambda x: jnp.moveaxis(x, 0, -1), inputs)
     matrix = jnp.broadcast_to(2 * jnp.eye(nv), (batch, nv, nv))
     right = jnp.ones((batch, nv, 2 * nv + physics.task.nu))
     seconds = {
         "forward": least(jax.vmap(lambda s, a: forward(s, a).data.qacc), states, actions),
         "simple": least(jax.vmap(simple), results),
-        "rigid": least(lambda x: residuals.rigid_blocks(physics, x), last),
+        "rigid": least(lambda x: residual.rigid_blocks(physics, x), last),
         "solve": least(jax.vmap(linear_algebra.solve_positive_definite), matrix, right),
     }
     if results.problem is not None:
-        seconds["limits"] = least(jax.vmap(lambda r: constraint_forces.by_limits(m, r.data, rows(r), None)), results)
+        seconds["limits"] = least(jax.vmap(lambda r: constraint_rows.by_limits(m, r.data, rows(r), None)), results)
         if results.data._impl.contact.dim.size:
-            top = residuals._topology(physics)
+            top = residual._topology(physics)
 
             def by_contacts(r: Any) -> Any:
                 return contact_forces.by_contacts(top, m, contact_forces.contact_row(m, r.data, rows(r)))
@@ -112,9 +107,9 @@ def measure(task: str, batch: int) -> dict[str, Any]:
 
     substeps = physics.task.substeps
     whole = {
-        "step": least(jax.vmap(lambda s, a: state(dynamics.control_step(physics, at(s, a), a)[0])), states, actions),
+        "step": least(jax.vmap(lambda s, a: state(control_step(physics, at(s, a), a)[0])), states, actions),
         "with_jacobians": least(
-            jax.vmap(lambda s, a: outcome(jacobians.linearise(physics, at(s, a), a))), states, actions
+            jax.vmap(lambda s, a: outcome(engines.linearise(physics, at(s, a), a))), states, actions
         ),
     }
     scale = 1e6 / batch
@@ -148,7 +143,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the records here")
     parser.add_argument("--markdown", type=Path, help="write the table here")
     options = parser.parse_args()
-    runtime.configure()
+    jax_runtime.configure()
     sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
     import jax
 

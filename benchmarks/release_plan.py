@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dynamic_sparsity.generation import runtime
+from dynamic_sparsity.generation import jax_runtime
 
 RESULTS = Path(__file__).parent / "results"
 EPISODE_LENGTH = 1000
@@ -113,14 +113,15 @@ def read_groups(policies: int, rates: Rates) -> list[Group]:
     """All groups of tasks, with the sizes of their stores."""
     import numpy as np
 
-    from dynamic_sparsity.generation import dynamics, tasks
-    from dynamic_sparsity.generation.metadata import store_sizes
+    from dynamic_sparsity.generation import tasks
+    from dynamic_sparsity.generation.jobs.store_attributes import store_sizes
+    from dynamic_sparsity.generation.physics.model import load_physics
     from dynamic_sparsity.schemas import row_arrays
     from dynamic_sparsity.storage import layout
 
     groups = []
     for name, representative in tasks.group_representatives().items():
-        physics = dynamics.load_physics(representative)
+        physics = load_physics(representative)
         sizes = store_sizes(physics)
         specs = row_arrays(sizes, "converged")
         groups.append(
@@ -225,7 +226,7 @@ def main() -> None:
     parser.add_argument("--policies", type=int, default=3, help="policies, so stores, of each task")
     parser.add_argument("--docs", type=Path, help="put it between the marks of this page")
     options = parser.parse_args()
-    runtime.configure()
+    jax_runtime.configure()
     text = plan(options.rows, options.policies, read_rates(options.engine, options.whole))
     if options.docs is None:
         print(text)

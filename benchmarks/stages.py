@@ -20,7 +20,7 @@ from typing import Any
 from generate import cached_engine
 from provenance import SIMULATOR, made_with, sentence
 
-from dynamic_sparsity.generation import runtime
+from dynamic_sparsity.generation import jax_runtime
 
 TASKS = ("CartpoleBalance", "ReacherHard", "FingerSpin", "CheetahRun", "WalkerRun")
 STAGES = {
@@ -37,10 +37,10 @@ def measure(task: str, repetitions: int) -> dict[str, Any]:
     import jax
     import numpy as np
 
-    from dynamic_sparsity.generation import solver
-    from dynamic_sparsity.generation.metadata import store_sizes
+    from dynamic_sparsity.generation.jobs.store_attributes import store_sizes
+    from dynamic_sparsity.generation.jobs.unit_runner import Workshop, finish
+    from dynamic_sparsity.generation.physics import constraint_solver
     from dynamic_sparsity.generation.settings import Settings
-    from dynamic_sparsity.generation.workshop import Workshop, finish
     from dynamic_sparsity.schemas import row_arrays
     from dynamic_sparsity.storage import writer
 
@@ -66,7 +66,7 @@ def measure(task: str, repetitions: int) -> dict[str, Any]:
     def steps() -> None:
         carry, at, plan = episodes._start(0, count)
         for index in range(length):
-            carry, step = episodes._step(index, carry, at, plan, solver.MAX_ITERATIONS)
+            carry, step = episodes._step(index, carry, at, plan, constraint_solver.MAX_ITERATIONS)
             at = jax.block_until_ready(step.task)
 
     spent: dict[str, list[float]] = {name: [] for name in STAGES}
@@ -124,7 +124,7 @@ def main() -> None:
     os.environ["NPROC"] = "1"
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    runtime.configure()
+    jax_runtime.configure()
     records = []
     for task in options.tasks:
         records.append(measure(task, options.repetitions) | made_with(*SIMULATOR))

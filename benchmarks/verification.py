@@ -17,15 +17,15 @@ from typing import Any
 import numpy as np
 from provenance import SIMULATOR, made_with, sentence
 
-from dynamic_sparsity.generation import runtime
+from dynamic_sparsity.generation import jax_runtime
 
 
 def check(task: str, root: Path, sample: int) -> dict[str, Any]:
     """Generates and verifies one task."""
     from dynamic_sparsity import load_dataset
-    from dynamic_sparsity.generation.deep import verify_deep
-    from dynamic_sparsity.generation.generate import generate
+    from dynamic_sparsity.generation.jobs.generate import generate
     from dynamic_sparsity.generation.settings import Settings
+    from dynamic_sparsity.generation.verification.deep import verify_deep
     from dynamic_sparsity.schemas import FLAG_BITS
     from dynamic_sparsity.storage.verify import verify_store
 
@@ -115,7 +115,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--markdown", type=Path)
     options = parser.parse_args()
-    runtime.configure()
+    jax_runtime.configure()
     from dynamic_sparsity.generation.tasks import TASKS, get_task
 
     records = []

@@ -32,9 +32,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _float64() -> None:
     """Float64 in JAX, for the tests of modules that have it loaded; the others start without a simulator."""
     if "jax" in sys.modules:
-        from dynamic_sparsity.generation import runtime
+        from dynamic_sparsity.generation import jax_runtime
 
-        runtime.configure()
+        jax_runtime.configure()
 
 
 @pytest.fixture

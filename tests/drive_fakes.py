@@ -14,17 +14,17 @@ from pathlib import Path
 import fake_maker
 
 from dynamic_sparsity.errors import UnitsFailedError
-from dynamic_sparsity.generation.executors.base import Executor
-from dynamic_sparsity.generation.executors.in_process import InProcess
 from dynamic_sparsity.generation.executors.processes import Processes
-from dynamic_sparsity.generation.generate import generate_all
-from dynamic_sparsity.generation.units import Part
+from dynamic_sparsity.generation.executors.protocol import Executor
+from dynamic_sparsity.generation.executors.threads import InProcess
+from dynamic_sparsity.generation.jobs.generate import generate_all
+from dynamic_sparsity.generation.jobs.units import Part
 
 if __name__ == "__main__":
     root, units, workers, *part = Path(sys.argv[1]), *map(int, sys.argv[2:])
     executor: Executor
     if workers < 0:
-        from dynamic_sparsity.generation.executors.on_ray import OnRay
+        from dynamic_sparsity.generation.executors.ray_actors import OnRay
 
         executor = OnRay(os.environ.get("RAY_ADDRESS"), -workers, fake_maker.NAME)
     else:

@@ -13,9 +13,9 @@ from typing import Any
 import synthetic
 
 from dynamic_sparsity.errors import MissingDependencyError, NotConvergedError
-from dynamic_sparsity.generation.executors.base import Report
+from dynamic_sparsity.generation.executors.protocol import Report
+from dynamic_sparsity.generation.jobs.units import Unit
 from dynamic_sparsity.generation.settings import Settings
-from dynamic_sparsity.generation.units import Unit
 from dynamic_sparsity.schemas.consistency import settings_digest
 from dynamic_sparsity.storage import writer
 

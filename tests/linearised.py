@@ -12,7 +12,9 @@ import numpy as np
 from mujoco import mjx
 from states import varied_states
 
-from dynamic_sparsity.generation import dynamics, jacobians, runtime, tasks
+from dynamic_sparsity.generation import jax_runtime, tasks
+from dynamic_sparsity.generation.jacobians import engines
+from dynamic_sparsity.generation.physics.model import Physics, load_physics
 
 BATCH = 128
 
@@ -21,7 +23,7 @@ BATCH = 128
 class Linearised:
     """States, actions and what the residual engine makes of them."""
 
-    physics: dynamics.Physics
+    physics: Physics
     state: np.ndarray
     action: np.ndarray
     next_state: np.ndarray
@@ -32,17 +34,17 @@ class Linearised:
 @cache
 def program(group: str, engine: str = "linearise", dynamics_kind: str = "converged") -> Any:
     """Compiled (states, actions) → (next states, [J_s | J_a], info), for batches of BATCH rows."""
-    physics = dynamics.load_physics(tasks.group_representatives()[group], dynamics_kind)  # type: ignore[arg-type]
+    physics = load_physics(tasks.group_representatives()[group], dynamics_kind)  # type: ignore[arg-type]
     empty = mjx.make_data(physics.mj_model, impl="jax")
     nq = physics.task.nq
 
     def row(state: jax.Array, action: jax.Array) -> Any:
         data = empty.replace(qpos=state[:nq], qvel=state[nq:])
-        result = getattr(jacobians, engine)(physics, data, action)
+        result = getattr(engines, engine)(physics, data, action)
         jacobian = jnp.concatenate([result.J_s, result.J_a], axis=1)
         return jnp.concatenate([result.data.qpos, result.data.qvel]), jacobian, result.info
 
-    return runtime.jit(jax.vmap(row))
+    return jax_runtime.jit(jax.vmap(row))
 
 
 def run(group: str, state: np.ndarray, action: np.ndarray, **options: str) -> tuple[np.ndarray, np.ndarray, Any]:
@@ -56,6 +58,6 @@ def run(group: str, state: np.ndarray, action: np.ndarray, **options: str) -> tu
 @cache
 def linearised(group: str, seed: int = 0) -> Linearised:
     """Varied states of a group of tasks with their Jacobians."""
-    physics = dynamics.load_physics(tasks.group_representatives()[group])
+    physics = load_physics(tasks.group_representatives()[group])
     state, action = varied_states(physics, BATCH, seed)
     return Linearised(physics, state, action, *run(group, state, action))

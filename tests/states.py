@@ -5,8 +5,8 @@ from __future__ import annotations
 import mujoco
 import numpy as np
 
-from dynamic_sparsity.generation.dynamics import Physics
-from dynamic_sparsity.generation.oracle import Oracle
+from dynamic_sparsity.generation.physics.model import Physics
+from dynamic_sparsity.generation.verification.finite_differences import Oracle
 
 LARGEST = 1e3
 """States whose next state is larger than this are left out: the simulation diverges there."""

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dynamic_sparsity.generation import batch_last, runtime
+from dynamic_sparsity.generation import jax_runtime
+from dynamic_sparsity.generation.physics import batch_last
 
 ITEMS = 5
 
@@ -37,7 +38,7 @@ def _plain(active: np.ndarray, row: dict[str, np.ndarray]) -> np.ndarray:
 
 @pytest.fixture
 def program() -> Any:
-    runtime.configure()
+    jax_runtime.configure()
     return jax.jit(jax.vmap(batch_last.sum_over_active(_pick, _term)))
 
 
@@ -49,7 +50,7 @@ def test_sums_what_is_active_and_nothing_else(program: Any, size: int, share: fl
 
 
 def test_one_row_without_vmap() -> None:
-    runtime.configure()
+    jax_runtime.configure()
     active, row = _data(7, 0.6)
     first = jax.tree_util.tree_map(lambda x: jnp.asarray(x[0]), row)
     found = batch_last.sum_over_active(_pick, _term)(jnp.asarray(active[0]), first)
@@ -67,7 +68,7 @@ def test_a_rows_bits_do_not_depend_on_the_other_rows(program: Any) -> None:
 
 
 def test_several_batch_axes() -> None:
-    runtime.configure()
+    jax_runtime.configure()
     active, row = _data(60, 0.4)
     parts = jax.tree_util.tree_map(lambda x: x.reshape(3, 20, *x.shape[1:]), (active, row))
     found = jax.vmap(jax.vmap(batch_last.sum_over_active(_pick, _term)))(*parts)
@@ -75,7 +76,7 @@ def test_several_batch_axes() -> None:
 
 
 def test_a_row_that_all_share() -> None:
-    runtime.configure()
+    jax_runtime.configure()
     active, row = _data(30, 0.5)
     vectors = np.nan_to_num(row["vectors"][0], nan=0.5)
     shared = {"scale": row["scale"][0], "vectors": vectors}

@@ -18,11 +18,12 @@ import pytest
 
 from dynamic_sparsity import load_dataset
 from dynamic_sparsity.errors import InvalidSettingError, SettingsMismatchError, StoreLockedError
-from dynamic_sparsity.generation import dynamics, oracle
-from dynamic_sparsity.generation.deep import verify_deep
-from dynamic_sparsity.generation.generate import generate
+from dynamic_sparsity.generation.jobs.generate import generate
+from dynamic_sparsity.generation.jobs.units import plan_units
+from dynamic_sparsity.generation.physics.model import load_physics
 from dynamic_sparsity.generation.settings import Settings
-from dynamic_sparsity.generation.units import plan_units
+from dynamic_sparsity.generation.verification import finite_differences
+from dynamic_sparsity.generation.verification.deep import verify_deep
 from dynamic_sparsity.loaders import open_store
 from dynamic_sparsity.policies import load_policy
 from dynamic_sparsity.schemas import FLAG_BITS
@@ -78,11 +79,11 @@ def test_rows(store):
 
 def test_rows_are_mujoco_c_s(store):
     ds = load_dataset("CartpoleBalance", root=store.parent.parent)
-    reference = oracle.Oracle(dynamics.load_physics("CartpoleBalance"))
+    reference = finite_differences.Oracle(load_physics("CartpoleBalance"))
     for row in (ds[i] for i in range(0, len(ds), 160)):
         truth = reference.reference(row["state"], row["action"])
         np.testing.assert_array_equal(row["next_state"], truth.next_state.astype(np.float32))
-        assert oracle.relative_error(np.hstack([row["J_s"], row["J_a"]]), truth.jacobian) < 1e-6
+        assert finite_differences.relative_error(np.hstack([row["J_s"], row["J_a"]]), truth.jacobian) < 1e-6
 
 
 def test_returns_are_sums_of_rewards(store):

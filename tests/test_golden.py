@@ -101,11 +101,11 @@ def test_parquet_view(version: str, tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(("version", "name"), STORES)
 def test_regenerated_bit_by_bit(version: str, name: str, tmp_path: Path) -> None:
-    from dynamic_sparsity.generation import runtime
+    from dynamic_sparsity.generation import jax_runtime
 
-    runtime.configure()
-    from dynamic_sparsity.generation.executors.in_process import InProcess
-    from dynamic_sparsity.generation.regenerate import other_settings, published_settings, regenerate
+    jax_runtime.configure()
+    from dynamic_sparsity.generation.executors.threads import InProcess
+    from dynamic_sparsity.generation.verification.regenerate import other_settings, published_settings, regenerate
     from dynamic_sparsity.loaders.store import open_store
 
     store = open_store(unpacked(version, name, tmp_path / "golden"))

@@ -10,9 +10,14 @@ from linearised import linearised, run
 from mujoco import mjx
 from states import varied_states
 
-from dynamic_sparsity.generation import dynamics, jacobians, oracle, residuals, runtime, solver, tasks
-from dynamic_sparsity.generation.deep import DifferenceOracle
+from dynamic_sparsity.generation import jax_runtime, tasks
+from dynamic_sparsity.generation.jacobians import engines, residual
+from dynamic_sparsity.generation.physics import constraint_solver
+from dynamic_sparsity.generation.physics.model import load_physics, physics_from_model
+from dynamic_sparsity.generation.physics.step import forward, integrated_acceleration
 from dynamic_sparsity.generation.settings import MASK_THRESHOLD
+from dynamic_sparsity.generation.verification import finite_differences
+from dynamic_sparsity.generation.verification.deep import DifferenceOracle
 
 pytestmark = pytest.mark.slow
 
@@ -33,12 +38,15 @@ TABLE_1 = {
 
 def errors_against_c(physics, state, action, next_state, jacobian, rows):
     """Relative errors on rows where both see the same step, and how many rows that are."""
-    reference = oracle.Oracle(physics)
+    reference = finite_differences.Oracle(physics)
     errors = []
     for row in rows:
         truth = reference.reference(state[row], action[row])
-        if oracle.same_next_state(next_state[row], truth.next_state) and truth.disagreement < oracle.AGREEMENT:
-            errors.append(oracle.relative_error(jacobian[row], truth.jacobian))
+        if (
+            finite_differences.same_next_state(next_state[row], truth.next_state)
+            and truth.disagreement < finite_differences.AGREEMENT
+        ):
+            errors.append(finite_differences.relative_error(jacobian[row], truth.jacobian))
     return np.array(errors)
 
 
@@ -58,7 +66,7 @@ def test_jacobians_are_mujoco_c_s(group):
 @pytest.mark.parametrize("group", GROUPS)
 def test_every_row_converges(group):
     data = linearised(group)
-    assert np.max(data.info.residual) < solver.RESIDUAL_TOLERANCE
+    assert np.max(data.info.residual) < constraint_solver.RESIDUAL_TOLERANCE
     assert np.max(data.info.iterations) <= 20
     assert np.isfinite(data.jacobian).all()
 
@@ -95,16 +103,16 @@ def test_closed_form_is_what_differentiation_gives(group):
     """Contacts, limits, friction loss, spatial and fixed tendons, a free joint, a medium, an implicit integrator."""
     data = linearised(group)
     physics = data.physics
-    assert residuals.closed_form_gap(physics) is None
+    assert residual.closed_form_gap(physics) is None
     empty = mjx.make_data(physics.mj_model, impl="jax")
     nq = physics.task.nq
 
     def both(state, action):
-        result = dynamics.forward(physics, empty.replace(qpos=state[:nq], qvel=state[nq:], ctrl=action))
-        w = dynamics.integrated_acceleration(physics, result.data)
-        return residuals.closed_form(physics, result, w), residuals.by_differentiation(physics, result, w)
+        result = forward(physics, empty.replace(qpos=state[:nq], qvel=state[nq:], ctrl=action))
+        w = integrated_acceleration(physics, result.data)
+        return residual.closed_form(physics, result, w), residual.by_differentiation(physics, result, w)
 
-    closed, differentiated = runtime.jit(jax.vmap(both))(data.state[:32], data.action[:32])
+    closed, differentiated = jax_runtime.jit(jax.vmap(both))(data.state[:32], data.action[:32])
     for name in ("residual", "implicit"):
         value, expected = (np.asarray(getattr(x, name), float) for x in (closed, differentiated))
         if expected.ndim == 3:
@@ -132,16 +140,14 @@ def test_closed_form_on_other_models(name):
     """Joints that no task has, against differences of the same step (C may turn a friction pyramid otherwise)."""
     model = mujoco.MjModel.from_xml_string(ODD_MODELS[name])
     task = tasks.Task("Odd", "odd", model.nq, model.nv, model.nu, 3, 3 * model.opt.timestep)
-    physics = dynamics.physics_from_model(model, task)
-    assert residuals.closed_form_gap(physics) is None
+    physics = physics_from_model(model, task)
+    assert residual.closed_form_gap(physics) is None
     rng = np.random.default_rng(0)
     reference = DifferenceOracle(physics)
     empty = mjx.make_data(physics.mj_model, impl="jax")
     action = np.zeros(model.nu)
-    program = runtime.jit(
-        lambda state: jacobians.linearise(
-            physics, empty.replace(qpos=state[: model.nq], qvel=state[model.nq :]), action
-        )
+    program = jax_runtime.jit(
+        lambda state: engines.linearise(physics, empty.replace(qpos=state[: model.nq], qvel=state[model.nq :]), action)
     )
     compared = 0
     for _ in range(12):
@@ -149,15 +155,15 @@ def test_closed_form_on_other_models(name):
         mujoco.mj_integratePos(model, qpos, 0.1 * rng.normal(size=model.nv), 1.0)
         state = np.concatenate([qpos, rng.normal(size=model.nv)])
         result, truth = program(state), reference.reference(state, action, np.zeros(model.nv))
-        if truth.disagreement < oracle.AGREEMENT:
+        if truth.disagreement < finite_differences.AGREEMENT:
             compared += 1
-            assert oracle.relative_error(np.hstack([result.J_s, result.J_a]), truth.jacobian) < 1e-6
+            assert finite_differences.relative_error(np.hstack([result.J_s, result.J_a]), truth.jacobian) < 1e-6
     assert compared >= 8
 
 
 def settled(task: str, steps: int = 4000, height: float | None = None):
     """A state left alone by MuJoCo C until it rests."""
-    physics = dynamics.load_physics(task)
+    physics = load_physics(task)
     model = physics.mj_model
     data = mujoco.MjData(model)
     if height is not None:
@@ -189,7 +195,7 @@ def test_ball_in_cup_at_rest():
 
 def test_finger_hinge_sticking():
     """The hinge's friction loss holds it: ∂v'/∂v is 0.079 over a control step; lost tangents give 165.8."""
-    physics = dynamics.load_physics("FingerSpin")
+    physics = load_physics("FingerSpin")
     state = np.zeros((1, 6))
     state[0, :3] = (0.3, 0.3, 0.5)
     action = np.zeros((1, 2))
@@ -199,7 +205,7 @@ def test_finger_hinge_sticking():
 
 
 def test_reacher_resting_on_its_limit():
-    physics = dynamics.load_physics("ReacherHard")
+    physics = load_physics("ReacherHard")
     limit = physics.mj_model.jnt_range[1, 1]
     state = np.array([[0.4, limit + 0.01, 0.0, 0.0]])
     action = np.array([[0.0, 0.3]])
@@ -211,7 +217,7 @@ def test_reacher_resting_on_its_limit():
 @pytest.mark.parametrize("omega", [0.0, 1e-9, 1e-4, 2.0])
 def test_quaternion_integration_at_rest(omega):
     """MJX's guard makes ∂quat'/∂ω zero below 1e-8; the truth has no such hole."""
-    physics = dynamics.load_physics("FishSwim")
+    physics = load_physics("FishSwim")
     state, action = varied_states(physics, 1, seed=3)
     state[0, physics.task.nq + 3 : physics.task.nq + 6] = (omega, 0.0, 0.0)
     next_state, jacobian, _ = run("fish", state, action * 0)
@@ -267,7 +273,7 @@ def test_double_integrator_is_exact():
 
 def test_stock_jacobian_is_the_truncated_step_s_own():
     """stock: against central differences of the same step, where automatic differentiation lost no tangents."""
-    physics = dynamics.load_physics("CartpoleBalance", "stock")
+    physics = load_physics("CartpoleBalance", "stock")
     state, action = varied_states(physics, 64, seed=5)
     _, jacobian, info = run("cartpole", state, action, engine="differentiate", dynamics_kind="stock")
     reference = DifferenceOracle(physics)
@@ -275,8 +281,8 @@ def test_stock_jacobian_is_the_truncated_step_s_own():
     errors = []
     for row in np.flatnonzero(~lost):
         truth = reference.reference(state[row], action[row], np.zeros(2))
-        if truth.disagreement < oracle.AGREEMENT:
-            errors.append(oracle.relative_error(jacobian[row], truth.jacobian))
+        if truth.disagreement < finite_differences.AGREEMENT:
+            errors.append(finite_differences.relative_error(jacobian[row], truth.jacobian))
     assert len(errors) > 40
     assert np.max(errors) < 1e-5
 
@@ -284,14 +290,14 @@ def test_stock_jacobian_is_the_truncated_step_s_own():
 def test_lost_tangents_are_flagged():
     """Cheetah at rest from its own warm start: MJX's solver stops at once, and its derivative is nonsense."""
     physics, state, action = settled("CheetahRun")
-    stock = dynamics.load_physics("CheetahRun", "stock")
+    stock = load_physics("CheetahRun", "stock")
     converged = mujoco.MjData(physics.mj_model)
     converged.qpos[:], converged.qvel[:] = state[0, :9], state[0, 9:]
     mujoco.mj_forward(physics.mj_model, converged)
     data = mjx.make_data(stock.mj_model, impl="jax").replace(
         qpos=state[0, :9], qvel=state[0, 9:], qacc_warmstart=np.array(converged.qacc)
     )
-    result = runtime.jit(lambda d, a: jacobians.differentiate(stock, d, a))(data, action[0])
+    result = jax_runtime.jit(lambda d, a: engines.differentiate(stock, d, a))(data, action[0])
     assert bool(result.info.tangents_lost.any())
     right = run("cheetah", state, action)[1][0][:, :18]
-    assert oracle.relative_error(np.asarray(result.J_s), right) > 0.1, "the flag marks a real failure"
+    assert finite_differences.relative_error(np.asarray(result.J_s), right) > 0.1, "the flag marks a real failure"

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from dynamic_sparsity.errors import InvalidSettingError
-from dynamic_sparsity.generation.noise import coloured_noise
-from dynamic_sparsity.generation.policies import LARGEST_ACTION, SquashedPolicy
+from dynamic_sparsity.generation.rollout.actions import LARGEST_ACTION, SquashedPolicy
+from dynamic_sparsity.generation.rollout.coloured_noise import coloured_noise
 
 LENGTH, SERIES = 512, 4000
 

@@ -17,8 +17,8 @@ from dynamic_sparsity.errors import (
     InvalidSettingError,
     UnknownNameError,
 )
-from dynamic_sparsity.generation.noise import coloured_noise
-from dynamic_sparsity.generation.policies import LARGEST_ACTION, SquashedPolicy, make_policy
+from dynamic_sparsity.generation.rollout.actions import LARGEST_ACTION, SquashedPolicy, make_policy
+from dynamic_sparsity.generation.rollout.coloured_noise import coloured_noise
 from dynamic_sparsity.generation.settings import Settings
 from dynamic_sparsity.policies import ExpertPolicy, load_policy
 from dynamic_sparsity.policies.files import encode_policy

@@ -10,9 +10,9 @@ from hub_server import HubServer
 from synthetic import make_store
 
 from dynamic_sparsity import cli, load_dataset
-from dynamic_sparsity.generation.generate import generate
-from dynamic_sparsity.generation.regenerate import Comparison, Difference, differences, other_settings
+from dynamic_sparsity.generation.jobs.generate import generate
 from dynamic_sparsity.generation.settings import Settings
+from dynamic_sparsity.generation.verification.regenerate import Comparison, Difference, differences, other_settings
 from dynamic_sparsity.publishing.publish import plan, publish
 
 
@@ -37,7 +37,7 @@ def test_differences_are_reported(hub: HubServer, tmp_path: Path, monkeypatch: p
     make_store(tmp_path / "data/Pendulums/noise.zarr")
     publish(plan(tmp_path / "data", "org/name"))
     found = Comparison(80, {"J_s": Difference(3, 2.5e-7)}, {"jax": ("1", "2")})
-    monkeypatch.setattr("dynamic_sparsity.generation.regenerate.check_shard", lambda *arguments: found)
+    monkeypatch.setattr("dynamic_sparsity.generation.verification.regenerate.check_shard", lambda *arguments: found)
     assert cli.main(["regenerate", "org/name", "Pendulums", "--check", "0"]) == 1
     output = capsys.readouterr().out
     for word in ("80 rows", "J_s", "3", "2.5e-07", "jax was 1, is 2"):

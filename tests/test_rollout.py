@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 from mujoco import mjx
 
-from dynamic_sparsity.generation import dynamics, linear_algebra
-from dynamic_sparsity.generation.batches import default_batch
-from dynamic_sparsity.generation.recording import Recorder
-from dynamic_sparsity.generation.rollout import _physics_replaced
+from dynamic_sparsity.generation.physics import linear_algebra
+from dynamic_sparsity.generation.physics.model import load_environment, load_physics
+from dynamic_sparsity.generation.rollout.batch_size import default_batch
+from dynamic_sparsity.generation.rollout.episodes import _physics_replaced
+from dynamic_sparsity.generation.rollout.recorder import Recorder
+from dynamic_sparsity.generation.rollout.transition import OBSERVED, shown
 from dynamic_sparsity.generation.tasks import TASKS, get_task, group_representatives
-from dynamic_sparsity.generation.transitions import OBSERVED, shown
 
 
 def test_every_group_says_what_it_observes():
@@ -26,7 +27,7 @@ def test_every_group_says_what_it_observes():
 @pytest.mark.parametrize("name", TASKS)
 def test_tasks_look_at_nothing_else(name):
     """All other fields are None where the task looks, so that tracing it is the test."""
-    environment = dynamics.load_environment(name)
+    environment = load_environment(name)
     empty = mjx.make_data(environment.mj_model, impl="jax")
     with linear_algebra.without_lapack():
         state = jax.eval_shape(environment.reset, jax.random.PRNGKey(0))
@@ -43,7 +44,7 @@ def test_tasks_look_at_nothing_else(name):
 
 
 def test_a_task_that_looks_elsewhere_is_stopped():
-    environment = dynamics.load_environment("CartpoleBalance")
+    environment = load_environment("CartpoleBalance")
     empty = mjx.make_data(environment.mj_model, impl="jax")
     data = shown(empty, {"qpos": jnp.zeros(2), "qvel": jnp.zeros(2)})
     assert data.xmat is None
@@ -66,6 +67,6 @@ def test_default_batch(task, row_bytes, length, backend, batch):
 
 
 def test_an_error_while_recording_is_raised():
-    physics = dynamics.load_physics("CartpoleBalance")
+    physics = load_physics("CartpoleBalance")
     with pytest.raises(AttributeError), Recorder(physics, np.zeros((2, 4), np.float32), 3) as recorder:
         recorder.put(0, jnp.zeros((2, 1)), None, jnp.zeros(2), jnp.zeros(2))

@@ -26,17 +26,17 @@ from dynamic_sparsity.errors import (
     UnitsFailedError,
     WorkerError,
 )
-from dynamic_sparsity.generation.executors.base import UNITS_AT_ONCE
-from dynamic_sparsity.generation.executors.in_process import InProcess
 from dynamic_sparsity.generation.executors.processes import Processes, cores, device_environment, memory, workers_on
-from dynamic_sparsity.generation.generate import finalize, generate_all
-from dynamic_sparsity.generation.status import read_status
-from dynamic_sparsity.generation.units import plan_units
+from dynamic_sparsity.generation.executors.protocol import UNITS_AT_ONCE
+from dynamic_sparsity.generation.executors.threads import InProcess
+from dynamic_sparsity.generation.jobs.generate import finalize, generate_all
+from dynamic_sparsity.generation.jobs.status import read_status
+from dynamic_sparsity.generation.jobs.units import plan_units
 
 UNITS = 6
 TASKS = ("CartpoleBalance", "CheetahRun")
 TESTS = Path(__file__).parent
-WORKER = "executors.worker"
+WORKER = "executors.process_worker"
 
 
 def digests(root: Path) -> dict[str, str]:
@@ -376,8 +376,8 @@ def test_each_worker_has_its_share_of_the_machine(monkeypatch):
 
 def test_handing_out_units_needs_no_simulator():
     script = (
-        "import sys; from dynamic_sparsity.generation import generate, status; "
-        "from dynamic_sparsity.generation.executors import in_process, processes; "
+        "import sys; from dynamic_sparsity.generation.jobs import generate, status; "
+        "from dynamic_sparsity.generation.executors import processes, threads; "
         "loaded = {'jax', 'mujoco', 'ray'} & set(sys.modules); assert not loaded, loaded"
     )
     subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)

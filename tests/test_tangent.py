@@ -7,8 +7,8 @@ import mujoco
 import numpy as np
 import pytest
 
-from dynamic_sparsity.generation import tangent
-from dynamic_sparsity.generation.metadata import joints
+from dynamic_sparsity.generation.jobs.store_attributes import joints
+from dynamic_sparsity.generation.physics import manifold
 from dynamic_sparsity.loaders import coordinates
 
 MODEL = """
@@ -39,12 +39,12 @@ def position(model, rng):
 @pytest.mark.parametrize("scale", [0.0, 1e-12, 1e-9, 1e-5, 1e-3, 0.1, 2.0])
 def test_integrate_is_mujoco_s(model, scale):
     rng = np.random.default_rng(0)
-    blocks = tangent.joint_blocks(model)
+    blocks = manifold.joint_blocks(model)
     for _ in range(5):
         qpos, delta = position(model, rng), scale * rng.normal(size=model.nv)
         expected = qpos.copy()
         mujoco.mj_integratePos(model, expected, delta, 1.0)
-        np.testing.assert_allclose(tangent.integrate(blocks, qpos, delta), expected, atol=2e-15)
+        np.testing.assert_allclose(manifold.integrate(blocks, qpos, delta), expected, atol=2e-15)
 
 
 def differentiate_pos(model, start, end):
@@ -56,38 +56,38 @@ def differentiate_pos(model, start, end):
 @pytest.mark.parametrize("scale", [0.0, 1e-9, 1e-4, 1e-2, 0.3, 2.0])
 def test_derivatives_of_integration(model, scale):
     rng = np.random.default_rng(1)
-    blocks = tangent.joint_blocks(model)
+    blocks = manifold.joint_blocks(model)
     qpos, delta = position(model, rng), scale * rng.normal(size=model.nv)
-    by_position, by_delta = tangent.integration_derivatives(blocks, delta)
+    by_position, by_delta = manifold.integration_derivatives(blocks, delta)
     epsilon = 1e-6
     for k, direction in enumerate(np.eye(model.nv) * epsilon):
-        ends = [tangent.integrate(blocks, tangent.integrate(blocks, qpos, s * direction), delta) for s in (-1, 1)]
+        ends = [manifold.integrate(blocks, manifold.integrate(blocks, qpos, s * direction), delta) for s in (-1, 1)]
         np.testing.assert_allclose(by_position[:, k], differentiate_pos(model, *ends) / (2 * epsilon), atol=1e-8)
-        ends = [tangent.integrate(blocks, qpos, delta + s * direction) for s in (-1, 1)]
+        ends = [manifold.integrate(blocks, qpos, delta + s * direction) for s in (-1, 1)]
         np.testing.assert_allclose(by_delta[:, k], differentiate_pos(model, *ends) / (2 * epsilon), atol=1e-8)
 
 
 def test_automatic_differentiation_through_rest_is_right(model):
     """Where MJX's guard gives zero."""
-    blocks = tangent.joint_blocks(model)
+    blocks = manifold.joint_blocks(model)
     qpos = position(model, np.random.default_rng(2))
-    derivative = jax.jacfwd(lambda delta: tangent.integrate(blocks, qpos, delta))(np.zeros(model.nv))
-    np.testing.assert_allclose(derivative, tangent.basis(blocks, qpos), atol=1e-15)
+    derivative = jax.jacfwd(lambda delta: manifold.integrate(blocks, qpos, delta))(np.zeros(model.nv))
+    np.testing.assert_allclose(derivative, manifold.basis(blocks, qpos), atol=1e-15)
 
 
 def test_dual_basis_is_a_left_inverse(model):
-    blocks = tangent.joint_blocks(model)
+    blocks = manifold.joint_blocks(model)
     qpos = 1.3 * position(model, np.random.default_rng(3))
-    product = tangent.dual_basis(blocks, qpos) @ tangent.basis(blocks, qpos)
+    product = manifold.dual_basis(blocks, qpos) @ manifold.basis(blocks, qpos)
     np.testing.assert_allclose(product, np.eye(model.nv), atol=1e-14)
 
 
 def test_loader_has_the_same_coordinates(model):
-    blocks = tangent.joint_blocks(model)
+    blocks = manifold.joint_blocks(model)
     qpos = position(model, np.random.default_rng(4))
     np.testing.assert_allclose(
-        coordinates.tangent_to_ambient(qpos, joints(model)), tangent.basis(blocks, qpos), atol=1e-14
+        coordinates.tangent_to_ambient(qpos, joints(model)), manifold.basis(blocks, qpos), atol=1e-14
     )
     np.testing.assert_allclose(
-        coordinates.ambient_to_tangent(qpos, joints(model)), tangent.dual_basis(blocks, qpos), atol=1e-14
+        coordinates.ambient_to_tangent(qpos, joints(model)), manifold.dual_basis(blocks, qpos), atol=1e-14
     )

@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 
 from dynamic_sparsity.errors import UnknownNameError
-from dynamic_sparsity.generation import dynamics, tasks
+from dynamic_sparsity.generation import tasks
+from dynamic_sparsity.generation.physics.model import load_environment
 
 # Fields by which models of one group may differ: they are drawn, or measured by sensors, but not felt.
 INERT = ("site_", "geom_rgba", "name", "mat_", "light_", "cam_", "bvh_", "signature", "tex_")
 
 
 def models():
-    return {name: dynamics.load_environment(name) for name in tasks.TASKS}
+    return {name: load_environment(name) for name in tasks.TASKS}
 
 
 @pytest.fixture(scope="module")

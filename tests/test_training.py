@@ -11,7 +11,8 @@ import pytest
 from safetensors.numpy import load_file
 
 from dynamic_sparsity.errors import InvalidSettingError, SettingsMismatchError, UnknownNameError
-from dynamic_sparsity.generation import dynamics, runtime
+from dynamic_sparsity.generation import jax_runtime
+from dynamic_sparsity.generation.physics.model import load_environment, load_physics
 from dynamic_sparsity.generation.settings import Settings
 from dynamic_sparsity.policies import available, load_policy, read_record
 from dynamic_sparsity.policies.files import FOLDER, expert_path
@@ -123,14 +124,14 @@ def test_settings_of_training():
 @pytest.mark.parametrize("task", ["CartpoleSwingup", "ReacherEasy"])
 def test_host_physics_is_the_tasks(task):
     """A task on MuJoCo C starts where it starts on MJX, and goes where it goes there."""
-    environment = dynamics.load_environment(task)
-    physics = dynamics.load_physics(task, "converged")
+    environment = load_environment(task)
+    physics = load_physics(task, "converged")
     keys = jax.random.split(jax.random.PRNGKey(0), 3)
     actions = jnp.tanh(jax.random.normal(jax.random.PRNGKey(1), (5, 3, physics.task.da)))
     results = []
     for context in (host_physics(physics.mj_model), evaluation._mjx_physics(physics)):
         with context:
-            reset, step = runtime.jit(jax.vmap(environment.reset)), runtime.jit(jax.vmap(environment.step))
+            reset, step = jax_runtime.jit(jax.vmap(environment.reset)), jax_runtime.jit(jax.vmap(environment.step))
             state = reset(keys)
             results.append([np.asarray(state.obs)])
             for action in actions:
@@ -144,7 +145,7 @@ def test_host_physics_is_the_tasks(task):
 @pytest.mark.parametrize("task", ["BallInCup", "FingerTurnEasy", "PendulumSwingup", "SwimmerSwimmer6"])
 def test_shaped_reward(task):
     """The weight of the added reward decides it alone: nothing else of a step changes."""
-    environment, physics = dynamics.load_environment(task), dynamics.load_physics(task, "converged")
+    environment, physics = load_environment(task), load_physics(task, "converged")
     action = jnp.full(physics.task.da, 0.5)
     with host_physics(physics.mj_model):
         state = environment.reset(jax.random.PRNGKey(4))

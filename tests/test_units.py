@@ -9,7 +9,7 @@ import fake_maker
 import pytest
 
 from dynamic_sparsity.errors import InvalidSettingError
-from dynamic_sparsity.generation.units import Part, Unit, plan_units, unfinished
+from dynamic_sparsity.generation.jobs.units import Part, Unit, plan_units, unfinished
 
 
 def planned(units: int) -> list[Unit]:

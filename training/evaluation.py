@@ -24,9 +24,11 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from dynamic_sparsity.generation import dynamics, runtime
-from dynamic_sparsity.generation.linear_algebra import without_lapack
-from dynamic_sparsity.generation.noise import coloured_noise
+from dynamic_sparsity.generation import jax_runtime
+from dynamic_sparsity.generation.physics.linear_algebra import without_lapack
+from dynamic_sparsity.generation.physics.model import Dynamics, Physics, load_environment, load_physics
+from dynamic_sparsity.generation.physics.step import control_step
+from dynamic_sparsity.generation.rollout.coloured_noise import coloured_noise
 from dynamic_sparsity.generation.tasks import EPISODE_LENGTH, get_task
 from dynamic_sparsity.policies import ExpertPolicy, available, expert_path, load_policy, read_record
 from dynamic_sparsity.policies.files import save_policy
@@ -43,7 +45,7 @@ SEED = 1_000_003
 
 
 @contextmanager
-def _mjx_physics(physics: dynamics.Physics) -> Iterator[None]:
+def _mjx_physics(physics: Physics) -> Iterator[None]:
     """While tracing: Playground's tasks do the step that data sets are made of."""
     from mujoco_playground._src import mjx_env
 
@@ -53,7 +55,7 @@ def _mjx_physics(physics: dynamics.Physics) -> Iterator[None]:
     def step(_model: Any, data: Any, action: jax.Array, n_substeps: int = 1) -> Any:
         if n_substeps != physics.task.substeps:  # a reset lets the model come to rest
             return original(physics.mjx_model, data, action, n_substeps)
-        return dynamics.control_step(physics, data, action)[0]
+        return control_step(physics, data, action)[0]
 
     module.step = step
     try:
@@ -119,7 +121,7 @@ def returns(
     *,
     actions: Actions = "expert",
     simulator: Simulator = "mujoco",
-    kind: dynamics.Dynamics = "converged",
+    kind: Dynamics = "converged",
     episodes: int = 64,
     length: int = EPISODE_LENGTH,
     seed: int = SEED,
@@ -139,12 +141,12 @@ def returns(
     Returns:
         The return of each episode, shape (episodes,).
     """
-    environment = dynamics.load_environment(get_task(task).name)
-    physics = dynamics.load_physics(task, kind)
+    environment = load_environment(get_task(task).name)
+    physics = load_physics(task, kind)
     function = episode_function(environment, policy, episodes, length, NOISE_BETA, actions)
     context = host_physics(physics.mj_model) if simulator == "mujoco" else _mjx_physics(physics)
     with context:
-        compiled = runtime.jit(function)
+        compiled = jax_runtime.jit(function)
         result = compiled(policy_arrays(policy), jax.random.PRNGKey(seed))
     return np.asarray(result)
 
@@ -162,7 +164,7 @@ def spread(values: NDArray[Any]) -> dict[str, float | int]:
 
 def evaluation(task: str, policy: ExpertPolicy, *, episodes: int = 64, seed: int = SEED) -> dict[str, Any]:
     """Measures a policy, and what it has to beat, by MuJoCo C; the record's entry `evaluation`."""
-    wanted: list[tuple[Actions, dynamics.Dynamics]] = [
+    wanted: list[tuple[Actions, Dynamics]] = [
         ("expert", "converged"),
         ("expert", "stock"),
         ("expert-mean", "converged"),
@@ -177,7 +179,7 @@ def evaluation(task: str, policy: ExpertPolicy, *, episodes: int = 64, seed: int
     return {"episode_length": EPISODE_LENGTH, "seed": seed, "noise_beta": NOISE_BETA, "measured": results}
 
 
-def measured(record: Mapping[str, Any], policy: Actions, kind: dynamics.Dynamics = "converged") -> dict[str, Any]:
+def measured(record: Mapping[str, Any], policy: Actions, kind: Dynamics = "converged") -> dict[str, Any]:
     """One measurement by MuJoCo C out of a policy's record."""
     wanted = ("mujoco", policy, kind)
     found: dict[str, Any] = next(
@@ -208,7 +210,7 @@ def training_physics(model: Any, on_host: bool) -> Any:
 
 def measure_again(tasks: Sequence[str]) -> None:
     """Measures policies that come with the package, and writes what they reach into their records."""
-    runtime.configure()
+    jax_runtime.configure()
     for task in tasks or available():
         path = expert_path(task)
         policy, record = load_policy(path), read_record(path)

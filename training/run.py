@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dynamic_sparsity.errors import InvalidSettingError
-from dynamic_sparsity.generation import dynamics
+from dynamic_sparsity.generation.physics.model import load_physics
 from dynamic_sparsity.generation.tasks import EPISODE_LENGTH
 from dynamic_sparsity.policies.files import SUFFIX, read_record, save_policy
 from dynamic_sparsity.training import brax_repair, evaluation
@@ -114,7 +114,7 @@ class _Run:
         self.settings, self.place, self.progress = settings, place, progress
         self.environment = _environment(settings.task)
         with jax.enable_x64(True):
-            self.model = dynamics.load_physics(settings.task, settings.hyperparameters["dynamics"]).mj_model
+            self.model = load_physics(settings.task, settings.hyperparameters["dynamics"]).mj_model
         self.before = place.steps
         self.seconds = place.curve[-1].seconds if place.curve else 0.0
         self.count = max(1, round((settings.steps - self.before) / STEPS_BETWEEN_EVALUATIONS[settings.profile]))

@@ -8,7 +8,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from dynamic_sparsity.generation.dynamics import Dynamics
+from dynamic_sparsity.generation.physics.model import Dynamics
 from dynamic_sparsity.generation.tasks import TASKS
 from dynamic_sparsity.policies import available, expert_path, read_record
 from dynamic_sparsity.policies.files import FOLDER

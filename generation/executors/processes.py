@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from dynamic_sparsity.errors import InvalidSettingError, WorkerError
-from dynamic_sparsity.generation.executors.base import UNITS_AT_ONCE, WORKSHOP, Event, Happening, Trouble
+from dynamic_sparsity.generation.executors.protocol import UNITS_AT_ONCE, WORKSHOP, Event, Happening, Trouble
+from dynamic_sparsity.generation.jobs.units import Unit
 from dynamic_sparsity.generation.settings import Settings
-from dynamic_sparsity.generation.units import Unit
 
 PATIENCE_S = 0.5
 MERCY_S = 5.0
@@ -125,7 +125,7 @@ class Processes:
             [
                 sys.executable,
                 "-m",
-                "dynamic_sparsity.generation.executors.worker",
+                "dynamic_sparsity.generation.executors.process_worker",
                 str(theirs.fileno()),
                 str(os.getpid()),
                 self._maker,

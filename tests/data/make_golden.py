@@ -18,15 +18,15 @@ from typing import Any
 
 from golden import FOLDER, PUBLISHED, REPO, SETTINGS, digests, file_digests, instruction_set, pack
 
-from dynamic_sparsity.generation import runtime
+from dynamic_sparsity.generation import jax_runtime
 from dynamic_sparsity.loaders.loading import open_dataset
 from dynamic_sparsity.schemas import SCHEMA_VERSION
 
 
 def main() -> None:
     """Make all stores, the HDF5 file, the published form, and the digests of their values."""
-    runtime.configure()
-    from dynamic_sparsity.generation.generate import generate
+    jax_runtime.configure()
+    from dynamic_sparsity.generation.jobs.generate import generate
 
     table = FOLDER / f"{SCHEMA_VERSION}.json"
     if table.exists():

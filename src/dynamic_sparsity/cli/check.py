@@ -32,10 +32,10 @@ def verify(path: Path, *, deep: bool, sample: int, seed: int) -> int:
 
 
 def _deep(console: Console, path: Path, sample: int, seed: int) -> Sequence[Problem]:
-    from dynamic_sparsity.generation import runtime
+    from dynamic_sparsity.generation import jax_runtime
 
-    runtime.configure()
-    from dynamic_sparsity.generation.deep import verify_deep
+    jax_runtime.configure()
+    from dynamic_sparsity.generation.verification.deep import verify_deep
 
     with Progress(console=console, transient=True) as bars:
         bar = bars.add_task("Computing rows again", total=sample)

@@ -10,12 +10,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from dynamic_sparsity.generation.status import Status, read_status
+from dynamic_sparsity.generation.jobs.status import Status, read_status
 
 
 def finalize(stores: Sequence[Path]) -> None:
     """Seals stores and says so."""
-    from dynamic_sparsity.generation.generate import finalize as seal
+    from dynamic_sparsity.generation.jobs.generate import finalize as seal
 
     console = Console(soft_wrap=True, highlight=False)
     for store in stores:

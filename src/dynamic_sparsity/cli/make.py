@@ -27,7 +27,7 @@ from dynamic_sparsity.errors import InvalidSettingError
 from dynamic_sparsity.generation.tasks import TASKS, get_task
 
 if TYPE_CHECKING:
-    from dynamic_sparsity.generation.executors.base import Executor
+    from dynamic_sparsity.generation.executors.protocol import Executor
 
 EXECUTORS = ("local", "ray")
 
@@ -54,12 +54,12 @@ def generate(tasks: Sequence[str], out: Path, work: Work, **options: Any) -> Non
     Raises:
         UnitsFailedError: Some units were set aside.
     """
+    from dynamic_sparsity.generation.jobs.units import Part
     from dynamic_sparsity.generation.settings import Settings
-    from dynamic_sparsity.generation.units import Part
 
     settings = [Settings(task=task, **options) for task in tasks]
     part = Part(work.shard_index, work.shard_count)
-    from dynamic_sparsity.generation.generate import generate_all
+    from dynamic_sparsity.generation.jobs.generate import generate_all
 
     console = Console()
     executor = work.executor_of()
@@ -114,7 +114,7 @@ class Work:
         if self.ray_address is not None and self.executor != "ray":
             raise InvalidSettingError("--ray-address needs --executor ray.")
         if self.executor == "ray":
-            from dynamic_sparsity.generation.executors.on_ray import OnRay
+            from dynamic_sparsity.generation.executors.ray_actors import OnRay
 
             return OnRay(self.ray_address, self.workers)
         from dynamic_sparsity.generation.executors.processes import Processes

@@ -29,10 +29,10 @@ def regenerate(
     repository = Repository.open(*parse_repository(repo))
     published = repository.publication.find(task, policy, dynamics, repository.name)
     copy = LocalCopy(repository, published, None)
-    from dynamic_sparsity.generation import runtime
+    from dynamic_sparsity.generation import jax_runtime
 
-    runtime.configure()
-    from dynamic_sparsity.generation import regenerate as remake
+    jax_runtime.configure()
+    from dynamic_sparsity.generation.verification import regenerate as remake
 
     if check is None:
         with console.status(f"Making {task} with the settings of {repository.name}"):

@@ -61,7 +61,7 @@ class _Pictures:
         if self._broken:
             return None
         try:
-            from dynamic_sparsity.generation.rendering import render_states
+            from dynamic_sparsity.generation.rollout.rendering import render_states
 
             return render_states(task, states, width, height)
         except (ImportError, UnknownNameError) as error:

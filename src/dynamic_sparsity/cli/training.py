@@ -20,7 +20,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from dynamic_sparsity.generation import runtime
+from dynamic_sparsity.generation import jax_runtime
 
 if TYPE_CHECKING:
     from dynamic_sparsity.training.checkpoints import Point
@@ -31,7 +31,7 @@ def train(tasks: Sequence[str], out: Path, *, profile: str | None, **options: An
     """Trains one task after the other and prints what each came to."""
     console = Console(soft_wrap=True, highlight=False)
     with console.status("Loading the simulator and brax"):
-        runtime.configure()
+        jax_runtime.configure()
         import jax
 
         from dynamic_sparsity.training.run import train as train_policy

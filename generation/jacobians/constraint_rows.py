@@ -1,0 +1,158 @@
+r"""Closed-form derivatives of the constraints' generalized force c = Jᵀ f at a fixed acceleration x.
+
+With the rows' zones held (see `constraint_solver`), a row in its quadratic zone has, for a position `pos` (distance or
+joint margin),
+
+    y = J x - aref = J (x + b v) + k imp(pos) pos,         f = -D y,       D = imp / (w (1 - imp)),
+    ∂f/∂pos = -D (y imp' / (imp (1 - imp)) + k (imp' pos + imp)),                                             (1)
+
+with MuJoCo's stiffness k, damping b, impedance imp. All other rows have a constant force.
+
+Velocity: ∂c/∂v = -Jᵀ D b J. Joint limits: J is constant and ∂pos/∂q = J, so ∂c/∂q = Jᵀ (∂f/∂pos) J. Tendon limits
+likewise, plus what ∂J/∂q of a spatial tendon adds.
+
+What contacts add to ∂c/∂q is in `contact_forces`.
+
+Source: MJX `constraint.py`; MuJoCo's documentation, "Computation: constraint model".
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import mujoco
+import numpy as np
+from mujoco import mjx
+
+from dynamic_sparsity.generation.physics import constraints, mjx_private
+from dynamic_sparsity.generation.physics.constraint_solver import Zones
+from dynamic_sparsity.generation.physics.model import Physics
+
+
+class Rows(NamedTuple):
+    """Per constraint row, (nefc,): force f; ∂f/∂pos of (1); stiffness D, zero outside the quadratic zone; damping b."""
+
+    force: jax.Array
+    by_pos: jax.Array
+    stiffness: jax.Array
+    damping: jax.Array
+
+
+class TendonDisplacements(NamedTuple):
+    """How tendons change when each degree of freedom turns: lengths (nv, ntendon), Jacobians (nv, ntendon, nv)."""
+
+    length: jax.Array
+    jacobian: jax.Array
+
+
+def _parameters(model: mjx.Model, data: mjx.Data) -> tuple[jax.Array, jax.Array, np.ndarray]:
+    """Parameters solref and solimp of every constraint in MJX's order, (n, 2) and (n, 5), and how many rows each has.
+
+    A contact point is one constraint.
+    """
+    enabled = ~int(model.opt.disableflags)
+    parts: list[tuple[jax.Array, jax.Array]] = []
+    if enabled & mujoco.mjtDisableBit.mjDSBL_FRICTIONLOSS:
+        dof = np.flatnonzero(model._impl.dof_hasfrictionloss)
+        tendon = np.flatnonzero(model._impl.tendon_hasfrictionloss)
+        parts += [(model.dof_solref[dof], model.dof_solimp[dof])]
+        parts += [(model.tendon_solref_fri[tendon], model.tendon_solimp_fri[tendon])]
+    if enabled & mujoco.mjtDisableBit.mjDSBL_LIMIT:
+        joint, tendon = np.flatnonzero(model.jnt_limited), np.flatnonzero(model.tendon_limited)
+        parts += [(model.jnt_solref[joint], model.jnt_solimp[joint])]
+        parts += [(model.tendon_solref_lim[tendon], model.tendon_solimp_lim[tendon])]
+    counts = np.ones(sum(len(solref) for solref, _ in parts), int)
+    contact = data._impl.contact
+    if enabled & mujoco.mjtDisableBit.mjDSBL_CONTACT and contact.dim.size:
+        parts += [(contact.solref, contact.solimp)]
+        counts = np.append(counts, constraints.rows_per_point(contact.dim))
+    return jnp.concatenate([a for a, _ in parts]), jnp.concatenate([b for _, b in parts]), counts
+
+
+@cache
+def _powers_are_two(model: mujoco.MjModel) -> bool:
+    """Whether all impedances are made of parabolas, MuJoCo's default: powers cost as much as all else in a row."""
+    names = ("dof_solimp", "jnt_solimp", "geom_solimp", "tendon_solimp_fri", "tendon_solimp_lim")
+    return all(bool((getattr(model, name)[:, 4] == 2).all()) for name in names)
+
+
+def _impedance(solimp: jax.Array, pos: jax.Array, parabolic: bool) -> jax.Array:
+    """Impedances imp(pos) of constraints with parameters (n, 5) at positions (n,), as in MJX's `_kbi`."""
+    low, high, width, mid, power = solimp.T
+    low, high, mid = (jnp.clip(x, mujoco.mjMINIMP, mujoco.mjMAXIMP) for x in (low, high, mid))
+    share = jnp.abs(pos) / jnp.maximum(mujoco.mjMINVAL, width)
+    power = jnp.maximum(1, power)
+
+    def arc(x: jax.Array, end: jax.Array) -> jax.Array:
+        return x * x / end if parabolic else jnp.power(x, power) / jnp.power(end, power - 1)
+
+    shape = jnp.where(share < mid, arc(share, mid), 1 - arc(1 - share, 1 - mid))
+    return jnp.where(share > 1.0, high, jnp.clip(low + shape * (high - low), low, high))
+
+
+def rows(physics: Physics, data: mjx.Data, zones: Zones, force: jax.Array) -> Rows:
+    """Evaluates (1) for every row of one state; `force` is the solution's, shape (nefc,)."""
+    model, impl = physics.mjx_model, data._impl
+    solref, solimp, counts = _parameters(model, data)
+    first_row = np.cumsum(counts) - counts
+    pos = impl.efc_pos - impl.efc_margin
+    at = pos[first_row]
+    k, damping, _ = jax.vmap(mjx_private.stiffness_damping_impedance, in_axes=(None, 0, 0, 0))(
+        model, solref, solimp, at
+    )
+    parabolic = _powers_are_two(physics.mj_model)
+    impedance, rate = jax.jvp(lambda x: _impedance(solimp, x, parabolic), (at,), (jnp.ones_like(at),))
+    constraint = np.repeat(np.arange(len(counts)), counts)
+    by_y, by_pos = rate / (impedance * (1 - impedance)), k * (rate * at + impedance)
+    # The rows of a contact point share its distance.
+    stiffness = jnp.where(zones.quadratic, impl.efc_D, 0.0)
+    moved = -stiffness * by_pos[constraint] + jnp.where(zones.quadratic, force, 0.0) * by_y[constraint]
+    friction = np.arange(len(pos)) < int(impl.nf)
+    return Rows(force, jnp.where(friction, 0.0, moved), stiffness, damping[constraint])
+
+
+class LimitDerivatives(NamedTuple):
+    """Of one row: ∂c/∂q but for the contacts' part, and ∂c/∂v, both (nv, nv)."""
+
+    by_position: jax.Array
+    by_velocity: jax.Array
+
+
+def by_limits(model: mjx.Model, data: mjx.Data, row: Rows, tendons: TendonDisplacements | None) -> LimitDerivatives:
+    """Derivatives of one row, for models without equality constraints and limits of ball joints.
+
+    Args:
+        model: MJX model.
+        data: MJX data after the solver.
+        row: The rows' `Rows`.
+        tendons: Their displacements, if there are spatial tendons.
+    """
+    impl = data._impl
+    jacobian = impl.efc_J
+    by_velocity = -(jacobian * (row.stiffness * row.damping)[:, None]).T @ jacobian
+    contact_rows = int(impl.contact.efc_address[0]) if impl.contact.dim.size else len(row.force)
+    # Joint and tendon limits: ∂pos/∂q is the row itself.
+    limits = jacobian[:contact_rows]
+    by_position = (limits * row.by_pos[:contact_rows, None]).T @ limits
+    limited = np.flatnonzero(model.tendon_limited)
+    if tendons is not None and len(limited):
+        by_position += _tendon_curvature(data, row, tendons, limited, contact_rows)
+    return LimitDerivatives(by_position, by_velocity)
+
+
+def _tendon_curvature(
+    data: mjx.Data, row: Rows, tendons: TendonDisplacements, limited: np.ndarray, stop: int
+) -> jax.Array:
+    """What ∂J/∂q of spatial tendons adds to ∂c/∂q through their limit rows, which end at row `stop`."""
+    rows_ = slice(stop - len(limited), stop)
+    own, force = data._impl.efc_J[rows_], row.force[rows_]
+    length_jacobian = data._impl.ten_J[limited]
+    # The row is ± the tendon's Jacobian where the limit acts, else zero.
+    sign = jnp.sign(jnp.sum(own * length_jacobian, axis=1))
+    d_jacobian = sign[None, :, None] * tendons.jacobian[:, limited]
+    field = data.qacc + row.damping[rows_, None] * data.qvel
+    d_force = -row.stiffness[rows_] * jnp.einsum("jri,ri->jr", d_jacobian, field)
+    return jnp.einsum("ri,jr->ij", own, d_force) + jnp.einsum("jri,r->ij", d_jacobian, force)

@@ -1,0 +1,213 @@
+r"""Closed-form derivative by position of the contacts' generalized force c = Jᵀ f at a fixed acceleration x.
+
+A contact point at p between bodies 1 and 2 pushes body 2 with F = Σ_r f_r d_r, d_r the pyramid's edges (normal ±
+friction × tangent), and sees the bodies' fields V = u(x) + b u(v) of velocity; f_r, D_r, ∂f_r/∂pos, b as in
+`constraint_rows`. Let, at p, ζ_j = (ω_j, v_j) be the twist of axis j, δ_j = 1 if j moves body 2 only, -1 if it moves
+body 1 only, else 0, and μ_j = 1 if j moves body 1. Turning q_j is turning everything by μ_j ζ_j, and then body 2 alone
+by δ_j ζ_j. The first turns F rigidly; the second moves the contact point by ∂p, turns its frame by θ, changes the
+distance by ∂d (`contact_response`), and body 2's field by ζ_j × V₂ + ψ̇_j (see `rigid_body`), so that
+
+    z  = s × θ + Ω × ∂p + v × Ω₂ + ω × V₂(p) + ψ̇_j(p)         s, Ω: relative velocity and angular velocity at p
+    ∂F = ∂d Σ_r (∂f_r/∂pos) d_r - Σ_r D_r d_r d_rᵀ z + θ × F,
+
+and, with both parts and c_i = Σ δ_i (ω_i · (p × F) + v_i · F),
+
+    ∂c_i/∂q_j = δ_i δ_j (v_i · ∂F + ω_i · (∂p × F)) + δ_i μ_j (v_i · (ω_j × F) + ω_i · (v_j × F))
+              + [j carries i] (S_j × S_i) · W_i,                                                            (1)
+
+summed over contacts, W_i the contact's wrench on all that i moves; where MJX's contact frame lags behind a common
+turn, δ_i μ_j v_i · ∂F for that lag is added. ∂p, θ, ∂d and all of ∂F but ψ̇_j are linear in ζ, so one 6 × 6 matrix
+per contact point does for all degrees of freedom.
+
+Of the points that MJX computes, few push: only those are summed (`batch_last.sum_over_active`).
+
+Source: MJX `constraint.py`; MuJoCo's documentation, "Computation: constraint model".
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from mujoco import mjx
+
+from dynamic_sparsity.generation.jacobians import contact_response, rigid_body
+from dynamic_sparsity.generation.jacobians.constraint_rows import Rows
+from dynamic_sparsity.generation.physics import constraints
+from dynamic_sparsity.generation.physics.batch_last import (
+    apply,
+    cross,
+    cross_force,
+    dot,
+    materialised,
+    outer,
+    sum_over_active,
+    units_cross,
+)
+
+
+class ContactRow(NamedTuple):
+    """What the contacts' part of ∂c/∂q is made of, of one row with n contact points.
+
+    Attributes:
+        axes: MJX's `cdof`, (nv, 6).
+        rates: Acceleration x and velocity v, (2, nv).
+        origin: The origin O of every body's tree, (nbody, 3).
+        centres: Of all geoms, (ngeom, 3).
+        geom_axes: z axes of all geoms, (ngeom, 3).
+        geoms: The two geoms of every point, (n, 2).
+        position: The points, (n, 3).
+        frame: Normal and two tangents, (n, 3, 3).
+        distance: (n,).
+        friction: What the tangents of the friction pyramids' edges are weighted with, (n, r).
+        force: f of every edge, (n, r).
+        by_pos: ∂f/∂pos of every edge, (n, r).
+        stiffness: D of every edge, (n, r).
+        damping: b, (n,).
+    """
+
+    axes: jax.Array
+    rates: jax.Array
+    origin: jax.Array
+    centres: jax.Array
+    geom_axes: jax.Array
+    geoms: jax.Array
+    position: jax.Array
+    frame: jax.Array
+    distance: jax.Array
+    friction: jax.Array
+    force: jax.Array
+    by_pos: jax.Array
+    stiffness: jax.Array
+    damping: jax.Array
+
+
+class _Push(NamedTuple):
+    """One contact point that pushes; arrays as in `ContactRow` without n, but:
+
+    Attributes:
+        point: The point and its geoms.
+        arm: The point relative to the origin O of the trees of bodies 1 and 2, (2, 3).
+        moves: 1 where a degree of freedom moves body 1 or 2, (2, nv).
+    """
+
+    axes: jax.Array
+    rates: jax.Array
+    point: contact_response.Point
+    arm: jax.Array
+    moves: jax.Array
+    friction: jax.Array
+    force: jax.Array
+    by_pos: jax.Array
+    stiffness: jax.Array
+    damping: jax.Array
+
+
+def contact_row(model: mjx.Model, data: mjx.Data, row: Rows) -> ContactRow:
+    """Collects the contacts of one row of data, after the solver."""
+    contact = data._impl.contact
+    # The sentinel is a row of zeros: a frictionless point has but one row where others have four.
+    table = constraints.point_rows(contact, len(row.force))
+    force, by_pos, stiffness = (jnp.append(x, 0.0)[table] for x in (row.force, row.by_pos, row.stiffness))
+    friction = jnp.where((contact.dim > 1)[:, None], contact.friction[:, :2], 0.0)
+    weights = jnp.stack([friction[:, 0], -friction[:, 0], friction[:, 1], -friction[:, 1]], axis=1)
+    return ContactRow(
+        data.cdof,
+        jnp.stack([data.qacc, data.qvel]),
+        data.subtree_com[np.asarray(model.body_rootid)],
+        data.geom_xpos,
+        data.geom_xmat[:, :, 2],
+        jnp.asarray(contact.geom),
+        contact.pos,
+        contact.frame,
+        contact.dist,
+        weights[:, : table.shape[1]],
+        force,
+        by_pos,
+        stiffness,
+        row.damping[contact.efc_address],
+    )
+
+
+def by_contacts(top: rigid_body.Topology, model: mjx.Model, row: ContactRow) -> jax.Array:
+    """∂c/∂q of all contacts of one row by (1), shape (nv, nv)."""
+    pushes = ((row.stiffness != 0) | (row.force != 0)).any(axis=1)
+    added: jax.Array = sum_over_active(partial(_pick, top, model), partial(_by_push, top, model))(pushes, row)
+    return added
+
+
+def _pick(top: rigid_body.Topology, model: mjx.Model, row: ContactRow, item: jax.Array) -> _Push:
+    geoms = row.geoms[item]
+    bodies = jnp.asarray(np.asarray(model.geom_bodyid))[geoms]
+    first, second = (contact_response.geom(model, row.centres, row.geom_axes, index) for index in geoms)
+    plane = contact_response.is_plane(model, geoms[0])
+    at = contact_response.Point(row.position[item], row.frame[item], row.distance[item], first, second, plane)
+    arm, moves = at.position - row.origin[bodies], jnp.asarray(top.moves)[bodies].astype(row.axes.dtype)
+    edges = row.friction[item], row.force[item], row.by_pos[item], row.stiffness[item]
+    return _Push(row.axes, row.rates, at, arm, moves, *edges, row.damping[item])
+
+
+def _cross(a: jax.Array, b: jax.Array) -> jax.Array:
+    """a × b with broadcasting."""
+    shape = jnp.broadcast_shapes(a.shape, b.shape)
+    return cross(jnp.broadcast_to(a, shape), jnp.broadcast_to(b, shape))
+
+
+def _by_push(top: rigid_body.Topology, model: mjx.Model, push: _Push) -> jax.Array:
+    """The term of (1) of one contact point in every row, shape (nv, nv, B)."""
+    axes, damping, frame = push.axes, push.damping, push.point.frame
+    # Where geom 1 never moves, only body 2's side counts.
+    sides = 2 if contact_response.first_moves(model) else 1
+    arm, moves = push.arm[-sides:, None], push.moves[-sides:, :, None]
+
+    def difference(x: jax.Array) -> jax.Array:
+        return x[1] - x[0] if sides == 2 else x[0]
+
+    count = len(push.force)
+    edges = frame[:1] + push.friction[:, None] * frame[np.array([1, 1, 2, 2])[:count]]
+    across = edges.swapaxes(0, 1)
+    force, by_pos = dot(across, push.force[None]), dot(across, push.by_pos[None])
+    weighted = edges * push.stiffness[:, None]
+    stiffness = sum(weighted[r, :, None] * edges[r, None] for r in range(count))
+
+    # Twists of the axes at the point, on each side, (sides, nv, 6, B); then the fields x + b v of both bodies there.
+    angular = jnp.broadcast_to(axes[:, :3], (sides, len(axes), *arm.shape[2:]))
+    twists = moves * jnp.concatenate([angular, axes[:, 3:] + _cross(axes[:, :3], arm)], axis=2)
+    fields = jnp.sum(twists * (push.rates[0] + damping * push.rates[1])[:, None], axis=1)
+    twists, fields = materialised(twists, fields)
+    relative, slip, second = difference(twists), difference(fields), fields[-1]
+
+    # How F, and p × F, change for six unit twists (6, ...) of body 2.
+    responds = contact_response.responses(push.point, *contact_response.planes(model))
+    relative, responds, force, stiffness = materialised(relative, responds, force, stiffness)
+    z = _cross(slip[3:], responds.rotation) + _cross(slip[:3], responds.position)
+    z += jnp.concatenate([units_cross(second[3:]), units_cross(second[:3])])
+    d_force = responds.distance[:, None] * by_pos - apply(stiffness, z)
+    d_force += _cross(responds.rotation, force)
+    by_twist = materialised(jnp.concatenate([_cross(responds.position, force), d_force], axis=1))
+
+    # ψ̇ at the point: an axis acts on a side with that side's arm.
+    motions = [rigid_body.motion(top, axes, rate) for rate in push.rates]
+    psi = motions[0].psi_dot + damping * motions[1].psi_dot
+    psi = difference(moves * (psi[:, 3:] + _cross(psi[:, :3], arm)))
+    left = [apply(by_twist, relative), -apply(stiffness, relative[:, 3:])]
+    right = [relative, psi]
+    if sides == 2:
+        # Both bodies are turned by μ ζ, and the frame lags behind by a turn about the normal.
+        left += [_cross(force, relative[:, 3:]), _cross(force, relative[:, :3])]
+        right += [twists[0]]
+        normal = frame[0]
+        by_lag = cross(normal, force) - apply(stiffness, cross(slip[3:], normal))
+        left += [dot(relative[:, 3:], by_lag[None])[:, None]]
+        right += [dot(twists[0, :, :3], responds.lag[None])[:, None]]
+    result = outer(*materialised(jnp.concatenate(left, 1), jnp.concatenate(right, 1)))
+
+    arms = push.arm[-sides:]
+    wrench = jnp.concatenate([_cross(arms, force), jnp.broadcast_to(force, arms.shape)], axis=1)
+    signed = moves * np.array([-1.0, 1.0])[-sides:, None, None, None]
+    behind = jnp.sum(signed * wrench[:, None], axis=0)
+    # (S_j × S_i) · W_i = S_j · (S_i ×* W_i).
+    return result + jnp.where(top.carries.T[:, :, None], outer(cross_force(axes, behind), axes), 0.0)

@@ -1,0 +1,112 @@
+"""JAX as this package needs it: float64, and compiled programs kept on disk."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache, wraps
+from pathlib import Path
+from typing import Any
+
+from dynamic_sparsity.errors import MissingDependencyError
+
+CACHE_VARIABLE = "DYNAMIC_SPARSITY_CACHE"
+"""Environment variable that moves the compilation cache; JAX's own JAX_COMPILATION_CACHE_DIR wins over it."""
+
+
+def cache_directory() -> Path:
+    """Where compiled programs are kept: $DYNAMIC_SPARSITY_CACHE, else $XDG_CACHE_HOME or ~/.cache."""
+    if CACHE_VARIABLE in os.environ:
+        return Path(os.environ[CACHE_VARIABLE])
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "dynamic-sparsity" / "xla"
+
+
+def configure() -> None:
+    """Sets JAX to float64 with a persistent compilation cache. Call it before anything else uses JAX.
+
+    Raises:
+        MissingDependencyError: JAX or a simulator is not installed.
+    """
+    try:
+        # Playground's own dependencies warn, when imported, of things that neither its users nor ours can change.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import jax
+            import mujoco.mjx  # noqa: F401
+            import mujoco_playground  # noqa: F401
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"Simulating needs {error.name}, which is not installed: pip install 'dynamic-sparsity[generate]'"
+        ) from error
+    config: Any = jax.config
+    config.update("jax_enable_x64", True)
+    if config.jax_compilation_cache_dir is None:
+        config.update("jax_compilation_cache_dir", str(cache_directory()))
+        config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+@contextmanager
+def compiled_once(name: str) -> Iterator[None]:
+    """Keeps processes that share the cache from compiling the same programs at the same time.
+
+    Whoever comes second waits, and finds them in the cache.
+
+    Args:
+        name: Of the programs; a file name.
+    """
+    import jax
+
+    folder = Path(jax.config.jax_compilation_cache_dir or cache_directory())  # type: ignore[attr-defined]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder / f"{name}.lock", os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError:
+        # A cache that can't be written is no cache; JAX says so.
+        yield
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+FUSION_EMITTERS_OFF = {"xla_cpu_use_fusion_emitters": False}
+
+
+@cache
+def compiler_options() -> dict[str, bool] | None:
+    """Compiler options for this machine and this version of XLA.
+
+    XLA's CPU fusion emitters of jaxlib 0.10 compute shared parts of kinematic chains again and again: the kinematics of
+    the six-link swimmer take over 20 times longer (`benchmarks/compiler_options.py`). Later versions do not, and
+    no longer have the option.
+    """
+    import jax
+
+    if jax.default_backend() != "cpu":
+        return None
+    try:
+        jax.jit(lambda x: x, compiler_options=FUSION_EMITTERS_OFF).lower(0.0).compile()
+    except jax.errors.JaxRuntimeError:
+        return None
+    return FUSION_EMITTERS_OFF
+
+
+def jit(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`jax.jit` with this machine's `compiler_options`, and without LAPACK (`linear_algebra` says why)."""
+    import jax
+
+    from dynamic_sparsity.generation.physics.linear_algebra import without_lapack
+
+    @wraps(function)
+    def traced(*arguments: Any) -> Any:
+        with without_lapack():
+            return function(*arguments)
+
+    compiled: Callable[..., Any] = jax.jit(traced, compiler_options=compiler_options())
+    return compiled

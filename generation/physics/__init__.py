@@ -1,0 +1,1 @@
+"""The simulated step: models, MuJoCo's constraint problem and its solver, joint positions as a manifold."""

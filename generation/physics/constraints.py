@@ -1,0 +1,160 @@
+"""Which constraints act: names, and features of a physics step.
+
+A *constraint* here is a friction-loss degree of freedom or tendon, a joint limit, a tendon limit, or a pair of geoms
+that may touch. MJX computes a
+fixed number of contact points; where a model limits them (`max_contact_points`), the deepest ones are kept, so that a
+slot means another pair from step to step. Features are therefore kept per pair of geoms, whose meaning never changes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import mujoco
+import numpy as np
+from mujoco import mjx
+
+from dynamic_sparsity.errors import UnsupportedModelError
+from dynamic_sparsity.generation.physics import mjx_private
+from dynamic_sparsity.generation.physics.constraint_solver import Zones
+
+_BALL = mujoco.mjtJoint.mjJNT_BALL
+_SCALAR = (mujoco.mjtJoint.mjJNT_SLIDE, mujoco.mjtJoint.mjJNT_HINGE)
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """A constraint's name in the model and its kind: friction_loss, joint_limit, tendon_limit or contact."""
+
+    name: str
+    kind: str
+
+
+@dataclass(frozen=True)
+class Constraints:
+    """The constraints of a model, in the order of the features.
+
+    Attributes:
+        items: All constraints; the contacts come last.
+        pairs: Names of the two geoms of each contact.
+        single_rows: Number of constraints that have one row each in MJX's constraint arrays; these come first there
+        as well.
+        pair_index: Position of a geom pair in `pairs`, shape (ngeom, ngeom); -1 for pairs that never touch.
+    """
+
+    items: tuple[Constraint, ...]
+    pairs: tuple[tuple[str, str], ...]
+    single_rows: int
+    pair_index: np.ndarray
+
+
+class Features(NamedTuple):
+    """What the constraints did in one physics step.
+
+    Attributes:
+        active: bool, shape (nc,). A limit or contact is active if it pushes; friction loss is active while it sticks.
+        rows: Zone of every constraint row, bool, shape (2, nefc): what the Hessian depends on.
+        distance: Smallest signed distance per geom pair, m, shape (np,); +inf where no contact point was computed.
+        force: Normal force per geom pair, N, shape (np,).
+        contact_count: Contact points in touch (distance below the margin), int32, shape ().
+    """
+
+    active: jax.Array
+    rows: jax.Array
+    distance: jax.Array
+    force: jax.Array
+    contact_count: jax.Array
+
+
+def _name(model: mujoco.MjModel, kind: mujoco.mjtObj, index: int) -> str:
+    return mujoco.mj_id2name(model, kind, index) or f"{kind.name.removeprefix('mjOBJ_').lower()}{index}"
+
+
+def _enabled(model: mujoco.MjModel, bit: mujoco.mjtDisableBit) -> bool:
+    return not model.opt.disableflags & (bit | mujoco.mjtDisableBit.mjDSBL_CONSTRAINT)
+
+
+def describe(model: mujoco.MjModel) -> Constraints:
+    """Lists a model's constraints in the order of MJX's rows: friction loss, limits (ball, then scalar joints, then
+    tendons), contacts.
+
+    Raises:
+        UnsupportedModelError: The model has equality constraints.
+    """
+    if model.neq and _enabled(model, mujoco.mjtDisableBit.mjDSBL_EQUALITY):
+        raise UnsupportedModelError(
+            f"The model has {model.neq} equality constraints; "
+            "features are defined for friction loss, limits and contacts only."
+        )
+    joint, tendon = mujoco.mjtObj.mjOBJ_JOINT, mujoco.mjtObj.mjOBJ_TENDON
+    items: list[Constraint] = []
+    if _enabled(model, mujoco.mjtDisableBit.mjDSBL_FRICTIONLOSS):
+        for dof in np.flatnonzero(model.dof_frictionloss > 0):
+            items.append(Constraint(_name(model, joint, int(model.dof_jntid[dof])), "friction_loss"))
+        for index in np.flatnonzero(model.tendon_frictionloss > 0):
+            items.append(Constraint(_name(model, tendon, int(index)), "friction_loss"))
+    if _enabled(model, mujoco.mjtDisableBit.mjDSBL_LIMIT):
+        limited = np.flatnonzero(model.jnt_limited)
+        for kinds in ((_BALL,), _SCALAR):
+            for index in limited[np.isin(model.jnt_type[limited], kinds)]:
+                items.append(Constraint(_name(model, joint, int(index)), "joint_limit"))
+        for index in np.flatnonzero(model.tendon_limited):
+            items.append(Constraint(_name(model, tendon, int(index)), "tendon_limit"))
+    single_rows = len(items)
+    pairs: list[tuple[str, str]] = []
+    pair_index = np.full((model.ngeom, model.ngeom), -1, np.int32)
+    if _enabled(model, mujoco.mjtDisableBit.mjDSBL_CONTACT):
+        geom = mujoco.mjtObj.mjOBJ_GEOM
+        for first, second, _ in mjx_private.geom_pairs(model):
+            pair_index[first, second] = len(pairs)
+            pairs.append((_name(model, geom, int(first)), _name(model, geom, int(second))))
+            items.append(Constraint("/".join(pairs[-1]), "contact"))
+    return Constraints(tuple(items), tuple(pairs), single_rows, pair_index)
+
+
+def rows_per_point(dim: np.ndarray) -> np.ndarray:
+    """Constraint rows of contact points of given dimensions, shape (n,): one, or the edges of a friction pyramid."""
+    return np.where(dim == 1, 1, 2 * (dim - 1))
+
+
+def point_rows(contact: mjx.Contact, sentinel: int) -> np.ndarray:
+    """Constraint rows of each contact point, shape (n, most rows of a point), padded with the index `sentinel`."""
+    count = rows_per_point(contact.dim)
+    offset = np.arange(count.max())
+    return np.where(offset < count[:, None], contact.efc_address[:, None] + offset, sentinel)
+
+
+def observe(constraints: Constraints, data: mjx.Data, zones: Zones, force: jax.Array) -> Features:
+    """Features of one physics step.
+
+    Args:
+        constraints: The model's constraints.
+        data: MJX data after collision detection.
+        zones: Zone of each constraint row.
+        force: Constraint forces, shape (nefc,), N or N·m.
+    """
+    rows = jnp.stack([zones.quadratic, zones.upper])
+    single = zones.quadratic[: constraints.single_rows]
+    n_pairs = len(constraints.pairs)
+    contact = data._impl.contact
+    if n_pairs == 0 or not contact.dim.size:
+        empty = jnp.zeros(0)
+        return Features(single, rows, empty, empty, jnp.array(0, jnp.int32))
+
+    # The sentinel is never active and has no force.
+    table = point_rows(contact, force.shape[0])
+    point_active = jnp.append(zones.quadratic, False)[table].any(axis=1)
+    point_force = jnp.append(force, 0.0)[table].sum(axis=1)
+
+    index = jnp.asarray(constraints.pair_index)[contact.geom[:, 0], contact.geom[:, 1]]
+    member = index[:, None] == jnp.arange(n_pairs)
+    return Features(
+        active=jnp.append(single, (member & point_active[:, None]).any(axis=0)),
+        rows=rows,
+        distance=jnp.min(jnp.where(member, contact.dist[:, None], jnp.inf), axis=0),
+        force=jnp.sum(jnp.where(member, point_force[:, None], 0.0), axis=0),
+        contact_count=jnp.sum(contact.dist < contact.includemargin, dtype=jnp.int32),
+    )

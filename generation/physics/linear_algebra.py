@@ -1,0 +1,97 @@
+"""Small linear systems without LAPACK.
+
+JAX's batched LAPACK kernels on a CPU wait for workers of the very thread pool they run in; with few cores all workers
+can end up waiting for each other, and the program hangs (seen with jaxlib 0.10.2 on two cores, in a batched triangular
+solve). The systems here have 1 to 27 unknowns, for which plain elimination does as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import custom_batching
+
+from dynamic_sparsity.generation.physics.batch_last import batch_last
+
+
+def solve_positive_definite(matrix: jax.Array, right: jax.Array) -> jax.Array:
+    """Solves matrix · X = right by Gauss-Jordan elimination, which needs no pivoting for positive definite matrices.
+
+    Args:
+        matrix: Symmetric positive definite, shape (n, n).
+        right: Shape (n,) or (n, k).
+
+    Returns:
+        X, of right's shape.
+
+    Source: Higham, "Accuracy and stability of numerical algorithms", sections 10.1 and 14.4.
+    """
+    columns = right[:, None] if right.ndim == 1 else right
+    solution: jax.Array = _solve(matrix, columns)
+    return solution.reshape(right.shape)
+
+
+@jax.custom_jvp
+def _solve(matrix: jax.Array, right: jax.Array) -> jax.Array:
+    solution: jax.Array = _solve_shared(matrix, right)
+    return solution
+
+
+@_solve.defjvp
+def _solve_jvp(primals: tuple[jax.Array, jax.Array], tangents: tuple[jax.Array, jax.Array]) -> Any:
+    (matrix, right), (d_matrix, d_right) = primals, tangents
+    solution = _solve(matrix, right)
+    return solution, _solve(matrix, d_right - d_matrix @ solution)
+
+
+@custom_batching.custom_vmap
+def _solve_shared(matrix: jax.Array, right: jax.Array) -> jax.Array:
+    solution: jax.Array = _eliminate(matrix, right)
+    return solution
+
+
+@_solve_shared.def_vmap
+def _solve_many(size: int, batched: tuple[bool, bool], matrix: jax.Array, right: jax.Array) -> tuple[jax.Array, bool]:
+    if batched[0] or not batched[1]:
+        axes = tuple(0 if is_batched else None for is_batched in batched)
+        return jax.vmap(_eliminate, in_axes=axes, axis_size=size)(matrix, right), True
+    # Directions of a derivative share their matrix: it is eliminated once, with all their columns.
+    n, k = right.shape[1:]
+    solution = _solve_shared(matrix, jnp.moveaxis(right, 0, 1).reshape(n, size * k))
+    return jnp.moveaxis(solution.reshape(n, size, k), 1, 0), True
+
+
+@batch_last
+def _eliminate(matrix: jax.Array, right: jax.Array) -> jax.Array:
+    """Solutions (n, k, B) for matrices (n, n, B) and right sides (n, k, B)."""
+    n = len(matrix)
+    index = jnp.arange(n)[:, None, None]
+
+    def step(k: jax.Array, system: jax.Array) -> jax.Array:
+        row = jax.lax.dynamic_index_in_dim(system, k, 0)
+        column = jax.lax.dynamic_index_in_dim(system, k, 1)
+        row = row / jax.lax.dynamic_index_in_dim(row, k, 1)
+        return jnp.where(index == k, row, system - column * row)
+
+    system: jax.Array = jax.lax.fori_loop(0, n, step, jnp.concatenate([matrix, right], axis=1))
+    return system[:, n:]
+
+
+@contextmanager
+def without_lapack() -> Iterator[None]:
+    """While tracing: MJX's Cholesky factorisations and solves become eliminations.
+
+    What stands for the factor is the matrix itself; only the solve below may use it, as MJX does.
+    """
+    linalg: Any = jax.scipy.linalg
+    originals = linalg.cho_factor, linalg.cho_solve
+    linalg.cho_factor = lambda matrix, *_args, **_kwargs: (matrix, False)
+    linalg.cho_solve = lambda factor, right, *_args, **_kwargs: solve_positive_definite(factor[0], right)
+    try:
+        yield
+    finally:
+        linalg.cho_factor, linalg.cho_solve = originals

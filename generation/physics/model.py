@@ -1,0 +1,108 @@
+"""A task's model, ready to be stepped and differentiated, and what models are supported."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal, get_args
+
+import jax
+import mujoco
+from mujoco import mjx
+
+from dynamic_sparsity.errors import InvalidSettingError, UnsupportedModelError
+from dynamic_sparsity.generation.physics import constraints, manifold
+from dynamic_sparsity.generation.tasks import Task, get_task
+
+Dynamics = Literal["converged", "stock"]
+DYNAMICS: tuple[str, ...] = get_args(Dynamics)
+
+# Options of the converged map for MuJoCo C, far beyond what it needs.
+_C_ITERATIONS, _C_LS_ITERATIONS, _C_TOLERANCE = 200, 100, 1e-15
+
+
+@dataclass(frozen=True, eq=False)
+class Physics:
+    """A task's physics, ready to be stepped and differentiated.
+
+    Attributes:
+        task: The task.
+        dynamics: "converged" or "stock".
+        mj_model: MuJoCo's model with the options of these dynamics.
+        mjx_model: The same for MJX, float64.
+        blocks: Where each joint's numbers are.
+        constraints: Names and kinds of constraints.
+    """
+
+    task: Task
+    dynamics: Dynamics
+    mj_model: mujoco.MjModel
+    mjx_model: mjx.Model
+    blocks: tuple[manifold.JointBlock, ...]
+    constraints: constraints.Constraints
+
+    @property
+    def timestep(self) -> float:
+        """Duration of a physics step, s."""
+        return float(self.mj_model.opt.timestep)
+
+
+def require_float64() -> None:
+    """Raises InvalidSettingError unless JAX computes in float64, in which all of this must be done."""
+    if jax.dtypes.canonicalize_dtype("float64") != "float64":
+        raise InvalidSettingError(
+            "Jacobians are computed in float64, but JAX is set to float32. "
+            "Call `jax.config.update('jax_enable_x64', True)` before anything else uses JAX."
+        )
+
+
+def check_supported(model: mujoco.MjModel) -> None:
+    """Raises UnsupportedModelError if the model has a feature whose derivative is not implemented here."""
+    opt = model.opt
+    integrators = (mujoco.mjtIntegrator.mjINT_EULER, mujoco.mjtIntegrator.mjINT_IMPLICITFAST)
+    problems = [
+        (model.na > 0, f"{model.na} activation states (only actuators without state)"),
+        (opt.solver != mujoco.mjtSolver.mjSOL_NEWTON, "a solver other than Newton"),
+        (opt.cone != mujoco.mjtCone.mjCONE_PYRAMIDAL, "elliptic friction cones (only pyramidal ones)"),
+        (opt.integrator not in integrators, "an integrator other than Euler or implicitfast"),
+        (model.ntendon > 0 and bool((model.tendon_armature > 0).any()), "tendons with armature"),
+    ]
+    found = [text for is_so, text in problems if is_so]
+    if found:
+        raise UnsupportedModelError(f"The model has {', and '.join(found)}: no exact Jacobian is implemented for that.")
+
+
+def load_environment(name: str) -> Any:
+    """Returns Playground's environment of a task, on MJX's JAX implementation (Warp, the default, can't be derived)."""
+    require_float64()
+    from mujoco_playground import dm_control_suite
+
+    return dm_control_suite.load(name, config_overrides={"impl": "jax"})
+
+
+@cache
+def load_physics(name: str, dynamics: Dynamics = "converged") -> Physics:
+    """Loads a task's physics.
+
+    Raises:
+        UnknownNameError: No such task.
+        InvalidSettingError: No such dynamics, or JAX is in float32.
+    """
+    task = get_task(name)
+    return physics_from_model(load_environment(name).mj_model, task, dynamics)
+
+
+def physics_from_model(model: mujoco.MjModel, task: Task, dynamics: Dynamics = "converged") -> Physics:
+    """Makes physics from any supported MuJoCo model; `task` gives the number of substeps."""
+    require_float64()
+    if dynamics not in DYNAMICS:
+        raise InvalidSettingError(f"dynamics is {dynamics!r}; it must be one of {', '.join(DYNAMICS)}.")
+    check_supported(model)
+    model = copy.copy(model)
+    if dynamics == "converged":
+        model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_WARMSTART
+        model.opt.iterations, model.opt.ls_iterations = _C_ITERATIONS, _C_LS_ITERATIONS
+        model.opt.tolerance = _C_TOLERANCE
+    mjx_model = mjx.put_model(model, impl="jax")
+    return Physics(task, dynamics, model, mjx_model, manifold.joint_blocks(model), constraints.describe(model))

@@ -1,0 +1,190 @@
+r"""The two dynamics: what the next state is.
+
+`converged` (the default): MuJoCo's constraint problem solved to its minimum (`constraint_solver`). The step is a
+function of (state, action), the same map as MuJoCo C's with enough solver iterations and no warm start. `stock`: the
+task's own options, so MJX's Newton solver stopped after 1 to 4 iterations, starting from `qacc_warmstart`; the step
+depends on that third input too, and derivatives are partial, at a fixed warm start.
+
+One physics step, h its duration:
+
+    x  = qacc(q, v, a)                              constrained acceleration, from `constraint_solver`
+    v' = v + h S⁻¹ M x,    S = M - h Q               Q = ∂(smooth forces)/∂v as far as the integrator takes it
+    implicitly q' = q ⊕ h v'                                    `manifold.integrate`
+
+With Euler and implicit damping Q = -diag(damping); with implicitfast Q is MJX's `deriv_smooth_vel`; with damping
+explicit (all
+DM Control tasks but the fingers) S = M, and v' = v + h x. A control step is `substeps` of these with one action.
+
+Source: MJX `forward.py`; MuJoCo's documentation, "Numerical integration".
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import mujoco
+from mujoco import mjx
+
+from dynamic_sparsity.generation.physics import constraint_solver, constraints, linear_algebra, manifold, mjx_private
+from dynamic_sparsity.generation.physics.model import Physics
+
+
+class Substep(NamedTuple):
+    """What is known after one physics step beside the new data.
+
+    Attributes:
+        features: What the constraints did.
+        residual: Relative gradient of the constraint problem at the acceleration used, shape ().
+        iterations: Newton iterations, int32, shape (); 0 for `stock`, where MJX does not tell.
+        tangents_lost: bool, shape (): MJX's solver returned its starting point, from which automatic differentiation
+            gets no derivative of the constraint forces (`stock` only).
+    """
+
+    features: constraints.Features
+    residual: jax.Array
+    iterations: jax.Array
+    tangents_lost: jax.Array
+
+
+class Forward(NamedTuple):
+    """A physics step before integration: data with forces and acceleration, the problem if there are constraints."""
+
+    data: mjx.Data
+    problem: constraint_solver.Problem | None
+    zones: constraint_solver.Zones
+    info: Substep
+
+
+def constraint_problem(m: mjx.Model, d: mjx.Data) -> constraint_solver.Problem:
+    """The constraint problem of MJX data after its smooth stages."""
+    impl = d._impl
+    return constraint_solver.Problem(
+        inertia=mjx.full_m(m, d),
+        smooth_force=d.qfrc_smooth,
+        jacobian=impl.efc_J,
+        reference=impl.efc_aref,
+        stiffness=impl.efc_D,
+        friction_loss=impl.efc_frictionloss,
+        n_equality=int(impl.ne),
+        n_friction=int(impl.nf),
+    )
+
+
+def forward(
+    physics: Physics, data: mjx.Data, max_iterations: jax.Array | int = constraint_solver.MAX_ITERATIONS
+) -> Forward:
+    """Computes forces and acceleration at data's qpos, qvel, ctrl (and qacc_warmstart, for `stock`)."""
+    m = physics.mjx_model
+    d = mjx.sensor_pos(m, mjx.fwd_position(m, data))
+    d = mjx.sensor_vel(m, mjx.fwd_velocity(m, d))
+    d = mjx.fwd_acceleration(m, mjx.fwd_actuation(m, d))
+    no, zero = jnp.array(False), jnp.array(0.0)
+    if d._impl.efc_J.size == 0:
+        zones = constraint_solver.Zones(*(jnp.zeros(0, bool) for _ in range(3)))
+        features = constraints.observe(physics.constraints, d, zones, jnp.zeros(0))
+        info = Substep(features, zero, jnp.array(0, jnp.int32), no)
+        return Forward(d.replace(qacc=d.qacc_smooth), None, zones, info)
+    problem = constraint_problem(m, d)
+    if physics.dynamics == "converged":
+        solution = constraint_solver.solve(problem, jax.lax.stop_gradient(d.qacc_smooth), max_iterations)
+        d = d.tree_replace(
+            {
+                "qacc": solution.acceleration,
+                "_impl.efc_force": solution.force,
+                "qfrc_constraint": d._impl.efc_J.T @ solution.force,
+            }
+        )
+        lost = no
+    else:
+        start = _stock_start(m, d)
+        d = mjx.solve(m, d)
+        solution = constraint_solver.evaluate(problem, jax.lax.stop_gradient(d.qacc))
+        # Rows that act, or a constant start: what the start does not know, the derivative does not either.
+        unmoved = jnp.all(d.qacc == start)
+        lost = unmoved & (jnp.any(solution.zones.quadratic) | jnp.any(start != d.qacc_smooth))
+    d = mjx.sensor_acc(m, d)
+    features = constraints.observe(physics.constraints, d, solution.zones, d._impl.efc_force)
+    return Forward(d, problem, solution.zones, Substep(features, solution.residual, solution.iterations, lost))
+
+
+def _stock_start(m: mjx.Model, d: mjx.Data) -> jax.Array:
+    """Where MJX's solver begins: at the warm start if that costs less than the unconstrained acceleration."""
+    warm = mjx_private.SolverContext.create(m, d.replace(qacc=d.qacc_warmstart), grad=False)
+    smooth = mjx_private.SolverContext.create(m, d.replace(qacc=d.qacc_smooth), grad=False)
+    return jnp.where(warm.cost < smooth.cost, d.qacc_warmstart, d.qacc_smooth)
+
+
+def is_implicit(physics: Physics) -> bool:
+    """Whether the integrator takes some forces implicitly."""
+    opt = physics.mj_model.opt
+    damped = not opt.disableflags & mujoco.mjtDisableBit.mjDSBL_EULERDAMP
+    return bool(opt.integrator == mujoco.mjtIntegrator.mjINT_IMPLICITFAST) or damped
+
+
+def implicit_derivative(physics: Physics, d: mjx.Data) -> jax.Array | None:
+    """Q of the module's docstring, shape (nv, nv); None where the integrator takes no force implicitly."""
+    m = physics.mjx_model
+    if physics.mj_model.opt.integrator == mujoco.mjtIntegrator.mjINT_IMPLICITFAST:
+        result: jax.Array | None = mjx.deriv_smooth_vel(m, d)
+        return result
+    if not is_implicit(physics):
+        return None
+    return -jnp.diag(m.dof_damping)
+
+
+def integrated_acceleration(physics: Physics, d: mjx.Data) -> jax.Array:
+    """(v' - v) / h, shape (nv,)."""
+    q_matrix = implicit_derivative(physics, d)
+    if q_matrix is None:
+        acceleration: jax.Array = d.qacc
+        return acceleration
+    s_matrix = mjx.full_m(physics.mjx_model, d) - physics.mjx_model.opt.timestep * q_matrix
+    return linear_algebra.solve_positive_definite(s_matrix, d.qfrc_smooth + d.qfrc_constraint)
+
+
+def advance(physics: Physics, d: mjx.Data, acceleration: jax.Array) -> mjx.Data:
+    """Integrates over one physics step; every other field keeps its value from before it, as in MuJoCo."""
+    h = physics.mjx_model.opt.timestep
+    qvel = d.qvel + h * acceleration
+    qpos = manifold.integrate(physics.blocks, d.qpos, h * qvel)
+    return d.replace(qpos=qpos, qvel=qvel, time=d.time + h, qacc_warmstart=d.qacc)
+
+
+def keep_types(new: mjx.Data, old: mjx.Data) -> mjx.Data:
+    """Casts integer fields back to the types they had: MJX widens some in float64, which a loop's carry forbids."""
+    cast: mjx.Data = jax.tree_util.tree_map(lambda a, b: jnp.asarray(a, jnp.result_type(b)), new, old)
+    return cast
+
+
+def control_step(
+    physics: Physics,
+    data: mjx.Data,
+    action: jax.Array,
+    max_iterations: jax.Array | int = constraint_solver.MAX_ITERATIONS,
+) -> tuple[mjx.Data, Substep]:
+    """One control step: all substeps with one action.
+
+    Args:
+        physics: The physics.
+        data: MJX data with the state, unbatched.
+        action: Control, shape (da,), float64.
+        max_iterations: Limit of the converged solver.
+
+    Returns:
+        Data after the step, and the substeps' information, stacked along a first axis of size `substeps`.
+    """
+
+    def substep(d: mjx.Data, _: None) -> tuple[mjx.Data, Substep]:
+        result = forward(physics, d.replace(ctrl=action), max_iterations)
+        new = advance(physics, result.data, integrated_acceleration(physics, result.data))
+        return keep_types(new, d), result.info
+
+    final, info = jax.lax.scan(substep, data, None, length=physics.task.substeps)
+    return final, info
+
+
+def normalised(physics: Physics, qpos: jax.Array) -> jax.Array:
+    """Positions with their quaternions normalised, shape (nq,): what the dynamics see of stored, rounded ones."""
+    return manifold.integrate(physics.blocks, qpos, jnp.zeros(physics.task.nv, qpos.dtype))

@@ -1,0 +1,1 @@
+"""Episodes: actions, the compiled transition, and the recording of rows."""

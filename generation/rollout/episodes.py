@@ -1,0 +1,195 @@
+"""Episodes with Jacobians: the task's environment, with its physics exchanged for ours.
+
+A batch of episodes is simulated side by side. Per control step three compiled programs run: the policy, the
+*transition* (physics and Jacobians; `transition`), one for all tasks with the same dynamics, and the *task*
+(observation, reward, termination), small and cheap to compile. The host only hands arrays from one to the next;
+`recorder` copies them in the background. States are rounded to float32 between control steps, so that the stored
+state is exactly the one that the Jacobian belongs to.
+"""
+
+from __future__ import annotations
+
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, NamedTuple, cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from mujoco import mjx
+
+from dynamic_sparsity.errors import NotConvergedError
+from dynamic_sparsity.generation import jax_runtime
+from dynamic_sparsity.generation.physics import constraint_solver
+from dynamic_sparsity.generation.physics.model import Dynamics, Physics, load_environment, load_physics
+from dynamic_sparsity.generation.rollout.actions import Plan, Policy, make_policy
+from dynamic_sparsity.generation.rollout.recorder import Columns, Recorder
+from dynamic_sparsity.generation.rollout.transition import (
+    Carry,
+    Observed,
+    Program,
+    Row,
+    carry_of,
+    shown,
+    transition_program,
+)
+from dynamic_sparsity.generation.settings import Settings
+from dynamic_sparsity.schemas import FLAG_BITS
+
+
+class Step(NamedTuple):
+    """One control step of a batch of episodes.
+
+    Attributes:
+        action: What was done, shape (B, da).
+        row: What is stored of it.
+        task: Playground's state after it, without physics.
+    """
+
+    action: jax.Array
+    row: Row
+    task: Any
+
+
+@contextmanager
+def _physics_replaced(data: mjx.Data) -> Iterator[None]:
+    """Makes Playground's `mjx_env.step` return given data, so that a task computes its reward from our physics."""
+    from mujoco_playground._src import mjx_env
+
+    original = mjx_env.step
+    mjx_env.step = lambda *_args, **_kwargs: data
+    try:
+        yield
+    finally:
+        mjx_env.step = original
+
+
+@dataclass(frozen=True, eq=False)
+class Episodes:
+    """Simulates batches of episodes of one task under one policy and one dynamics."""
+
+    settings: Settings
+    physics: Physics
+    policy: Policy
+    _transition: Program
+    _reset: Callable[[jax.Array], tuple[Carry, Any]]
+    _observe: Callable[[Any, jax.Array, Observed], Any]
+    _plan: Callable[[jax.Array, jax.Array], Plan]
+    _act: Callable[..., jax.Array]
+
+    @classmethod
+    def prepare(cls, settings: Settings) -> Episodes:
+        """Loads the task and sets up its programs; nothing is compiled yet."""
+        kind = cast(Dynamics, settings.dynamics)
+        environment = load_environment(settings.task)
+        physics = load_physics(settings.task, kind)
+        policy = make_policy(settings, physics.task.da)
+        empty = mjx.make_data(physics.mj_model, impl="jax")
+
+        def reset(key: jax.Array) -> tuple[Carry, Any]:
+            state = environment.reset(key)
+            return carry_of(state.data), state.replace(data=None)
+
+        def observe(task: Any, action: jax.Array, observed: Observed) -> Any:
+            with _physics_replaced(shown(empty, observed)):
+                return environment.step(task, action).replace(data=None)
+
+        return cls(
+            settings=settings,
+            physics=physics,
+            policy=policy,
+            _transition=transition_program(physics.task.group, physics.dynamics),
+            _reset=jax_runtime.jit(jax.vmap(reset)),
+            _observe=jax_runtime.jit(jax.vmap(observe)),
+            _plan=jax_runtime.jit(lambda keys, episodes: policy.start(keys, episodes, settings.episode_length)),
+            _act=jax_runtime.jit(policy.act),
+        )
+
+    def _keys(self, first: int, count: int) -> tuple[jax.Array, jax.Array]:
+        """Keys of initial states and of policies of episodes first … first + count - 1, each (count, 2)."""
+        # Tasks of one group share dynamics and resets; their data shall differ all the same.
+        root = jax.random.fold_in(jax.random.PRNGKey(self.settings.seed), zlib.crc32(self.settings.task.encode()))
+        folded = jax.vmap(lambda i: jax.random.fold_in(root, i))(jnp.arange(first, first + count))
+        pairs = jax.vmap(jax.random.split)(folded)
+        return pairs[:, 0], pairs[:, 1]
+
+    def compile(self, count: int) -> float:
+        """Compiles all programs for batches of `count` episodes, or reads them from the cache; returns seconds."""
+        began = time.perf_counter()
+        carry, task, plan = self._start(0, count)
+        _, step = self._step(0, carry, task, plan, constraint_solver.MAX_ITERATIONS)
+        np.asarray(step.task.reward), np.asarray(step.row.flags)
+        return time.perf_counter() - began
+
+    def _start(self, first: int, count: int) -> tuple[Carry, Any, Plan]:
+        reset_keys, policy_keys = self._keys(first, count)
+        return *self._reset(reset_keys), self._plan(policy_keys, jnp.arange(first, first + count))
+
+    def _step(self, index: int, carry: Carry, task: Any, plan: Plan, max_iterations: int) -> tuple[Carry, Step]:
+        action = self._act(plan, np.int64(index), task.obs)
+        after, observed, row = self._transition(carry, action, np.int32(max_iterations))
+        return after, Step(action, row, self._observe(task, action, observed))
+
+    def simulate(
+        self,
+        first: int,
+        count: int,
+        progress: Callable[[int], None] | None = None,
+        memory: Columns | None = None,
+    ) -> Columns:
+        """Simulates episodes first … first + count - 1 side by side.
+
+        Args:
+            first: Index of the first episode.
+            count: Number of episodes; the same for every call, as bits depend on it.
+            progress: Called with the number of rows finished since the last call.
+            memory: What an earlier call for as many episodes returned, to be written over and returned; or an empty
+                dictionary, to be filled and returned.
+
+        Returns:
+            The store's columns, each with leading axes (count, episode_length). Steps after a termination are still
+            there.
+
+        Raises:
+            NotConvergedError: A row did not converge even with ten times the usual limit of iterations.
+        """
+        columns = self._simulate(first, count, constraint_solver.MAX_ITERATIONS, progress, memory)
+        bit = np.uint16(1 << FLAG_BITS["not_converged"])
+        if np.any(columns["flags"] & bit):
+            # Converged rows keep their bits: they stop where they did.
+            columns = self._simulate(first, count, 10 * constraint_solver.MAX_ITERATIONS, None, columns)
+        finite = columns["flags"] & (1 << FLAG_BITS["nonfinite"]) == 0
+        failed = np.argwhere((columns["flags"] & bit != 0) & finite)
+        if len(failed):
+            episode, step = failed[0]
+            residual = columns["solver_residual"][episode, step]
+            raise NotConvergedError(
+                f"{self.settings.task}: the constraint solver did not converge in {len(failed)} rows, the first of "
+                f"them episode {first + episode}, step {step} (relative residual {residual:.1e}, tolerance "
+                f"{constraint_solver.RESIDUAL_TOLERANCE:.0e}). Nothing of this block was written. Another --seed "
+                "avoids it."
+            )
+        return columns
+
+    def _simulate(
+        self,
+        first: int,
+        count: int,
+        max_iterations: int,
+        progress: Callable[[int], None] | None,
+        memory: Columns | None,
+    ) -> Columns:
+        length = self.settings.episode_length
+        carry, task, plan = self._start(first, count)
+        state = np.concatenate([carry.qpos, carry.qvel], axis=1).astype(np.float32)
+        with Recorder(self.physics, state, length, memory) as recorder:
+            for index in range(length):
+                carry, step = self._step(index, carry, task, plan, max_iterations)
+                task = step.task
+                recorder.put(index, step.action, step.row, task.reward, task.done)
+                if progress is not None:
+                    progress(count)
+        return recorder.columns

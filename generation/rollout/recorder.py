@@ -1,0 +1,110 @@
+"""Rows from the device to the store's columns, in the background while the next control steps are computed."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import Any
+
+import jax
+import numpy as np
+from numpy.typing import NDArray
+
+from dynamic_sparsity.generation.physics.model import Physics
+from dynamic_sparsity.generation.rollout.transition import Row
+from dynamic_sparsity.generation.verification import finite_differences
+from dynamic_sparsity.schemas import FLAG_BITS
+
+IN_FLIGHT = 4
+"""Control steps that may wait to be recorded: enough to keep the device busy, few enough to bound memory."""
+
+CORES_PER_COUNTER = 4
+"""Of so many cores, one counts contacts with MuJoCo C; the others are left to the simulation."""
+
+MAX_COUNTERS = 8
+
+BLOCK_STEPS = 32
+"""Control steps that are gathered before they go to the columns. A column has an episode's steps side by side: single
+steps of many small columns would each touch another line of the processor's cache for every row."""
+
+Columns = dict[str, NDArray[Any]]
+
+
+class Recorder:
+    """Collects the rows of a batch of episodes on the host; a context, after which `columns` is whole.
+
+    Attributes:
+        columns: The store's columns but `episode` and `step`, each with leading axes (count, episode_length).
+    """
+
+    def __init__(
+        self, physics: Physics, first_state: NDArray[np.float32], length: int, memory: Columns | None = None
+    ) -> None:
+        """Begins with the states after the reset, shape (count, ds); writes over the columns in `memory`, if any."""
+        count = len(first_state)
+        self._shape = (count, length)
+        self.columns: Columns = {} if memory is None else memory
+        self._state = first_state
+        cores = int(os.environ.get("NPROC", 0)) or os.cpu_count() or 1
+        counters = min(MAX_COUNTERS, max(1, cores // CORES_PER_COUNTER)) if physics.constraints.pairs else 0
+        self._oracles = [finite_differences.Oracle(physics) for _ in range(counters)]
+        self._counters = ThreadPoolExecutor(max(1, counters), thread_name_prefix="contacts")
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="recorder")
+        self._pending: deque[Future[None]] = deque()
+        self._block: Columns = {}
+
+    def __enter__(self) -> Recorder:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            while self._pending and error is None:
+                self._pending.popleft().result()
+        finally:
+            self._thread.shutdown(cancel_futures=True)
+            self._counters.shutdown(cancel_futures=True)
+
+    def put(self, step: int, action: jax.Array, row: Row, reward: jax.Array, done: jax.Array) -> None:
+        """Takes one control step of all episodes; waits while `IN_FLIGHT` of them are not recorded yet."""
+        if len(self._pending) == IN_FLIGHT:
+            self._pending.popleft().result()
+        self._pending.append(self._thread.submit(self._store, step, action, row, reward, done))
+
+    def _store(self, step: int, action: jax.Array, row: Row, reward: jax.Array, done: jax.Array) -> None:
+        values = {name: np.asarray(value) for name, value in row._asdict().items() if value is not None}
+        values |= {
+            "state": self._state,
+            "action": np.asarray(action).astype(np.float32),
+            "reward": np.asarray(reward).astype(np.float32),
+            "done": (np.asarray(done) != 0).astype(np.uint8),
+        }
+        seen = values.pop("contact_count")
+        flags = values["flags"] | _bit("nonfinite", ~np.isfinite(values["reward"]))
+        if self._oracles:
+            flags = flags | _bit("contact_mismatch", self._contacts(self._state) != seen)
+        values["flags"] = flags
+        self._state = values["next_state"]
+        for name, value in values.items():
+            if name not in self._block:
+                self._block[name] = np.empty((BLOCK_STEPS, *value.shape), value.dtype)
+                if name not in self.columns:
+                    self.columns[name] = np.empty((*self._shape, *value.shape[1:]), value.dtype)
+            self._block[name][step % BLOCK_STEPS] = value
+        if (step + 1) % BLOCK_STEPS == 0 or step + 1 == self._shape[1]:
+            first = step - step % BLOCK_STEPS
+            for name, block in self._block.items():
+                self.columns[name][:, first : step + 1] = block[: step + 1 - first].swapaxes(0, 1)
+
+    def _contacts(self, states: NDArray[np.float32]) -> NDArray[np.int64]:
+        """MuJoCo C's number of contact points in touch at each state."""
+        parts = np.array_split(states.astype(np.float64), len(self._oracles))
+        counts = self._counters.map(lambda one, part: one.contact_counts(part), self._oracles, parts)
+        return np.concatenate(list(counts))
+
+
+def _bit(name: str, condition: NDArray[np.bool_]) -> NDArray[np.uint16]:
+    return condition.astype(np.uint16) << np.uint16(FLAG_BITS[name])

@@ -1,0 +1,172 @@
+"""The control step with Jacobians as one compiled program, shared by all tasks with the same dynamics.
+
+The program takes and gives only what has to pass between control steps (`Carry`) and what the tasks of the group look
+at (`OBSERVED`): moving all of MJX's data would cost as much as the Jacobians of the small models do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from mujoco import mjx
+
+from dynamic_sparsity.generation import jax_runtime, tasks
+from dynamic_sparsity.generation.jacobians import engines
+from dynamic_sparsity.generation.physics import constraint_solver, manifold
+from dynamic_sparsity.generation.physics.model import Dynamics, Physics, load_physics
+from dynamic_sparsity.generation.settings import MASK_THRESHOLD
+from dynamic_sparsity.schemas import FLAG_BITS
+
+SMALL_ANGULAR_VELOCITY = 1e-8
+"""rad/s below which MJX's own derivative of a quaternion's integration is zero, and wrong."""
+
+OBSERVED: dict[str, tuple[str, ...]] = {
+    "acrobot": ("xmat", "site_xpos"),
+    "ball_in_cup": ("xpos", "site_xpos"),
+    "cartpole": ("xmat",),
+    "cheetah": ("sensordata",),
+    "finger_spin": ("sensordata",),
+    "finger_turn": ("sensordata",),
+    "fish": ("xmat", "geom_xpos", "geom_xmat"),
+    "hopper": ("sensordata", "xipos"),
+    "humanoid": ("sensordata", "xpos", "xmat"),
+    "pendulum": ("xmat",),
+    "point_mass": ("geom_xpos",),
+    "reacher_easy": ("geom_xpos",),
+    "reacher_hard": ("geom_xpos",),
+    "swimmer6": ("sensordata", "xmat", "geom_xpos"),
+    "walker": ("sensordata", "xpos", "xmat"),
+}
+"""Fields of MJX's data, beside qpos and qvel, from which the tasks of each group compute observation, reward and
+termination. All others are None where a task looks, so that one that is missing here stops the task's compilation."""
+
+
+class Carry(NamedTuple):
+    """What a control step depends on, beside the action, for one row.
+
+    Attributes:
+        qpos: float64, shape (nq,), rounded to float32's numbers.
+        qvel: float64, shape (nv,), likewise.
+        qacc_warmstart: float64, shape (nv,), likewise; where MJX's solver begins (`stock`).
+        mocap_pos: Where a task put its target, m, shape (nmocap, 3); constant in an episode.
+    """
+
+    qpos: jax.Array
+    qvel: jax.Array
+    qacc_warmstart: jax.Array
+    mocap_pos: jax.Array
+
+
+Observed = dict[str, jax.Array]
+"""Fields of MJX's data after the step, by name: qpos, qvel and the group's `OBSERVED`."""
+
+
+class Row(NamedTuple):
+    """What the transition program gives for one row, beside the state after it.
+
+    Names are those of the store's arrays; `flags` lacks what only the host knows, `contact_count` is MJX's number of
+    contact points in touch in the first substep, `qacc_warmstart` is None for `converged`.
+    """
+
+    next_state: jax.Array
+    J_s: jax.Array
+    J_a: jax.Array
+    mask_s: jax.Array
+    mask_a: jax.Array
+    flags: jax.Array
+    solver_residual: jax.Array
+    solver_iterations: jax.Array
+    active_any: jax.Array
+    active_all: jax.Array
+    active_changes: jax.Array
+    contact_distance: jax.Array
+    contact_force: jax.Array
+    contact_count: jax.Array
+    qacc_warmstart: jax.Array | None
+
+
+def _rounded(x: jax.Array) -> jax.Array:
+    """The nearest float32, kept as float64."""
+    return x.astype(jnp.float32).astype(jnp.float64)
+
+
+def carry_of(data: mjx.Data) -> Carry:
+    """What goes on to the next control step, rounded so that the stored state is exactly the one that is stepped."""
+    return Carry(_rounded(data.qpos), _rounded(data.qvel), _rounded(data.qacc_warmstart), data.mocap_pos)
+
+
+def shown(empty: mjx.Data, observed: Observed) -> mjx.Data:
+    """MJX data as a task may see it: the observed fields, None for all others."""
+    hidden = {name: None for name in vars(empty) if name not in observed}
+    data: mjx.Data = empty.replace(**hidden, **observed)
+    return data
+
+
+def _flag(name: str, condition: jax.Array) -> jax.Array:
+    return condition.astype(jnp.uint16) << FLAG_BITS[name]
+
+
+def _row(physics: Physics, before: Carry, action: jax.Array, result: engines.Transition, after: Carry) -> Row:
+    info = result.info
+    features = info.features
+    changes = jnp.sum(jnp.any(features.rows[1:] != features.rows[:-1], axis=(1, 2)), dtype=jnp.uint8)
+    residual = jnp.max(info.residual)
+    slow = jnp.array(False)
+    for _, k in manifold.quaternion_parts(physics.blocks):
+        slow |= jnp.linalg.norm(before.qvel[k : k + 3]) < SMALL_ANGULAR_VELOCITY
+    converged = (
+        (residual <= constraint_solver.RESIDUAL_TOLERANCE) if physics.dynamics == "converged" else jnp.array(True)
+    )
+    state = jnp.concatenate([before.qpos, before.qvel]).astype(jnp.float32)
+    row = Row(
+        next_state=jnp.concatenate([after.qpos, after.qvel]).astype(jnp.float32),
+        J_s=result.J_s.astype(jnp.float32),
+        J_a=result.J_a.astype(jnp.float32),
+        mask_s=(jnp.abs(result.J_s) >= MASK_THRESHOLD).astype(jnp.uint8),
+        mask_a=(jnp.abs(result.J_a) >= MASK_THRESHOLD).astype(jnp.uint8),
+        flags=_flag("not_converged", ~converged)
+        | _flag("action_at_bound", jnp.any(jnp.abs(action) >= 1))
+        | _flag("active_set_changed", changes > 0)
+        | _flag("small_angular_velocity", slow)
+        | _flag("tangents_lost", jnp.any(info.tangents_lost)),
+        solver_residual=residual.astype(jnp.float32),
+        solver_iterations=jnp.minimum(jnp.max(info.iterations), 254).astype(jnp.uint8),
+        active_any=jnp.any(features.active, axis=0).astype(jnp.uint8),
+        active_all=jnp.all(features.active, axis=0).astype(jnp.uint8),
+        active_changes=changes,
+        contact_distance=jnp.min(features.distance, axis=0).astype(jnp.float32),
+        contact_force=jnp.sum(features.force, axis=0).astype(jnp.float32),
+        contact_count=features.contact_count[0],
+        qacc_warmstart=before.qacc_warmstart.astype(jnp.float32) if physics.dynamics == "stock" else None,
+    )
+    # A pair's distance may be infinite, which says something.
+    floats = (state, action, row.next_state, row.J_s, row.J_a, row.solver_residual, row.contact_force)
+    finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in floats]))
+    if row.qacc_warmstart is not None:
+        finite &= jnp.all(jnp.isfinite(row.qacc_warmstart))
+    return row._replace(flags=row.flags | _flag("nonfinite", ~finite))
+
+
+Program = Callable[[Carry, jax.Array, np.int32], tuple[Carry, Observed, Row]]
+
+
+@cache
+def transition_program(group: str, kind: Dynamics) -> Program:
+    """The compiled control step of a group: (batch of carries, actions, iterations) → (carries, observed, rows)."""
+    physics = load_physics(tasks.group_representatives()[group], kind)
+    empty = mjx.make_data(physics.mj_model, impl="jax")
+
+    def step(before: Carry, action: jax.Array, max_iterations: jax.Array) -> tuple[Carry, Observed, Row]:
+        result = engines.transition(physics, empty.replace(**before._asdict()), action, max_iterations)
+        after = carry_of(result.data)
+        observed = {name: getattr(result.data, name) for name in OBSERVED[group]}
+        observed |= {"qpos": after.qpos, "qvel": after.qvel}
+        return after, observed, _row(physics, before, action, result, after)
+
+    program: Program = jax_runtime.jit(jax.vmap(step, in_axes=(0, 0, None)))
+    return program

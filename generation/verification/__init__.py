@@ -1,0 +1,1 @@
+"""Independent checks: finite differences, deep verification, and regenerating published rows."""

@@ -1,0 +1,176 @@
+"""Making published data again: with another seed, or to see whether the bits agree."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dynamic_sparsity.errors import InvalidSettingError
+from dynamic_sparsity.generation.executors.threads import InProcess
+from dynamic_sparsity.generation.jobs.generate import generate, generate_all
+from dynamic_sparsity.generation.jobs.units import Part
+from dynamic_sparsity.generation.settings import Settings
+from dynamic_sparsity.loaders.hub import Repository
+from dynamic_sparsity.loaders.publication import PublishedStore
+from dynamic_sparsity.loaders.store import Store, open_store
+from dynamic_sparsity.loaders.streaming import StreamingDataset
+from dynamic_sparsity.storage.manifests import read_attributes
+from dynamic_sparsity.storage.reading import Reader
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How one array of a shard differs from the published one.
+
+    Attributes:
+        rows: Number of rows in which any bit differs.
+        error: Largest absolute difference; infinite where one is not finite and the other has another value.
+    """
+
+    rows: int
+    error: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A published shard and the same rows made again.
+
+    Attributes:
+        rows: Rows compared.
+        differences: By array; empty if all bits agree.
+        settings: What was set otherwise, such as versions of packages: key to published and present value.
+    """
+
+    rows: int
+    differences: Mapping[str, Difference]
+    settings: Mapping[str, tuple[Any, Any]]
+
+
+def published_settings(metadata: Mapping[str, Any], seed: int | None = None) -> Settings:
+    """The settings with which a store was made.
+
+    Args:
+        metadata: The store's.
+        seed: Another seed; None for its own.
+    """
+    document = metadata["settings"]
+    names = {field.name for field in dataclasses.fields(Settings)}
+    # How many episodes run side by side decides bits, so that it is taken over too.
+    known = {key: value for key, value in document.items() if key in names} | {"batch": document["unit_episodes"]}
+    return Settings(**known if seed is None else known | {"seed": seed})
+
+
+def regenerate(published: Store, root: Path, seed: int | None) -> tuple[Path, dict[str, tuple[Any, Any]]]:
+    """Make a store with the settings of a published one.
+
+    Args:
+        published: The published one; only its metadata are used.
+        root: Folder of all stores.
+        seed: Another seed; None for its own.
+
+    Returns:
+        The new store, and what was set otherwise: key to published and present value.
+
+    Raises:
+        DynamicSparsityError: As `generate`.
+    """
+    path = generate(published_settings(published.metadata, seed), root)
+    return path, other_settings(published.metadata["settings"], open_store(path).metadata["settings"])
+
+
+def check_shard(repository: Repository, published: PublishedStore, shard: int) -> Comparison:
+    """Make the rows of one published shard again, and compare them bit by bit.
+
+    Episodes are made in units whose size decides bits; the one unit that the shard belongs to is made whole.
+
+    Args:
+        repository: Where the store is published.
+        published: The store.
+        shard: Number of the shard.
+
+    Raises:
+        InvalidSettingError: There is no such shard.
+        DynamicSparsityError: As `generate` and `load_dataset`.
+    """
+    stream = StreamingDataset(repository, published)
+    try:
+        metadata = stream.metadata
+        shards = stream.shards
+        if shard not in shards:
+            raise InvalidSettingError(f"shard is {shard}; {published.path} has the shards 0 to {shards[-1]}")
+        first = shard * metadata["shard_rows"]
+        stop = min(first + metadata["shard_rows"], published.rows)
+        window = stream.window()
+        window.show(stream.fetch([shard]))
+        store = window.fetcher.store
+        theirs = store.reader.read(store.arrays, first, stop)
+    finally:
+        stream.close()
+    with tempfile.TemporaryDirectory(prefix="dynamic-sparsity-") as folder:
+        path = _make_unit(published_settings(metadata), Path(folder), first)
+        # The store is not whole, so that it is read by zarr-python; the rows of the unit are all there.
+        reader = Reader(path)
+        ours = {name: reader.values(name, first, stop) for name in theirs}
+        others = other_settings(metadata["settings"], read_attributes(path)["settings"])
+    return Comparison(stop - first, differences(theirs, ours), others)
+
+
+def _make_unit(settings: Settings, root: Path, row: int) -> Path:
+    """Make the one unit of a store that holds a row; return the store, which has no other."""
+    with InProcess() as executor:
+        unit_episodes = executor.describe(settings)["settings"]["unit_episodes"]
+        part = Part(row // (unit_episodes * settings.episode_length), -(-settings.episodes // unit_episodes))
+        generate_all([settings], root, executor, part=part).check()
+    return settings.store_path(root)
+
+
+def differences(published: Mapping[str, NDArray[Any]], made: Mapping[str, NDArray[Any]]) -> dict[str, Difference]:
+    """Where arrays differ, bit by bit; an array that one side lacks differs in all rows.
+
+    Args:
+        published: Arrays by name, rows first.
+        made: The same, made again.
+    """
+    found = {}
+    for name in dict.fromkeys([*published, *made]):
+        ours, theirs = made.get(name), published.get(name)
+        if ours is None or theirs is None or ours.shape != theirs.shape or ours.dtype != theirs.dtype:
+            rows = len(next(iter(published.values())))
+            found[name] = Difference(rows, np.inf)
+            continue
+        wrong = np.any(_bits(ours) != _bits(theirs), axis=1)
+        if wrong.any():
+            found[name] = Difference(int(wrong.sum()), _largest(ours[wrong], theirs[wrong]))
+    return found
+
+
+def other_settings(published: Mapping[str, Any], present: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """What differs between two stores' settings, the seed left out: key to published and present value.
+
+    Args:
+        published: Of the published store.
+        present: Of the one made now.
+    """
+    flat = {key: value for key, value in published.items() if key != "versions"} | dict(published.get("versions", {}))
+    now = {key: value for key, value in present.items() if key != "versions"} | dict(present.get("versions", {}))
+    keys = sorted({*flat, *now} - {"seed"})
+    return {key: (flat.get(key), now.get(key)) for key in keys if flat.get(key) != now.get(key)}
+
+
+def _bits(values: NDArray[Any]) -> NDArray[np.uint8]:
+    return np.ascontiguousarray(values).view(np.uint8).reshape(len(values), -1)
+
+
+def _largest(ours: NDArray[Any], theirs: NDArray[Any]) -> float:
+    a, b = ours.astype(np.float64), theirs.astype(np.float64)
+    same = (a == b) | (np.isnan(a) & np.isnan(b))
+    with np.errstate(invalid="ignore"):
+        error = np.where(same, 0.0, np.abs(a - b))
+    return float(np.where(np.isnan(error), np.inf, error).max())
