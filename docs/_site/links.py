@@ -20,7 +20,11 @@ def on_page_markdown(markdown: str, page: Any, files: Any, **_: Any) -> str:
     def rewritten(link: re.Match[str]) -> str:
         text, target, anchor = link[1], link[2], link[3] or ""
         path = posixpath.normpath(posixpath.join(folder, target))
-        for uri in (path.removeprefix("docs/") if path.startswith("docs/") else None, PREFIX + path, f"{PREFIX}{path}/README.md"):
+        for uri in (
+            path.removeprefix("docs/") if path.startswith("docs/") else None,
+            PREFIX + path,
+            f"{PREFIX}{path}/README.md",
+        ):
             if uri is not None and files.get_file_from_path(uri) is not None:
                 return f"[{text}]({posixpath.relpath(uri, posixpath.dirname(source) or '.')}{anchor})"
         if path == "README.md":
