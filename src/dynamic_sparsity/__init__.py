@@ -1,7 +1,8 @@
 """Ground-truth Jacobians of MuJoCo Playground's dynamics, as a data set: load, verify, generate."""
 
+from dynamic_sparsity._version import VERSION
 from dynamic_sparsity.errors import DynamicSparsityError
 from dynamic_sparsity.loaders import JacobianDataset, find_stores, load_dataset, open_store
 
-__version__ = "0.1.0"
+__version__ = VERSION
 __all__ = ["DynamicSparsityError", "JacobianDataset", "__version__", "find_stores", "load_dataset", "open_store"]
