@@ -13,8 +13,8 @@ from typing import Any
 
 from dynamic_sparsity.errors import InvalidSettingError
 from dynamic_sparsity.generation import tasks
-from dynamic_sparsity.loaders.store import DYNAMICS, POLICY_PATTERN, STOCK_SUFFIX, store_path
 from dynamic_sparsity.policies import files as policy_files
+from dynamic_sparsity.schemas.naming import DYNAMICS, POLICY_PATTERN, STOCK_SUFFIX, store_path
 
 MASK_THRESHOLD = 1e-12
 """An entry of a Jacobian is zero if its absolute value is below this, in float64 (the paper's own threshold)."""

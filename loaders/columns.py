@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dynamic_sparsity.loaders.integrity import Ledger
-from dynamic_sparsity.loaders.layout import ArrayLayout, parse_shard_index
+from dynamic_sparsity.schemas.layout import ArrayLayout, parse_shard_index
 
 __all__ = ["Array", "Column", "Integers", "Places"]
 
@@ -128,7 +128,6 @@ class Column(ABC):
 
         Raises:
             CorruptStoreError: One is not what was written.
-            UnexpectedLayoutError: Only zarr-python can read this array.
         """
         if self._all_ready:
             return

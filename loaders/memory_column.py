@@ -8,9 +8,9 @@ import numpy as np
 
 from dynamic_sparsity.loaders.columns import Array, Column, Places
 from dynamic_sparsity.loaders.integrity import Ledger
-from dynamic_sparsity.loaders.layout import ArrayLayout, UnexpectedLayoutError
 from dynamic_sparsity.loaders.packed_column import decode_shard
 from dynamic_sparsity.loaders.raw_column import overlapping_rows
+from dynamic_sparsity.schemas.layout import ArrayLayout
 
 __all__ = ["MemoryColumn"]
 
@@ -22,7 +22,7 @@ class MemoryColumn(Column):
         """Look at no shard yet.
 
         Args:
-            layout: Where the rows are; its storage is "raw" or "packed".
+            layout: Where the rows are; in which files.
             ledger: Has the shards.
         """
         super().__init__(layout, ledger)
@@ -66,9 +66,6 @@ class MemoryColumn(Column):
             raise self.ledger.corrupt(name, "was not fetched")
         index = self._checked_index(contents, shard)
         if layout.storage == "raw":
-            offsets = np.arange(len(index)) * layout.chunk_stride
-            if not (np.array_equal(index[:, 0], offsets) and (index[:, 1] == layout.chunk_stride).all()):
-                raise UnexpectedLayoutError(f"{name}: its chunks do not follow each other")
             self._rows[shard] = overlapping_rows(contents, self._row_dtype, self._unit)
         else:
             out = self._spare.pop() if self._spare else np.empty(layout.shard_rows, self._row_dtype)

@@ -9,11 +9,10 @@ import numpy as np
 
 from dynamic_sparsity.loaders.columns import Array, Column, Integers, Places
 from dynamic_sparsity.loaders.integrity import Ledger
-from dynamic_sparsity.loaders.layout import CHECKSUM_BYTES, ArrayLayout
+from dynamic_sparsity.schemas.layout import CHECKSUM_BYTES, ArrayLayout
+from dynamic_sparsity.untrusted.blosc import frame_problem
 
 __all__ = ["PackedColumn", "decode_shard"]
-
-BLOSC_HEADER_BYTES = 16
 
 
 class PackedColumn(Column):
@@ -121,14 +120,12 @@ def _checked_payload(
     import google_crc32c
 
     start, size = index[number].tolist()
-    payload = contents[start : start + size - layout.checksum_bytes]
-    if layout.checksum_bytes:
-        checksum = int.from_bytes(contents[start + size - CHECKSUM_BYTES : start + size], "little")
-        if google_crc32c.value(payload) != checksum:
-            raise ledger.corrupt(layout.shard_name(shard), f"chunk {number} does not match its CRC-32C")
-    # Blosc's own header says, in bytes 4 to 7, how much it would write.
-    if len(payload) < BLOSC_HEADER_BYTES or int.from_bytes(payload[4:8], "little") != layout.chunk_bytes:
-        raise ledger.corrupt(layout.shard_name(shard), f"chunk {number} does not decode to {layout.chunk_bytes} bytes")
+    payload = contents[start : start + size - CHECKSUM_BYTES]
+    checksum = int.from_bytes(contents[start + size - CHECKSUM_BYTES : start + size], "little")
+    if google_crc32c.value(payload) != checksum:
+        raise ledger.corrupt(layout.shard_name(shard), f"chunk {number} does not match its CRC-32C")
+    if problem := frame_problem(payload, layout.chunk_bytes, layout.dtype.itemsize):
+        raise ledger.corrupt(layout.shard_name(shard), f"chunk {number} {problem}")
     return payload
 
 

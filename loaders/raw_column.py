@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from dynamic_sparsity.loaders.columns import Array, Column, Places
 from dynamic_sparsity.loaders.integrity import Ledger
-from dynamic_sparsity.loaders.layout import ArrayLayout, UnexpectedLayoutError
 from dynamic_sparsity.loaders.mapping import AddressRange
+from dynamic_sparsity.schemas.layout import ArrayLayout
 
 __all__ = ["RawColumn", "overlapping_rows"]
 
@@ -30,7 +30,7 @@ class RawColumn(Column):
             ledger: What the files must be.
 
         Raises:
-            CorruptStoreError: The manifest doesn't list all shards.
+            CorruptStoreError: The manifest doesn't list all shards, or not with the sizes that their rows make.
         """
         super().__init__(layout, ledger)
         self._row_dtype = np.dtype((np.void, layout.row_bytes))
@@ -38,7 +38,12 @@ class RawColumn(Column):
         self._range: AddressRange | None = None
         self._flat: Array | None = None
         unit = math.gcd(layout.chunk_stride, layout.row_bytes)
-        largest = max((ledger.size(layout.shard_name(shard)) for shard in range(layout.shards)), default=0)
+        largest = 0
+        for shard in range(layout.shards):
+            name, expected = layout.shard_name(shard), layout.shard_bytes(shard)
+            if ledger.size(name) != expected:
+                raise ledger.corrupt(name, f"has {ledger.size(name)} bytes in the manifest; its rows make {expected}")
+            largest = max(largest, ledger.size(name))
         with suppress(OSError):
             self._range = AddressRange(max(1, layout.shards), largest)
             unit = math.gcd(unit, self._range.slot_bytes)
@@ -107,30 +112,29 @@ class RawColumn(Column):
                 out[done : done + size] = data[offset : offset + size]
             first, done = first + rows, done + size
 
-    def _map(self, shard: int, descriptor: int, size: int) -> NDArray[np.uint8]:
-        """The bytes of an open shard."""
-        if self._range is None:
-            return np.frombuffer(mmap.mmap(descriptor, size, access=mmap.ACCESS_READ), np.uint8)
-        self._range.map_file(shard, descriptor, size)
-        start = shard * self._range.slot_bytes
-        return self._range.array[start : start + size]
+    def _bytes_of(self, shard: int, descriptor: int, size: int) -> NDArray[np.uint8]:
+        """The bytes of an open shard: mapped, or where that can't be done, copied."""
+        # Refused are too many mappings in this process, and files of a file system that has none.
+        with suppress(OSError):
+            if self._range is None:
+                return np.frombuffer(mmap.mmap(descriptor, size, access=mmap.ACCESS_READ), np.uint8)
+            self._range.map_file(shard, descriptor, size)
+            start = shard * self._range.slot_bytes
+            return self._range.array[start : start + size]
+        self._flat = None  # one index no longer finds all shards
+        with os.fdopen(os.dup(descriptor), "rb") as file:
+            return np.frombuffer(file.read(), np.uint8)
 
     def _open_shard(self, shard: int) -> None:
-        layout, name = self.layout, self.layout.shard_name(shard)
+        name = self.layout.shard_name(shard)
         descriptor, status = self.ledger.open(name)
         try:
-            contents = self._map(shard, descriptor, status.st_size)
-        except OSError as error:
-            # Too many mappings in this process, or a file system that has none.
-            raise UnexpectedLayoutError(f"{name} can't be mapped") from error
+            contents = self._bytes_of(shard, descriptor, status.st_size)
         finally:
             os.close(descriptor)
         # The bytes that are hashed are the mapped ones: replacing the file later changes neither.
         self.ledger.admit(name, contents.data, status)
-        index = self._checked_index(contents, shard)
-        offsets = np.arange(len(index)) * layout.chunk_stride
-        if not (np.array_equal(index[:, 0], offsets) and (index[:, 1] == layout.chunk_stride).all()):
-            raise UnexpectedLayoutError(f"{name}: its chunks do not follow each other")
+        self._checked_index(contents, shard)
         self._shard_bytes[shard] = contents
 
 

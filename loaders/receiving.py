@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -48,7 +47,6 @@ class MemoryLedger(PartialLedger):
         """
         super().__init__(root, files, "size")
         self.contents: Shards = {}
-        self._written: list[Path] = []
 
     def absent(self, arrays: Any) -> tuple[str, ...]:
         """See `Ledger.absent`: every array is there when its rows are read."""
@@ -58,20 +56,9 @@ class MemoryLedger(PartialLedger):
         """See `Ledger.in_memory`."""
         return self.contents.get(name)
 
-    def open(self, name: str) -> tuple[int, os.stat_result]:
-        """See `Ledger.open`; for an array that only zarr-python can read the bytes become a file, until `clear`."""
-        if name in self.contents and not self.is_there(name):
-            path = self.root / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self.contents[name].tofile(path)
-            self._written.append(path)
-        return super().open(name)
-
     def clear(self) -> None:
         """Let all shards go."""
-        for path in self._written:
-            path.unlink(missing_ok=True)
-        self.contents, self._written = {}, []
+        self.contents = {}
 
 
 class ShardWindow:

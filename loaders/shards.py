@@ -1,30 +1,27 @@
 """Reading rows of a store fast: one reader for all its arrays.
 
 Uncompressed arrays are mapped into memory and gathered with one indexing call, compressed ones are decoded into
-memory, and whatever else there may be is left to zarr-python.
+memory. How an array lies in its files follows from the store's metadata; nothing else is read.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dynamic_sparsity.errors import CorruptStoreError
 from dynamic_sparsity.loaders.columns import Column, Places
 from dynamic_sparsity.loaders.integrity import Ledger
-from dynamic_sparsity.loaders.layout import ArrayLayout, UnexpectedLayoutError, parse_layout
 from dynamic_sparsity.loaders.memory_column import MemoryColumn
 from dynamic_sparsity.loaders.packed_column import PackedColumn
 from dynamic_sparsity.loaders.raw_column import RawColumn
-from dynamic_sparsity.loaders.zarr_column import ZarrColumn
+from dynamic_sparsity.schemas.layout import ArrayLayout
 
 __all__ = ["DECODED_BYTES", "ShardReader"]
 
-DECODED_BYTES = 2 * 1024**3
+DECODED_BYTES = 768 * 1024**2
 CACHE_BYTES = 256 * 1024**2  # of decoded chunks, per array that is too big to be kept
 
 Array = NDArray[Any]
@@ -36,23 +33,26 @@ class ShardReader:
     def __init__(
         self,
         ledger: Ledger,
+        layouts: Mapping[str, ArrayLayout],
         rows: int,
         *,
-        expected: Mapping[str, tuple[tuple[int, ...], str]] | None = None,
+        documents: Mapping[str, Mapping[str, Any]] | None = None,
         decoded_bytes: int = DECODED_BYTES,
     ):
         """Open nothing yet.
 
         Args:
             ledger: What the store's files must be.
+            layouts: How each array lies in its files, by name.
             rows: Rows of every array.
-            expected: Shape and dtype that arrays must have, by name.
+            documents: What the `zarr.json` of each array must say, by name; those of others are not looked at.
             decoded_bytes: How much memory decoded arrays may take in total, bytes; an array that doesn't fit any
                 more is decoded chunk by chunk instead.
         """
         self.ledger = ledger
         self.rows = rows
-        self._expected = dict(expected or {})
+        self._layouts = layouts
+        self._documents = documents or {}
         self._decoded_bytes_left = decoded_bytes
         self._columns: dict[str, Column] = {}
 
@@ -61,11 +61,8 @@ class ShardReader:
 
         Args:
             name: Its path inside the store.
-
-        Raises:
-            CorruptStoreError: It is missing or damaged.
         """
-        return self._column(name).layout
+        return self._layouts[name]
 
     def gather(self, names: Iterable[str], rows: NDArray[np.int64]) -> dict[str, Array]:
         """Copy rows out of several arrays.
@@ -88,14 +85,12 @@ class ShardReader:
         places: dict[tuple[int, int], Places] = {}
         result = {}
         for name in names:
-            layout = self._column(name).layout
+            column = self._column(name)
+            layout = column.layout
             grid = layout.chunk_rows, layout.shard_rows
             if grid not in places:
                 places[grid] = Places.of(rows, *grid)
-            try:
-                result[name] = self._columns[name].gather(places[grid])
-            except UnexpectedLayoutError:
-                result[name] = self._fall_back(name).gather(places[grid])
+            result[name] = column.gather(places[grid])
         return result
 
     def read(self, names: Iterable[str], start: int, stop: int) -> dict[str, Array]:
@@ -117,14 +112,7 @@ class ShardReader:
         if not 0 <= start <= stop <= self.rows:
             raise IndexError(f"rows {start} to {stop} asked for; the store has rows 0 to {self.rows - 1}")
         self.ledger.require(slice(start, stop))
-        result = {}
-        for name in names:
-            column = self._column(name)
-            try:
-                result[name] = column.read(start, stop)
-            except UnexpectedLayoutError:
-                result[name] = self._fall_back(name).read(start, stop)
-        return result
+        return {name: self._column(name).read(start, stop) for name in names}
 
     def will_need(self, names: Iterable[str], start: int, stop: int) -> None:
         """Hint that rows of one chunk will be read soon, so that the disk can be read in order.
@@ -154,20 +142,9 @@ class ShardReader:
         return column
 
     def _open(self, name: str) -> Column:
-        document = f"{name}/zarr.json"
-        try:
-            layout = parse_layout(name, json.loads(self.ledger.read(document)))
-        except (KeyError, TypeError, ValueError) as error:
-            if isinstance(error, CorruptStoreError):
-                raise
-            raise self.ledger.corrupt(document, f"is not the metadata of a zarr v3 array ({error!r})") from error
-        if layout.shape[:1] != (self.rows,):
-            raise self.ledger.corrupt(document, f"says shape {layout.shape}, but the store has {self.rows} rows")
-        found = layout.shape, layout.dtype.name
-        if self._expected.get(name, found) != found:
-            raise self.ledger.corrupt(document, f"says shape and dtype {found}, the schema {self._expected[name]}")
-        if layout.storage == "other":
-            return ZarrColumn(layout, self.ledger)
+        layout = self._layouts[name]
+        if name in self._documents:
+            self.ledger.check_document(name, self._documents[name])
         if self.ledger.shards_in_memory:
             return MemoryColumn(layout, self.ledger)
         if layout.storage == "raw":
@@ -176,7 +153,3 @@ class ShardReader:
         if keep:
             self._decoded_bytes_left -= layout.decoded_bytes
         return PackedColumn(layout, self.ledger, keep_decoded=keep, cache_bytes=CACHE_BYTES)
-
-    def _fall_back(self, name: str) -> Column:
-        column = self._columns[name] = ZarrColumn(self._columns[name].layout, self.ledger)
-        return column

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import math
-import re
 import shlex
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn
@@ -22,78 +20,20 @@ from dynamic_sparsity.errors import (
     UnknownNameError,
 )
 from dynamic_sparsity.loaders.integrity import Ledger, VerifyMode
-from dynamic_sparsity.loaders.layout import CHECKSUM_BYTES
 from dynamic_sparsity.loaders.partial import open_ledger
 from dynamic_sparsity.loaders.shards import DECODED_BYTES, ShardReader
-from dynamic_sparsity.schemas import SCHEMA_VERSION, episode_columns, row_arrays, validate
+from dynamic_sparsity.schemas import SCHEMA_VERSION, ArraySpec, episode_columns, statistics_arrays, validate
+from dynamic_sparsity.schemas.documents import member_documents, plain_file
+from dynamic_sparsity.schemas.files import MANIFEST_FILE, listing_problem
+from dynamic_sparsity.schemas.layout import CHECKSUM_BYTES, array_layouts
+from dynamic_sparsity.schemas.naming import StoreLocation, location_problem, parse_store_path, store_path
+from dynamic_sparsity.untrusted.documents import parse_json, read_json
 
 __all__ = ["Store", "StoreLocation", "find_stores", "generate_command", "open_store", "parse_store_path", "store_path"]
 
-DYNAMICS = ("converged", "stock")
-STOCK_SUFFIX = "-stock"
-TASK_PATTERN = re.compile(r"[A-Za-z][A-Za-z0-9]*")
-POLICY_PATTERN = re.compile(r"[a-z0-9][a-z0-9_.-]*")
+SHA256_DIGITS = 64
 
 Array = NDArray[Any]
-
-
-@dataclass(frozen=True, order=True)
-class StoreLocation:
-    """Which transitions a store holds, and where it is.
-
-    Attributes:
-        task: Name of the task, as in MuJoCo Playground.
-        policy: Name of the policy.
-        dynamics: "converged" or "stock".
-        path: Folder of the store.
-    """
-
-    task: str
-    policy: str
-    dynamics: str
-    path: Path
-
-
-def store_path(root: str | Path, task: str, policy: str, dynamics: str = "converged") -> Path:
-    """Where a store lies: `ROOT/<Task>/<policy>[-stock].zarr`.
-
-    Args:
-        root: Folder of all stores.
-        task: Name of the task.
-        policy: Name of the policy.
-        dynamics: "converged" or "stock".
-
-    Raises:
-        UnknownNameError: One of the names can't be that of a store.
-    """
-    if not TASK_PATTERN.fullmatch(task):
-        raise UnknownNameError(f"task is {task!r}; a task's name has letters and digits only, as in 'CheetahRun'")
-    if not POLICY_PATTERN.fullmatch(policy) or policy.endswith(STOCK_SUFFIX):
-        raise UnknownNameError(
-            f"policy is {policy!r}; a policy's name has lower-case letters, digits, '_', '.' and '-' and does not end "
-            f"in '{STOCK_SUFFIX}': for the stock dynamics pass dynamics='stock'"
-        )
-    if dynamics not in DYNAMICS:
-        raise UnknownNameError(f"dynamics is {dynamics!r}; it can be {' or '.join(map(repr, DYNAMICS))}")
-    return Path(root) / task / f"{policy}{STOCK_SUFFIX if dynamics == 'stock' else ''}.zarr"
-
-
-def parse_store_path(path: str | Path) -> StoreLocation:
-    """The inverse of `store_path`.
-
-    Args:
-        path: `…/<Task>/<policy>[-stock].zarr`.
-
-    Raises:
-        UnknownNameError: The path does not have that form.
-    """
-    path = Path(path)
-    stem = path.name.removesuffix(".zarr")
-    policy = stem.removesuffix(STOCK_SUFFIX)
-    location = StoreLocation(path.parent.name, policy, "converged" if policy == stem else "stock", path)
-    if stem == path.name or store_path(path.parent.parent, location.task, policy, location.dynamics) != path:
-        raise UnknownNameError(f"{path} is no store's path; those are ROOT/<Task>/<policy>[{STOCK_SUFFIX}].zarr")
-    return location
 
 
 def find_stores(root: str | Path = "data") -> list[StoreLocation]:
@@ -161,21 +101,14 @@ class Store:
             ledger: Its files.
             metadata: The validated attributes of its root group.
             decoded_bytes: How much memory decoded arrays may take, bytes.
-
-        Raises:
-            CorruptStoreError: An array that the schema asks for is not in the manifest.
         """
         self.path = path
         self.ledger = ledger
         self.metadata = metadata
-        specs = row_arrays(metadata["sizes"], metadata["dynamics"])
-        expected = {spec.name: (spec.shape(metadata["sizes"], self.rows), spec.dtype) for spec in specs}
-        self.absent = ledger.absent(expected)
-        self.arrays = tuple(name for name in expected if name not in self.absent)
-        for name in self.arrays:
-            if f"{name}/zarr.json" not in ledger:
-                raise ledger.corrupt(f"{name}/zarr.json", "the schema asks for this array, the manifest lacks it")
-        self.reader = ShardReader(ledger, self.rows, expected=expected, decoded_bytes=decoded_bytes)
+        self.absent = ledger.absent(layouts := array_layouts(metadata))
+        self.arrays = tuple(name for name in layouts if name not in self.absent)
+        self._documents = member_documents(metadata)
+        self.reader = ShardReader(ledger, layouts, self.rows, documents=self._documents, decoded_bytes=decoded_bytes)
 
     @property
     def task(self) -> str:
@@ -204,10 +137,7 @@ class Store:
         Raises:
             CorruptStoreError: It is damaged, or its columns have different lengths.
         """
-        table = {spec.name: self._small_array(f"episodes/{spec.name}") for spec in episode_columns()}
-        wrong = [name for name, column in table.items() if column.shape != (self.metadata["episodes"],)]
-        if wrong:
-            raise self.ledger.corrupt(f"episodes/{wrong[0]}", f"does not have {self.metadata['episodes']} episodes")
+        table = {spec.name: self._plain_array(f"episodes/{spec.name}", spec) for spec in episode_columns()}
         stops = table["start"] + table["length"]
         if (table["start"] < 0).any() or (table["length"] < 0).any() or (stops > self.rows).any():
             raise self.ledger.corrupt("episodes/start", f"some episodes are outside the {self.rows} rows")
@@ -220,9 +150,8 @@ class Store:
         Raises:
             CorruptStoreError: One is damaged.
         """
-        prefix, suffix = "statistics/", "/zarr.json"
-        names = [name.removesuffix(suffix) for name in self.ledger.names() if name.endswith(suffix)]
-        return {name.removeprefix(prefix): self._small_array(name) for name in names if name.startswith(prefix)}
+        specs = statistics_arrays(self.metadata["sizes"])
+        return {spec.name: self._plain_array(f"statistics/{spec.name}", spec) for spec in specs}
 
     def __repr__(self) -> str:
         return (
@@ -230,33 +159,15 @@ class Store:
             f"{self.rows:,} rows, {self.metadata['episodes']:,} episodes)"
         )
 
-    def _small_array(self, name: str) -> Array:
-        """Read an array of one unsharded chunk, `bytes` + `crc32c`; its files' hashes are checked."""
-        document = f"{name}/zarr.json"
-        try:
-            metadata = json.loads(self.ledger.read(document))
-            shape = tuple(int(length) for length in metadata["shape"])
-            dtype = np.dtype(metadata["data_type"]).newbyteorder("<")
-            codecs = [codec["name"] for codec in metadata["codecs"]]
-            plain = codecs == ["bytes", "crc32c"] and 0 not in shape
-            plain = plain and tuple(metadata["chunk_grid"]["configuration"]["chunk_shape"]) == shape
-        except (KeyError, TypeError, ValueError) as error:
-            if isinstance(error, CorruptStoreError):
-                raise
-            raise self.ledger.corrupt(document, f"is not the metadata of a zarr v3 array ({error!r})") from error
-        if not plain:
-            import zarr
-
-            for file in self.ledger.names():
-                if file.startswith(f"{name}/"):
-                    self.ledger.read(file)
-            array: Any = zarr.open_array(self.path / name, mode="r", zarr_format=3)
-            return np.asarray(array[...])
-        chunk = f"{name}/c" + "/0" * len(shape)
+    def _plain_array(self, path: str, spec: ArraySpec) -> Array:
+        """Read an array of one unsharded chunk, `bytes` + `crc32c`; its file's hash is checked."""
+        shape, dtype = spec.shape(self.metadata["sizes"], self.metadata["episodes"]), np.dtype(spec.dtype)
+        chunk = plain_file(path, spec)
+        self.ledger.check_document(path, self._documents[path])
         contents = self.ledger.read(chunk)
         if len(contents) != math.prod(shape) * dtype.itemsize + CHECKSUM_BYTES:
             raise self.ledger.corrupt(chunk, f"has {len(contents)} bytes, which is not shape {shape} of {dtype.name}")
-        return np.frombuffer(contents[:-CHECKSUM_BYTES], dtype).reshape(shape).copy()
+        return np.frombuffer(contents[:-CHECKSUM_BYTES], dtype.newbyteorder("<")).reshape(shape).copy()
 
 
 def open_store(
@@ -284,12 +195,13 @@ def open_store(
     if not (path / "zarr.json").is_file() and not (path / "manifest.json").is_file():
         _raise_not_found(path)
     manifest = _read_manifest(path)
-    files = {name: (str(entry["sha256"]), int(entry["bytes"])) for name, entry in manifest["files"].items()}
-    ledger = open_ledger(path, files, verify, verified)
-    ledger.check_sizes()
+    ledger = open_ledger(path, _records(path, manifest["files"]), verify, verified)
     metadata = _read_attributes(path, ledger.read("zarr.json"))
     if not metadata["complete"]:
         _raise_incomplete(path)
+    if problem := listing_problem(metadata, manifest["files"]):
+        raise ledger.corrupt("manifest.json", problem)
+    ledger.check_sizes()
     if (manifest["rows"], manifest["episodes"]) != (metadata["rows"], metadata["episodes"]):
         raise ledger.corrupt("manifest.json", "its numbers of rows and episodes are not those of the metadata")
     return Store(path, ledger, metadata, decoded_bytes)
@@ -297,33 +209,50 @@ def open_store(
 
 def _read_manifest(path: Path) -> dict[str, Any]:
     """Parse manifest.json. Only what is used is checked here: a schema check takes seconds for 100,000 files."""
-    file = path / "manifest.json"
-    if not file.is_file():
+    file = path / MANIFEST_FILE
+    if not file.exists():
         _raise_incomplete(path)
     try:
-        manifest: dict[str, Any] = json.loads(file.read_bytes())
+        manifest = read_json(file)
         complete, version = manifest["complete"], manifest["schema_version"]
-        malformed = not all({"sha256", "bytes"} <= entry.keys() for entry in manifest["files"].values())
-        malformed = malformed or not {"rows", "episodes"} <= manifest.keys()
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise CorruptStoreError(f"{file}: is not a manifest ({error!r}); {_verify_hint(path)}") from error
+        malformed = not isinstance(manifest["files"], dict) or not {"rows", "episodes"} <= manifest.keys()
+    except CorruptStoreError as error:
+        raise CorruptStoreError(f"{error}; {_verify_hint(path)}") from error
+    except KeyError as error:
+        raise CorruptStoreError(f"{file}: is not a manifest (it has no {error}); {_verify_hint(path)}") from error
     _check_version(file, version)
     if malformed:
-        raise CorruptStoreError(f"{file}: an entry lacks its sha256 or bytes; {_verify_hint(path)}")
+        raise CorruptStoreError(f"{file}: is not a manifest; {_verify_hint(path)}")
     if complete is not True:
         _raise_incomplete(path)
     return manifest
 
 
+def _records(path: Path, files: Mapping[str, Any]) -> dict[str, tuple[str, int]]:
+    """SHA-256 and size of every file that a manifest lists."""
+    records = {}
+    for name, entry in files.items():
+        sha256, size = (entry.get("sha256"), entry.get("bytes")) if type(entry) is dict else (None, None)
+        if type(sha256) is not str or len(sha256) != SHA256_DIGITS or type(size) is not int or size < 0:
+            raise CorruptStoreError(
+                f"{path / MANIFEST_FILE}: the entry of {ascii(name)[:80]} has no sha256 and bytes; {_verify_hint(path)}"
+            )
+        records[name] = (sha256, size)
+    return records
+
+
 def _read_attributes(path: Path, document: bytes) -> dict[str, Any]:
+    where = path / "zarr.json"
     try:
-        attributes: dict[str, Any] = json.loads(document)["attributes"]
+        attributes = parse_json(document, str(where))["attributes"]
         version = attributes["schema_version"]
-    except (ValueError, TypeError, KeyError) as error:
-        raise CorruptStoreError(f"{path / 'zarr.json'}: has no metadata ({error!r}); {_verify_hint(path)}") from error
-    _check_version(path / "zarr.json", version)
-    validate(attributes, "store", str(path / "zarr.json"))
-    return attributes
+    except (TypeError, KeyError) as error:
+        raise CorruptStoreError(f"{where}: has no metadata ({error!r}); {_verify_hint(path)}") from error
+    _check_version(where, version)
+    validate(attributes, "store", str(where))
+    if problem := location_problem(path, attributes):
+        raise CorruptStoreError(f"{path}: {problem}")
+    return dict(attributes)
 
 
 def _check_version(file: Path, version: object) -> None:
@@ -356,20 +285,15 @@ def _raise_not_found(path: Path) -> NoReturn:
 def _raise_incomplete(path: Path) -> NoReturn:
     """Say how far the generation got, as well as the unfinished files tell."""
     attributes: dict[str, Any] = {}
-    rows = shards = 0
-    try:
-        attributes = json.loads((path / "zarr.json").read_bytes())["attributes"]
-    except (OSError, ValueError, KeyError, TypeError):
-        attributes = {}
-    for file in (path / "shards").glob("*.json"):
-        try:
-            shard = json.loads(file.read_bytes())
-            rows, shards = rows + int(shard["row_stop"]) - int(shard["row_start"]), shards + 1
-        except (OSError, ValueError, KeyError, TypeError):
-            continue
+    with suppress(CorruptStoreError):
+        found = read_json(path / "zarr.json").get("attributes")
+        attributes = found if isinstance(found, dict) else {}
+    shards = sum(1 for _ in (path / "shards").glob("*.json"))
     total, shard_rows = attributes.get("rows"), attributes.get("shard_rows")
     of_rows = f" of {total}" if isinstance(total, int) else ""
-    of_shards = f" of {-(-total // shard_rows)}" if isinstance(total, int) and isinstance(shard_rows, int) else ""
+    rows, of_shards = shards, ""
+    if type(total) is int and type(shard_rows) is int and shard_rows > 0:
+        rows, of_shards = min(total, shards * shard_rows), f" of {-(-total // shard_rows)}"
     try:
         command = generate_command(parse_store_path(path), attributes)
     except UnknownNameError:

@@ -19,10 +19,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from dynamic_sparsity.loaders.layout import ArrayLayout, UnexpectedLayoutError, parse_layout, parse_shard_index
 from dynamic_sparsity.loaders.partial import PIECES_FILE, Pieces, row_file
+from dynamic_sparsity.schemas.layout import ArrayLayout, array_layouts, parse_shard_index
 from dynamic_sparsity.storage.atomic import PARTIAL_SUFFIX
-from dynamic_sparsity.storage.manifests import read_document
+from dynamic_sparsity.storage.manifests import read_attributes, read_document
 
 PIECE_ROWS: Final = 256
 """Rows per piece of an uncompressed shard: an episode of the usual 1000 steps touches few rows of others."""
@@ -38,7 +38,7 @@ def write_index(store: Path, target: Path) -> None:
         store: A complete store.
         target: A tar file, compressed as a whole, as the members are alike; it appears whole or not at all.
     """
-    layouts = _layouts(store)
+    layouts = array_layouts(read_attributes(store))
     names = [
         name
         for name, entry in read_document(store / "manifest.json")["files"].items()
@@ -65,25 +65,16 @@ def store_pieces(store: Path) -> dict[str, Pieces]:
     Args:
         store: A complete store.
     """
-    found, layouts = {}, _layouts(store)
+    found, layouts = {}, array_layouts(read_attributes(store))
     for name in read_document(store / "manifest.json")["files"]:
         place = row_file(name)
-        if place is None or layouts[place[0]].storage == "other":
-            continue
-        if (cut := _cut(store / name, layouts[place[0]], place[1])) is not None:
-            found[name] = cut
+        if place is not None:
+            found[name] = _cut(store / name, layouts[place[0]], place[1])
     return found
 
 
-def _layouts(store: Path) -> dict[str, ArrayLayout]:
-    """How the row arrays of a store lie in their files, by name."""
-    places = (row_file(name) for name in read_document(store / "manifest.json")["files"])
-    arrays = {place[0] for place in places if place is not None}
-    return {array: parse_layout(array, read_document(store / array / "zarr.json")) for array in arrays}
-
-
-def _cut(path: Path, layout: ArrayLayout, shard: int) -> Pieces | None:
-    """Cut one shard file; None where its chunks do not follow each other."""
+def _cut(path: Path, layout: ArrayLayout, shard: int) -> Pieces:
+    """Cut one shard file."""
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as contents:
         view = np.frombuffer(contents, np.uint8)
         try:
@@ -92,15 +83,10 @@ def _cut(path: Path, layout: ArrayLayout, shard: int) -> Pieces | None:
             del view
 
 
-def _cut_bytes(contents: NDArray[np.uint8], layout: ArrayLayout, shard: int) -> Pieces | None:
-    try:
-        index = parse_shard_index(layout, contents, shard)
-    except UnexpectedLayoutError:
-        return None
+def _cut_bytes(contents: NDArray[np.uint8], layout: ArrayLayout, shard: int) -> Pieces:
+    index = parse_shard_index(layout, contents, shard)
     starts = index[:, 0]
     tail = int(index[-1].sum())
-    if starts[0] != 0 or (starts[1:] != index.sum(axis=1)[:-1]).any():
-        return None
     rows = layout.chunk_rows
     if layout.storage == "raw" and rows > PIECE_ROWS and rows % PIECE_ROWS == 0:
         rows = PIECE_ROWS

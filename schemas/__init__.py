@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from itertools import islice
 from types import MappingProxyType
 from typing import Any, Final, Literal
 
@@ -35,6 +36,9 @@ __all__ = [
 
 SCHEMA_VERSION: Final = "1.0.0"
 SCHEMA_NAMES: Final = ("store", "shard_manifest", "manifest", "episodes", "policy")
+
+ERRORS_MAX: Final = 50
+NODES_SHOWN_MAX: Final = 200
 
 Storage = Literal["raw", "packed", "plain"]
 
@@ -136,12 +140,14 @@ def validate(instance: object, schema_name: str, where: str) -> None:
     Raises:
         CorruptStoreError: The document is not what its schema says.
     """
-    errors = sorted(_validator(schema_name).iter_errors(instance), key=lambda error: error.json_path)
-    problems = [_describe(error) for error in errors]
+    # A document may break a rule a million times over.
+    errors = list(islice(_validator(schema_name).iter_errors(instance), ERRORS_MAX))
+    problems = [_describe(error) for error in sorted(errors, key=lambda error: error.json_path)]
     if not problems and schema_name == "store" and isinstance(instance, dict):
         problems = attribute_contradictions(instance)
     if problems:
-        more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
+        at_least = "at least " if len(problems) == ERRORS_MAX else ""
+        more = f" (and {at_least}{len(problems) - 3} more)" if len(problems) > 3 else ""
         raise CorruptStoreError(f"{where}: {'; '.join(problems[:3])}{more}; see schemas/{schema_name}.schema.json")
 
 
@@ -167,11 +173,20 @@ def _specs(table: str) -> tuple[ArraySpec, ...]:
 
 
 @cache
-def _validator(schema_name: str) -> jsonschema.Draft202012Validator:
+def _validator(schema_name: str) -> Any:
     registry: referencing.Registry[Any] = referencing.Registry().with_resources(
         (f"{name}.schema.json", referencing.Resource.from_contents(load_schema(name))) for name in SCHEMA_NAMES
     )
-    return jsonschema.Draft202012Validator(load_schema(schema_name), registry=registry)
+    return _Validator(load_schema(schema_name), registry=registry)
+
+
+# JSON Schema takes 16.0 and in Python also True for integers; neither is one that this package writes.
+_Validator: Any = jsonschema.validators.extend(  # type: ignore[no-untyped-call]
+    jsonschema.Draft202012Validator,
+    type_checker=jsonschema.Draft202012Validator.TYPE_CHECKER.redefine(
+        "integer", lambda _, instance: type(instance) is int
+    ),
+)
 
 
 def _describe(error: jsonschema.ValidationError) -> str:
@@ -183,6 +198,12 @@ def _describe(error: jsonschema.ValidationError) -> str:
 
 
 def _short(value: object) -> str:
+    """A value as a message may show it; a large one is only counted."""
+    nodes: list[Any] = [value]
+    for node in nodes:
+        nodes += node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+        if len(nodes) > NODES_SHOWN_MAX:
+            return f"{type(value).__name__} of {len(value) if isinstance(value, Sized) else 'many'} entries"
     text = value if isinstance(value, str) and " " in value else json.dumps(value, default=repr)
     return text if len(text) <= 200 else f"{text[:200]}…"
 

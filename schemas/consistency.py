@@ -5,7 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
+
+CHUNK_BYTES_MAX: Final = 64 * 2**20
+"""How large one chunk of the Jacobians and their masks may be; `storage.layout` makes them smaller by far."""
+
+SHARD_BYTES_MAX: Final = 512 * 2**20
+"""How large one shard of them may be: what `verify` has in memory."""
+
+ROW_ENTRY_BYTES: Final = 5
+"""Of one entry of a Jacobian, float32, and its mask."""
 
 
 def settings_digest(settings: Mapping[str, Any]) -> str:
@@ -52,6 +61,15 @@ def attribute_contradictions(attributes: Mapping[str, Any]) -> list[str]:
     problems = [
         f"{name}: found {found}, expected {rule} = {value}" for name, found, rule, value in equalities if found != value
     ]
+    for key in ("state_names", "tangent_names", "action_names", "policies"):
+        if len(set(attributes[key])) < len(attributes[key]):
+            problems.append(f"{key}: expected each name once")
+    if attributes["policy"].endswith("-stock"):
+        problems.append("policy: found a name that ends in -stock, expected dynamics to say that")
+    row_bytes = ROW_ENTRY_BYTES * sizes["dx"] * (sizes["dx"] + sizes["da"])
+    for key, most in (("chunk_rows", CHUNK_BYTES_MAX), ("shard_rows", SHARD_BYTES_MAX)):
+        if attributes[key] * row_bytes > most:
+            problems.append(f"{key}: found {attributes[key]}, expected at most {most} bytes of Jacobians and masks")
     if chunk_rows & (chunk_rows - 1):
         problems.append(f"chunk_rows: found {chunk_rows}, expected a power of two")
     if any(contacts[:first_contact]) or not all(contacts[max(first_contact, 0) :]):

@@ -14,9 +14,12 @@ import numpy as np
 import numpy.typing as npt
 from numcodecs.blosc import BITSHUFFLE, Blosc
 
+from dynamic_sparsity.errors import CorruptStoreError
 from dynamic_sparsity.schemas import ArraySpec
+from dynamic_sparsity.schemas.layout import CHECKSUM_BYTES, ArrayLayout, parse_shard_index
+from dynamic_sparsity.untrusted.archives import translated
+from dynamic_sparsity.untrusted.blosc import frame_problem
 
-CHECKSUM_BYTES: Final = 4
 # What a shard's index says of a chunk that is not there.
 ABSENT: Final = np.iinfo(np.uint64).max
 
@@ -73,30 +76,34 @@ def shard_pieces(spec: ArraySpec, values: npt.NDArray[Any], chunk_rows: int, sha
     yield with_checksum(index.tobytes())
 
 
-def shard_values(
-    spec: ArraySpec, shard: bytes, shape: tuple[int, ...], chunk_rows: int, shard_rows: int
-) -> npt.NDArray[Any]:
-    """The values of one shard, of bytes that are known to be what `shard_pieces` made.
+def shard_values(layout: ArrayLayout, shard: int, contents: bytes) -> npt.NDArray[Any]:
+    """The values of one shard, of bytes that `shard_pieces` made.
 
     Zarr-python reads the same, chunk by chunk, at many times the cost for small rows.
 
     Args:
-        spec: The array.
-        shard: The shard's bytes.
-        shape: (rows, ...) of the shard's rows; fewer than `shard_rows` in the store's last shard.
-        chunk_rows: Rows per chunk.
-        shard_rows: Rows per shard.
+        layout: How the array lies in its files.
+        shard: Number of the shard.
+        contents: All bytes of the shard.
 
     Returns:
-        The values, of shape `shape` and the specification's dtype.
+        The values of the rows that the shard holds, shape (rows, ...).
+
+    Raises:
+        CorruptStoreError: The bytes are not those of such a shard.
     """
-    chunks = shard_rows // chunk_rows
-    index = np.frombuffer(shard, "<u8", 2 * chunks, len(shard) - 16 * chunks - CHECKSUM_BYTES).reshape(chunks, 2)
-    values = np.empty(shape, np.dtype(spec.dtype).newbyteorder("<"))
-    for number, start in enumerate(range(0, len(values), chunk_rows)):
-        offset, size = (int(entry) for entry in index[number])
-        piece = memoryview(shard)[offset : offset + size - CHECKSUM_BYTES]
-        content = Blosc().decode(piece) if spec.storage == "packed" else piece
-        part = values[start : start + chunk_rows]
-        part[...] = np.frombuffer(content, values.dtype).reshape(-1, *shape[1:])[: len(part)]
+    where = layout.shard_name(shard)
+    rows = min(layout.shard_rows, layout.shape[0] - shard * layout.shard_rows)
+    values = np.empty((rows, *layout.row_shape), layout.dtype)
+    with translated(where):
+        index = parse_shard_index(layout, np.frombuffer(contents, np.uint8), shard)
+        for number, (offset, size) in enumerate(index.tolist()):
+            piece = contents[offset : offset + size - CHECKSUM_BYTES]
+            if layout.storage == "packed":
+                if problem := frame_problem(piece, layout.chunk_bytes, layout.dtype.itemsize):
+                    raise CorruptStoreError(f"{where}: chunk {number} {problem}")
+                piece = Blosc().decode(piece)
+            start = number * layout.chunk_rows
+            part = values[start : start + layout.chunk_rows]
+            part[...] = np.frombuffer(piece, layout.dtype).reshape(-1, *layout.row_shape)[: len(part)]
     return values

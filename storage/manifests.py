@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -13,8 +12,11 @@ from typing import Any, Final
 
 from dynamic_sparsity.errors import CorruptStoreError, StoreNotFoundError
 from dynamic_sparsity.schemas import validate
+from dynamic_sparsity.schemas.files import shard_count
+from dynamic_sparsity.untrusted.documents import read_json
 
 RESUME: Final = "run the same `dynamic-sparsity generate` command again; it makes only what is missing"
+SHARD_DIGITS_MAX: Final = 12
 HASH_BLOCK_BYTES: Final = 2**20
 HASH_THREADS: Final = 4
 
@@ -66,21 +68,19 @@ def records_of(path: Path, names: Iterable[str]) -> dict[str, FileRecord]:
         return dict(zip(present, pool.map(lambda name: record_of(path / name), present), strict=True))
 
 
-def read_document(path: Path) -> Any:
+def read_document(path: Path) -> dict[str, Any]:
     """Parse a JSON file of a store.
 
     Args:
         path: The file.
 
     Raises:
-        CorruptStoreError: It is not JSON.
+        CorruptStoreError: It can't be read, or is not JSON.
     """
     try:
-        return json.loads(path.read_bytes())
-    except ValueError as error:
-        raise CorruptStoreError(
-            f"{path} is not JSON ({error}); restore it from another copy of the store, or make the store anew"
-        ) from error
+        return read_json(path)
+    except CorruptStoreError as error:
+        raise CorruptStoreError(f"{error}; restore it from another copy, or make the store anew") from error
 
 
 def read_attributes(path: Path) -> dict[str, Any]:
@@ -94,21 +94,11 @@ def read_attributes(path: Path) -> dict[str, Any]:
         CorruptStoreError: The attributes are not what their schema says.
     """
     root = path / "zarr.json"
-    if not root.is_file():
+    if not root.exists():
         raise StoreNotFoundError(f"there is no store at {path}; make one with `dynamic-sparsity generate`")
-    document = read_document(root)
-    attributes = document.get("attributes") if isinstance(document, dict) else None
+    attributes: dict[str, Any] = read_document(root).get("attributes", {})
     validate(attributes, "store", str(root))
-    return dict(attributes or {})
-
-
-def shard_count(attributes: Mapping[str, Any]) -> int:
-    """How many shards a store's rows make.
-
-    Args:
-        attributes: The root group's attributes.
-    """
-    return -(-int(attributes["rows"]) // int(attributes["shard_rows"]))
+    return attributes
 
 
 def shard_range(attributes: Mapping[str, Any], shard: int) -> tuple[int, int]:
@@ -139,7 +129,7 @@ def finished_shards(path: Path) -> set[int]:
         path: The store.
     """
     stems = (file.stem for file in (path / "shards").glob("*.json"))
-    return {int(stem) for stem in stems if stem.isdigit()}
+    return {int(stem) for stem in stems if stem.isascii() and stem.isdigit() and len(stem) <= SHARD_DIGITS_MAX}
 
 
 def missing_shards(path: Path) -> set[int]:

@@ -31,6 +31,7 @@ MEND_VALUES: Final = (
     "`dynamic-sparsity generate`, and report it as a bug if it happens again"
 )
 MEND_EXTRA: Final = "delete it"
+MEND_LOCATION: Final = "don't use it, unless you know how it came to be there"
 MEND_INCOMPLETE: Final = "run the same `dynamic-sparsity generate` command again; it makes only what is missing"
 
 

@@ -18,9 +18,10 @@ from dynamic_sparsity.schemas.documents import (
     group_document,
     member_documents,
     plain_file,
-    shard_file,
     store_arrays,
 )
+from dynamic_sparsity.schemas.files import shard_count
+from dynamic_sparsity.schemas.layout import array_layouts
 from dynamic_sparsity.storage.atomic import publish, sweep, sync_directories
 from dynamic_sparsity.storage.encoding import encode_chunk, shard_values
 from dynamic_sparsity.storage.manifests import (
@@ -31,7 +32,6 @@ from dynamic_sparsity.storage.manifests import (
     read_document,
     read_shard_manifest,
     record_of,
-    shard_count,
     shard_manifest_path,
     shard_range,
     wrong_files,
@@ -115,16 +115,13 @@ def column_blocks(path: Path, attributes: Mapping[str, Any], train: npt.NDArray[
     Yields:
         Column name to (shard rows, ...) values, and `train`, (shard rows,) bool.
     """
-    sizes, cut = attributes["sizes"], (attributes["chunk_rows"], attributes["shard_rows"])
-    specs = [spec for spec in row_arrays(sizes, attributes["dynamics"]) if spec.name in COLUMNS]
+    layouts = {name: layout for name, layout in array_layouts(attributes).items() if name in COLUMNS}
 
     def block(shard: int) -> Block:
         start, stop = shard_range(attributes, shard)
         values = {
-            spec.name: shard_values(
-                spec, (path / shard_file(spec, shard)).read_bytes(), spec.shape(sizes, stop - start), *cut
-            )
-            for spec in specs
+            name: shard_values(layout, shard, (path / layout.shard_name(shard)).read_bytes())
+            for name, layout in layouts.items()
         }
         return values | {"train": train[np.arange(start, stop) // attributes["episode_length"]]}
 

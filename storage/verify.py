@@ -15,17 +15,18 @@ import numpy.typing as npt
 
 from dynamic_sparsity.errors import CorruptStoreError, StoreNotFoundError
 from dynamic_sparsity.schemas import episode_columns, row_arrays, statistics_arrays, validate
+from dynamic_sparsity.schemas.files import file_count, shard_count, shard_files
 from dynamic_sparsity.schemas.splits import splits_of
-from dynamic_sparsity.storage.manifests import read_attributes, read_document, shard_count, shard_range
+from dynamic_sparsity.storage.manifests import read_attributes, read_document, shard_range
 from dynamic_sparsity.storage.problems import MEND_EXTRA, MEND_FILE, MEND_VALUES, Problem, mend_shard
 from dynamic_sparsity.storage.reading import Reader
 from dynamic_sparsity.storage.statistics import Accumulator
 from dynamic_sparsity.storage.verify_files import (
+    check_chunks,
     check_digests,
     check_documents,
     check_listing,
     check_shard_manifests,
-    shard_files,
     unfinished,
 )
 from dynamic_sparsity.storage.verify_rows import Rows, check_rows
@@ -64,7 +65,10 @@ def verify_store(path: Path) -> list[Problem]:
         validate(manifest, "manifest", "manifest.json")
     except (CorruptStoreError, StoreNotFoundError) as error:
         return [Problem("zarr.json or manifest.json", str(error), MEND_FILE)]
-    structure = [*check_listing(path, attributes, manifest), *check_documents(path, attributes)]
+    structure = list(check_listing(path, attributes, manifest))
+    if len(manifest["files"]) != file_count(attributes) and any(p.mend == MEND_FILE for p in structure):
+        return structure  # What the store should be is in doubt.
+    structure += check_documents(path, attributes)
     if not attributes["complete"]:
         structure.append(Problem("zarr.json", "says the store is not complete, but manifest.json is there", MEND_FILE))
     damaged = [
@@ -74,7 +78,9 @@ def verify_store(path: Path) -> list[Problem]:
     problems = [*structure, *damaged]
     if any(problem.mend != MEND_EXTRA for problem in structure):
         return problems  # What the arrays are is in doubt, so their values say nothing.
-    return [*problems, *_check_values(path, attributes, {problem.where for problem in damaged})]
+    names = {problem.where for problem in damaged}
+    chunks = list(check_chunks(path, attributes, names))
+    return [*problems, *chunks, *_check_values(path, attributes, names | {problem.where for problem in chunks})]
 
 
 def _check_values(path: Path, attributes: Mapping[str, Any], damaged: set[str]) -> Iterator[Problem]:

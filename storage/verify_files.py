@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,35 +11,21 @@ import google_crc32c
 import numpy as np
 
 from dynamic_sparsity.errors import CorruptStoreError
-from dynamic_sparsity.schemas import row_arrays, validate
-from dynamic_sparsity.schemas.documents import group_document, member_documents, plain_file, shard_file, store_arrays
-from dynamic_sparsity.storage.manifests import read_document, records_of, shard_count, shard_range
-from dynamic_sparsity.storage.problems import MEND_EXTRA, MEND_FILE, MEND_INCOMPLETE, Problem, mend_shard
+from dynamic_sparsity.schemas import validate
+from dynamic_sparsity.schemas.documents import group_document, member_documents
+from dynamic_sparsity.schemas.files import expected_files, file_count, listing_problem, shard_count, shard_files
+from dynamic_sparsity.schemas.layout import CHECKSUM_BYTES, array_layouts, parse_shard_index
+from dynamic_sparsity.schemas.naming import location_problem
+from dynamic_sparsity.storage.manifests import finished_shards, read_document, records_of, shard_range
+from dynamic_sparsity.storage.problems import MEND_EXTRA, MEND_FILE, MEND_INCOMPLETE, MEND_LOCATION, Problem, mend_shard
+from dynamic_sparsity.untrusted.blosc import frame_problem
+from dynamic_sparsity.untrusted.files import read_regular
 
-CHECKSUM_BYTES: Final = 4
-INDEX_ENTRY_BYTES: Final = 16
+LISTED_MAX: Final = 1000
+"""By how many files a manifest may miss what the metadata say for each of them to be named."""
 
-
-def shard_files(attributes: Mapping[str, Any]) -> dict[str, tuple[str, int]]:
-    """Every shard file a store must have: path inside the store to (array, shard).
-
-    Args:
-        attributes: The root group's attributes.
-    """
-    specs = row_arrays(attributes["sizes"], attributes["dynamics"])
-    return {shard_file(spec, shard): (spec.name, shard) for shard in range(shard_count(attributes)) for spec in specs}
-
-
-def expected_files(attributes: Mapping[str, Any]) -> set[str]:
-    """Every file a finished store must have but `manifest.json`.
-
-    Args:
-        attributes: The root group's attributes.
-    """
-    documents = {f"{name}/zarr.json" for name in member_documents(attributes)}
-    plain = {plain_file(name, spec) for name, (spec, _) in store_arrays(attributes).items() if spec.storage == "plain"}
-    manifests = {f"shards/{shard:05d}.json" for shard in range(shard_count(attributes))}
-    return {"zarr.json", *documents, *plain, *manifests, *shard_files(attributes)}
+SHARD_FILE_BYTES_MAX: Final = 640 * 2**20
+"""How large a shard's file may be: that of the largest shard that metadata may declare, and its checksums."""
 
 
 def check_listing(path: Path, attributes: Mapping[str, Any], manifest: Mapping[str, Any]) -> Iterator[Problem]:
@@ -52,7 +39,13 @@ def check_listing(path: Path, attributes: Mapping[str, Any], manifest: Mapping[s
     Yields:
         What is wrong.
     """
-    expected, listed = expected_files(attributes), set(manifest["files"])
+    if problem := location_problem(path, attributes):
+        yield Problem("zarr.json", problem, MEND_LOCATION)
+    listed = set(manifest["files"])
+    if abs(file_count(attributes) - len(listed)) > LISTED_MAX:
+        yield Problem("manifest.json", str(listing_problem(attributes, listed)), MEND_FILE)
+        return
+    expected = expected_files(attributes)
     for name in sorted(expected - listed):
         yield Problem("manifest.json", f"does not list {name}, which a store of these sizes must have", MEND_FILE)
     for name in sorted(listed - expected):
@@ -60,10 +53,18 @@ def check_listing(path: Path, attributes: Mapping[str, Any], manifest: Mapping[s
     for key in ("rows", "episodes"):
         if manifest[key] != attributes[key]:
             yield Problem("manifest.json", f"{key} is {manifest[key]}, but {attributes[key]} in zarr.json", MEND_FILE)
-    on_disk = {file.relative_to(path).as_posix() for file in path.rglob("*") if not file.is_dir()}
-    for name in sorted(on_disk - listed - {"manifest.json"}):
+    for name in sorted(_files_below(path) - listed - {"manifest.json"}):
         what = "is what an interrupted write left behind" if name.endswith(".partial") else "is not part of the store"
         yield Problem(name, what, MEND_EXTRA)
+
+
+def _files_below(path: Path) -> set[str]:
+    """Everything in a folder but folders, by its path inside; links to folders are not followed."""
+    return {
+        (Path(folder) / name).relative_to(path).as_posix()
+        for folder, folders, names in os.walk(path, followlinks=False)
+        for name in [*names, *(name for name in folders if Path(folder, name).is_symlink())]
+    }
 
 
 def check_digests(path: Path, attributes: Mapping[str, Any], files: Mapping[str, Any]) -> Iterator[Problem]:
@@ -96,11 +97,11 @@ def check_digests(path: Path, attributes: Mapping[str, Any], files: Mapping[str,
             what = f"is truncated: {found.bytes} of {record['bytes']} bytes"
         elif found.bytes > record["bytes"]:
             what = f"has {found.bytes} bytes, {found.bytes - record['bytes']} more than were written"
-        elif not any((path / name).read_bytes()):
+        elif not any(read_regular(path / name, SHARD_FILE_BYTES_MAX)):
             what = "has its right size, but every byte is zero"
         else:
             what = "has its right size, but other bytes than were written"
-            what += _damaged_rows(path / name, attributes, shards[name][1]) if name in shards else ""
+            what += _damaged_rows(path / name, attributes, *shards[name]) if name in shards else ""
         yield Problem(name, what, mend)
 
 
@@ -171,27 +172,61 @@ def unfinished(path: Path, attributes: Mapping[str, Any]) -> Problem:
         attributes: The root group's attributes.
     """
     total = shard_count(attributes)
-    missing = [shard for shard in range(total) if not (path / f"shards/{shard:05d}.json").is_file()]
-    what = f"is missing: the store was never sealed; {len(missing)} of its {total} shards are missing"
+    missing = total - len(finished_shards(path))
+    what = f"is missing: the store was never sealed; {missing} of its {total} shards are missing"
     return Problem("manifest.json", what, MEND_INCOMPLETE)
 
 
-def _damaged_rows(file: Path, attributes: Mapping[str, Any], shard: int) -> str:
+def check_chunks(path: Path, attributes: Mapping[str, Any], damaged: Collection[str]) -> Iterator[Problem]:
+    """Can every chunk be given to a decoder? Its place, its checksum, and what its frame says of itself are checked.
+
+    Args:
+        path: The store.
+        attributes: The root group's attributes.
+        damaged: Files that are not looked at.
+
+    Yields:
+        What is wrong, `where` being the shard file's path inside the store.
+    """
+    layouts = array_layouts(attributes)
+    for name, (array, shard) in shard_files(attributes).items():
+        if name in damaged:
+            continue
+        layout = layouts[array]
+        try:
+            contents = read_regular(path / name, SHARD_FILE_BYTES_MAX)
+            expected = layout.shard_bytes(shard)
+            if expected is not None and len(contents) != expected:
+                raise ValueError(f"has {len(contents)} bytes; its rows make {expected}")
+            index = parse_shard_index(layout, np.frombuffer(contents, np.uint8), shard)
+        except ValueError as error:  # CorruptStoreError too
+            yield Problem(name, str(error), mend_shard(shard))
+            continue
+        for number, (offset, size) in enumerate(index.tolist()):
+            if not _checksum_holds(contents[offset : offset + size]):
+                yield Problem(name, f"chunk {number} does not match its CRC-32C", mend_shard(shard))
+                break
+            if layout.storage == "packed":
+                payload = contents[offset : offset + size - CHECKSUM_BYTES]
+                if what := frame_problem(payload, layout.chunk_bytes, layout.dtype.itemsize):
+                    yield Problem(name, f"chunk {number} {what}", mend_shard(shard))
+                    break
+
+
+def _damaged_rows(file: Path, attributes: Mapping[str, Any], array: str, shard: int) -> str:
     """Say which chunks of a shard fail their checksum, from the shard's index."""
-    data = file.read_bytes()
-    chunk_rows = attributes["chunk_rows"]
-    chunks = attributes["shard_rows"] // chunk_rows
-    index_bytes = chunks * INDEX_ENTRY_BYTES
-    index_data = data[-index_bytes - CHECKSUM_BYTES :]
-    if len(index_data) < index_bytes + CHECKSUM_BYTES or not _checksum_holds(index_data):
+    layout = array_layouts(attributes)[array]
+    data = read_regular(file, SHARD_FILE_BYTES_MAX)
+    try:
+        index = parse_shard_index(layout, np.frombuffer(data, np.uint8), shard)
+    except ValueError:
         return ", in the shard's index"
-    index = np.frombuffer(index_data[:index_bytes], dtype="<u8").reshape(chunks, 2)
     start, stop = shard_range(attributes, shard)
     spans = []
     for number, (offset, size) in enumerate(index.tolist()):
-        if offset + size <= len(data) and not _checksum_holds(data[offset : offset + size]):
-            first = start + number * chunk_rows
-            spans.append(f"{first} to {min(first + chunk_rows, stop) - 1}")
+        if not _checksum_holds(data[offset : offset + size]):
+            first = start + number * layout.chunk_rows
+            spans.append(f"{first} to {min(first + layout.chunk_rows, stop) - 1}")
     return f", in rows {', '.join(spans)}" if spans else ", though every chunk's checksum holds"
 
 

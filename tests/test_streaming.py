@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import weakref
 from copy import deepcopy
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ from synthetic import make_store
 
 from dynamic_sparsity import load_dataset
 from dynamic_sparsity.errors import CorruptStoreError, HubError, HubNotFoundError, InvalidSettingError, UnknownNameError
-from dynamic_sparsity.loaders.layout import parse_layout
 from dynamic_sparsity.loaders.receiving import Receiver
 from dynamic_sparsity.publishing.publish import plan, publish
 
@@ -158,20 +156,6 @@ def test_memory_is_used_again(published: HubServer, small_parts: None) -> None:
     for _ in range(3):
         list(stream.batches(10, buffer_shards=1))
     assert 1 <= sum(map(len, stream._receiver._spare.values())) <= 2
-
-
-def test_arrays_that_only_zarr_can_read(published: HubServer, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def parse(name: str, metadata: dict[str, Any]) -> Any:
-        layout = parse_layout(name, metadata)
-        return replace(layout, storage="other") if name in ("state", "flags") else layout
-
-    monkeypatch.setattr("dynamic_sparsity.loaders.shards.parse_layout", parse)
-    request = {"columns": ["state", "flags", "reward"]}
-    stream = load_dataset("Pendulums", repo_id=REPO, streaming=True, **request)
-    found = joined(list(stream.batches(7, shuffle=False)))
-    for name, values in load_dataset("Pendulums", root=root, **request)[:].items():
-        np.testing.assert_array_equal(found[name], values, err_msg=name)
-    assert not [path for path in (stream._copy.path / "state/c").rglob("*") if path.is_file()]
 
 
 def test_a_whole_copy_in_the_cache_is_used(published: HubServer, root: Path) -> None:

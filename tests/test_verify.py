@@ -133,7 +133,7 @@ DAMAGES: list[tuple[Damage, str, str]] = [
     (replace("state/zarr.json", lambda old: old.replace(b"row", b"time")), "state/zarr.json", "dimension_names is"),
     (replace("state/zarr.json", lambda old: old.replace(b"crc32c", b"gzip")), "state/zarr.json", "codecs is"),
     (replace("state/zarr.json", lambda old: old.replace(b"240", b"241")), "state/zarr.json", "shape is [241, 6]"),
-    (replace("state/zarr.json", lambda _: b"[]"), "state/zarr.json", "is []"),
+    (replace("state/zarr.json", lambda _: b"[]"), "state/zarr.json", "is list, expected an object"),
     (replace("zarr.json", lambda old: old.replace(b'"noise"', b'"human"')), "zarr.json", "other bytes"),
     (replace("zarr.json", lambda old: old.replace(b'"rows": 240', b'"rows": 241')), "zarr.json", "rows: found 241"),
     (replace("manifest.json", lambda old: old[:99]), "manifest.json", "is not JSON"),

@@ -21,8 +21,7 @@ from dynamic_sparsity.errors import (
     StoreLockedError,
     StoreNotFoundError,
 )
-from dynamic_sparsity.schemas import row_arrays
-from dynamic_sparsity.schemas.documents import shard_file
+from dynamic_sparsity.schemas.layout import array_layouts
 from dynamic_sparsity.storage import writer
 from dynamic_sparsity.storage.encoding import shard_values
 from dynamic_sparsity.storage.manifests import shard_count, shard_range
@@ -252,13 +251,11 @@ def test_finalize_refuses_manifests_of_other_rows(tmp_path: Path) -> None:
 
 def test_shards_are_read_back_as_zarr_reads_them(reference: Path) -> None:
     attributes = json.loads((reference / "zarr.json").read_bytes())["attributes"]
-    cut = attributes["chunk_rows"], attributes["shard_rows"]
-    for spec in row_arrays(attributes["sizes"], attributes["dynamics"]):
+    for name, layout in array_layouts(attributes).items():
         for shard in range(shard_count(attributes)):
             start, stop = shard_range(attributes, shard)
-            content = (reference / shard_file(spec, shard)).read_bytes()
-            found = shard_values(spec, content, spec.shape(attributes["sizes"], stop - start), *cut)
-            expected = open_strictly(reference)[spec.name][start:stop]
+            found = shard_values(layout, shard, (reference / layout.shard_name(shard)).read_bytes())
+            expected = open_strictly(reference)[name][start:stop]
             assert found.dtype == expected.dtype
             np.testing.assert_array_equal(found, expected)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -55,7 +56,7 @@ def parse_json(
             error of the class given).
     """
     try:
-        document = json.loads(contents, parse_constant=_refuse_constant)
+        document = json.loads(contents, parse_constant=_refuse_constant, parse_float=_finite)
     except RecursionError as failure:
         raise error(f"{where}: objects lie more than {NESTING_MAX} levels deep in each other") from failure
     except (ValueError, MemoryError) as failure:
@@ -69,6 +70,13 @@ def parse_json(
         if not level:
             return document
     raise error(f"{where}: objects lie more than {NESTING_MAX} levels deep in each other")
+
+
+def _finite(digits: str) -> float:
+    value = float(digits)
+    if not math.isfinite(value):
+        raise ValueError(f"{digits[:20]} is too large a number")
+    return value
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -1,0 +1,82 @@
+"""Which files a finished store has; it follows from the store's attributes alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from dynamic_sparsity.schemas import row_arrays
+from dynamic_sparsity.schemas.documents import member_documents, plain_file, shard_file, store_arrays
+
+__all__ = ["MANIFEST_FILE", "expected_files", "file_count", "listing_problem", "shard_count", "shard_files"]
+
+MANIFEST_FILE = "manifest.json"
+
+
+def shard_count(attributes: Mapping[str, Any]) -> int:
+    """How many shards a store's rows make.
+
+    Args:
+        attributes: The root group's attributes.
+    """
+    return -(-int(attributes["rows"]) // int(attributes["shard_rows"]))
+
+
+def shard_files(attributes: Mapping[str, Any]) -> dict[str, tuple[str, int]]:
+    """Every shard file a store must have: path inside the store to (array, shard).
+
+    Args:
+        attributes: The root group's attributes.
+    """
+    specs = row_arrays(attributes["sizes"], attributes["dynamics"])
+    return {shard_file(spec, shard): (spec.name, shard) for shard in range(shard_count(attributes)) for spec in specs}
+
+
+def expected_files(attributes: Mapping[str, Any]) -> set[str]:
+    """Every file a finished store must have but `manifest.json`.
+
+    Args:
+        attributes: The root group's attributes; as many shards as they declare are listed, see `listing_problem`.
+    """
+    manifests = {f"shards/{shard:05d}.json" for shard in range(shard_count(attributes))}
+    return {*_fixed_files(attributes), *manifests, *shard_files(attributes)}
+
+
+def file_count(attributes: Mapping[str, Any]) -> int:
+    """Number of `expected_files`, worked out without listing them.
+
+    Args:
+        attributes: The root group's attributes.
+    """
+    arrays = len(row_arrays(attributes["sizes"], attributes["dynamics"]))
+    return len(_fixed_files(attributes)) + shard_count(attributes) * (arrays + 1)
+
+
+def listing_problem(attributes: Mapping[str, Any], names: Mapping[str, Any] | set[str]) -> str | None:
+    """Say how a manifest's files differ from those that a store of its sizes must have.
+
+    Nothing as long as what the attributes declare is made unless the manifest is as long.
+
+    Args:
+        attributes: The root group's attributes.
+        names: Paths inside the store, without `manifest.json`.
+
+    Returns:
+        What is wrong; None if nothing is.
+    """
+    count = file_count(attributes)
+    if len(names) != count:
+        shards = f"{attributes['rows']} rows in shards of {attributes['shard_rows']}"
+        return f"lists {len(names)} files; {shards} make a store of {count} files"
+    expected = expected_files(attributes)
+    if names.keys() != expected if isinstance(names, Mapping) else names != expected:
+        missing = min(expected.difference(names))
+        return f"does not list {missing}, which a store of these sizes must have"
+    return None
+
+
+def _fixed_files(attributes: Mapping[str, Any]) -> set[str]:
+    """The files that do not depend on the number of rows."""
+    documents = {f"{name}/zarr.json" for name in member_documents(attributes)}
+    plain = {plain_file(name, spec) for name, (spec, _) in store_arrays(attributes).items() if spec.storage == "plain"}
+    return {"zarr.json", *documents, *plain}
