@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Collection, Mapping
+from typing import Any, Final
 
 from dynamic_sparsity.schemas import row_arrays
 from dynamic_sparsity.schemas.documents import member_documents, plain_file, shard_file, store_arrays
 
 __all__ = ["MANIFEST_FILE", "expected_files", "file_count", "listing_problem", "shard_count", "shard_files"]
 
-MANIFEST_FILE = "manifest.json"
+MANIFEST_FILE: Final = "manifest.json"
+
+COMPARED_MAX: Final = 1000
+"""By how many files a manifest may miss what the metadata say for the names to be compared one by one."""
 
 
 def shard_count(attributes: Mapping[str, Any]) -> int:
@@ -52,7 +55,7 @@ def file_count(attributes: Mapping[str, Any]) -> int:
     return len(_fixed_files(attributes)) + shard_count(attributes) * (arrays + 1)
 
 
-def listing_problem(attributes: Mapping[str, Any], names: Mapping[str, Any] | set[str]) -> str | None:
+def listing_problem(attributes: Mapping[str, Any], names: Collection[str]) -> str | None:
     """Say how a manifest's files differ from those that a store of its sizes must have.
 
     Nothing as long as what the attributes declare is made unless the manifest is as long.
@@ -65,14 +68,15 @@ def listing_problem(attributes: Mapping[str, Any], names: Mapping[str, Any] | se
         What is wrong; None if nothing is.
     """
     count = file_count(attributes)
-    if len(names) != count:
+    if abs(len(names) - count) > COMPARED_MAX:
         shards = f"{attributes['rows']} rows in shards of {attributes['shard_rows']}"
         return f"lists {len(names)} files; {shards} make a store of {count} files"
     expected = expected_files(attributes)
-    if names.keys() != expected if isinstance(names, Mapping) else names != expected:
-        missing = min(expected.difference(names))
-        return f"does not list {missing}, which a store of these sizes must have"
-    return None
+    if len(names) == count and expected.issuperset(names):
+        return None
+    if missing := expected.difference(names):
+        return f"does not list {min(missing)}, which a store of these sizes must have"
+    return f"lists {ascii(min(set(names) - expected))[:80]}, which a store of these sizes does not have"
 
 
 def _fixed_files(attributes: Mapping[str, Any]) -> set[str]:

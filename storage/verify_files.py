@@ -13,16 +13,20 @@ import numpy as np
 from dynamic_sparsity.errors import CorruptStoreError
 from dynamic_sparsity.schemas import validate
 from dynamic_sparsity.schemas.documents import group_document, member_documents
-from dynamic_sparsity.schemas.files import expected_files, file_count, listing_problem, shard_count, shard_files
+from dynamic_sparsity.schemas.files import (
+    COMPARED_MAX,
+    expected_files,
+    file_count,
+    listing_problem,
+    shard_count,
+    shard_files,
+)
 from dynamic_sparsity.schemas.layout import CHECKSUM_BYTES, array_layouts, parse_shard_index
 from dynamic_sparsity.schemas.naming import location_problem
 from dynamic_sparsity.storage.manifests import finished_shards, read_document, records_of, shard_range
 from dynamic_sparsity.storage.problems import MEND_EXTRA, MEND_FILE, MEND_INCOMPLETE, MEND_LOCATION, Problem, mend_shard
 from dynamic_sparsity.untrusted.blosc import frame_problem
 from dynamic_sparsity.untrusted.files import read_regular
-
-LISTED_MAX: Final = 1000
-"""By how many files a manifest may miss what the metadata say for each of them to be named."""
 
 SHARD_FILE_BYTES_MAX: Final = 640 * 2**20
 """How large a shard's file may be: that of the largest shard that metadata may declare, and its checksums."""
@@ -42,7 +46,7 @@ def check_listing(path: Path, attributes: Mapping[str, Any], manifest: Mapping[s
     if problem := location_problem(path, attributes):
         yield Problem("zarr.json", problem, MEND_LOCATION)
     listed = set(manifest["files"])
-    if abs(file_count(attributes) - len(listed)) > LISTED_MAX:
+    if abs(file_count(attributes) - len(listed)) > COMPARED_MAX:
         yield Problem("manifest.json", str(listing_problem(attributes, listed)), MEND_FILE)
         return
     expected = expected_files(attributes)
@@ -203,14 +207,17 @@ def check_chunks(path: Path, attributes: Mapping[str, Any], damaged: Collection[
             yield Problem(name, str(error), mend_shard(shard))
             continue
         for number, (offset, size) in enumerate(index.tolist()):
+            what: str | None = None
             if not _checksum_holds(contents[offset : offset + size]):
-                yield Problem(name, f"chunk {number} does not match its CRC-32C", mend_shard(shard))
-                break
-            if layout.storage == "packed":
+                what = "does not match its CRC-32C"
+            elif layout.storage == "packed":
                 payload = contents[offset : offset + size - CHECKSUM_BYTES]
-                if what := frame_problem(payload, layout.chunk_bytes, layout.dtype.itemsize):
-                    yield Problem(name, f"chunk {number} {what}", mend_shard(shard))
-                    break
+                what = frame_problem(payload, layout.chunk_bytes, layout.dtype.itemsize)
+            if what:
+                first = shard_range(attributes, shard)[0] + number * layout.chunk_rows
+                rows = f"rows {first} to {min(first + layout.chunk_rows, attributes['rows']) - 1}"
+                yield Problem(name, f"can't be decoded: chunk {number}, {rows}, {what}", mend_shard(shard))
+                break
 
 
 def _damaged_rows(file: Path, attributes: Mapping[str, Any], array: str, shard: int) -> str:

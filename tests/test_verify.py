@@ -181,7 +181,7 @@ def test_a_forged_seal_does_not_hide_edited_bytes(store: Path) -> None:
     reseal(store)
     found = {problem.where: problem.what for problem in verify_store(store)}
     assert "another digest or size of J_s/c/1/0/0" in found["shards/00001.json"]
-    assert "can't be decoded" in found["shard 1"] and "J_s, rows 80 to 159" in found["shard 1"]
+    assert "can't be decoded: chunk 0, rows 80 to 95, does not match" in found["J_s/c/1/0/0"]
 
 
 def forge(name: str, change: Callable[[Any], Any]) -> Damage:
