@@ -57,7 +57,11 @@ class JacobianDataset(Conversions):
 
         Args:
             path: Folder of the store, or an HDF5 file of `to_hdf5`.
-            split, columns, coordinates, verify, exclude_flags: See `load_dataset`.
+            split: See `load_dataset`, as for all that follow.
+            columns: Which arrays to read.
+            coordinates: "tangent" or "ambient".
+            verify: "sha256" or "size".
+            exclude_flags: Leave out rows with any of these flags.
 
         Raises:
             DynamicSparsityError: See `load_dataset`.
