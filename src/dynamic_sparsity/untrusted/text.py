@@ -6,7 +6,9 @@ import json
 import re
 from typing import Any, Final
 
-__all__ = ["json_in_html", "one_line", "printable"]
+__all__ = ["figure_label", "json_in_html", "one_line", "printable"]
+
+LABEL_LENGTH_MAX: Final = 60
 
 # Controls but newline and tab; soft hyphens, marks without width and marks of direction, which hide or turn around what
 # stands beside them; separators that some programs take for the end of a line; halves of surrogate pairs, as a file's
@@ -36,6 +38,18 @@ def one_line(text: str) -> str:
         text: Any text.
     """
     return printable(" ".join(re.split("[\n\t]+", text)))
+
+
+def figure_label(text: str) -> str:
+    """A name beside a figure of matplotlib: short, in one line, and no mathematics.
+
+    Args:
+        text: The name.
+    """
+    line = one_line(text)
+    cut = line if len(line) <= LABEL_LENGTH_MAX else f"{line[:LABEL_LENGTH_MAX]}…"
+    # A backslash before a dollar would take its escape away.
+    return cut.replace("\\$", "$").replace("$", r"\$")
 
 
 def json_in_html(document: Any) -> str:
