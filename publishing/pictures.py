@@ -11,6 +11,7 @@ import numpy as np
 
 from dynamic_sparsity.errors import MissingDependencyError
 from dynamic_sparsity.loaders.store import Store
+from dynamic_sparsity.storage.atomic import written
 from dynamic_sparsity.untrusted.text import figure_label
 
 DPI: Final = 100
@@ -100,4 +101,5 @@ def _shares(store: Store) -> np.ndarray[Any, Any]:
 
 def _save(figure: Any, target: Path) -> None:
     # Without the version of matplotlib in it, equal pictures are equal files.
-    figure.savefig(target, dpi=DPI, format="png", metadata={"Software": None})
+    with written(target) as partial:
+        figure.savefig(partial, dpi=DPI, format="png", metadata={"Software": None})
