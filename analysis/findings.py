@@ -19,6 +19,8 @@ from dynamic_sparsity.analysis.paper import PAPER_TABLE_1
 from dynamic_sparsity.analysis.runs import ENDS
 from dynamic_sparsity.analysis.study import Study
 from dynamic_sparsity.analysis.tables import table1
+from dynamic_sparsity.untrusted import markdown
+from dynamic_sparsity.untrusted.markdown import Markdown, escape
 
 __all__ = ["findings_page"]
 
@@ -64,19 +66,19 @@ def findings_page(studies: Sequence[Study], suffix: str = "png") -> str:
         "All stores. ds counts tangent coordinates. *contact*, *limit*: share of the rows in which a contact acts; in "
         "which none does, but a joint's or tendon's limit.",
         "",
-        "| task | data | rows | contact | limit | ds | da | zeros in J_s | in J_a | paper: J_s | J_a |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     names = [one.source.name for one in studies]
+    rows: list[list[object]] = []
     for name, row in zip(names, table1(studies), strict=True):
         paper = ("–", "–") if row["paper_zeros_J_s"] is None else (row["paper_zeros_J_s"], row["paper_zeros_J_a"])
         contact, limit = (
             f"{100 * row[key] / row['rows']:.1f} %" for key in ("rows_with_contact", "rows_with_limit_only")
         )
-        lines.append(
-            f"| {row['task']} | {name} | {row['rows']:,} | {contact} | {limit} | {row['ds']} | {row['da']} "
-            f"| {row['zeros_J_s']} ({100 * row['share_J_s']:.2f} %) | {row['zeros_J_a']} | {paper[0]} | {paper[1]} |"
-        )
+        zeros = f"{row['zeros_J_s']} ({100 * row['share_J_s']:.2f} %)"
+        cells = [row["task"], name, f"{row['rows']:,}", contact, limit, row["ds"], row["da"], zeros]
+        rows.append([*cells, row["zeros_J_a"], *paper])
+    head = ["task", "data", "rows", "contact", "limit", "ds", "da", "zeros in J_s", "in J_a", "paper: J_s", "J_a"]
+    lines += markdown.table(head, rows)
     lines += ["", "## The paper's claims", ""]
     for name in dict.fromkeys(names):
         lines += _claims([one for one in studies if one.source.name == name], name, studies)
@@ -89,7 +91,7 @@ def _figures(studies: Sequence[Study], suffix: str) -> list[str]:
     names = list(dict.fromkeys(one.source.name for one in studies))
     lines = ["## Figures", "", "Of all tasks, with the same scale:", ""]
     for figure, caption in CAPTIONS.items():
-        lines.append(f"- {', '.join(f'[{name}]({name}/{figure}.{suffix})' for name in names)}: {caption}")
+        lines.append(f"- {', '.join(markdown.link(name, f'{name}/{figure}.{suffix}') for name in names)}: {caption}")
     if side_by_side(studies):
         lines.append(f"- [data of one task side by side](side_by_side.{suffix}): {SIDE_BY_SIDE_CAPTION}")
     lines += [
@@ -97,25 +99,23 @@ def _figures(studies: Sequence[Study], suffix: str) -> list[str]:
         f"Of one task: {'; '.join(f'*{LINK_WORDS[name]}*, {caption}' for name, caption in TASK_CAPTIONS.items())}.",
         "",
     ]
-    lines += [f"| task | {' | '.join(names)} |", f"|---|{'---|' * len(names)}"]
     found = {(one.source.task, one.source.name): one for one in studies}
-    for task in dict.fromkeys(one.source.task for one in studies):
-        cells = [_links(found.get((task, name)), suffix) for name in names]
-        lines.append(f"| {task} | {' | '.join(cells)} |")
-    return lines
+    tasks = dict.fromkeys(one.source.task for one in studies)
+    rows = ([task, *(_links(found.get((task, name)), suffix) for name in names)] for task in tasks)
+    return [*lines, *markdown.table(["task", *names], rows)]
 
 
-def _links(one: Study | None, suffix: str) -> str:
+def _links(one: Study | None, suffix: str) -> Markdown:
     if one is None:
-        return "–"
+        return Markdown("–")
     figures = [name for name in TASK_CAPTIONS if name != "embedding" or one.embedding is not None]
     folder = f"{one.source.name}/{one.source.task}"
-    return ", ".join(f"[{LINK_WORDS[name]}]({folder}/{name}.{suffix})" for name in figures)
+    return Markdown(", ".join(markdown.link(LINK_WORDS[name], f"{folder}/{name}.{suffix}") for name in figures))
 
 
 def _claims(studies: Sequence[Study], name: str, everything: Sequence[Study]) -> list[str]:
     return [
-        f"With **{name}** data ({counted(studies)}):",
+        f"With **{escape(name)}** data ({counted(studies)}):",
         "",
         *_table1(studies, everything),
         *_state(studies),
@@ -135,9 +135,10 @@ def _table1(studies: Sequence[Study], everything: Sequence[Study]) -> list[str]:
     for row in rows:
         if not row["as_in_paper"]:
             lines.append(
-                f"  - {row['task']}: {row['zeros_J_s']} and {row['zeros_J_a']} here, {row['paper_zeros_J_s']} and "
-                f"{row['paper_zeros_J_a']} there; a contact acts in {row['rows_with_contact']:,} of {row['rows']:,} "
-                f"rows, a limit alone in {row['rows_with_limit_only']:,}. The count is an upper bound: states that "
+                f"  - {escape(row['task'])}: {row['zeros_J_s']} and {row['zeros_J_a']} here, "
+                f"{row['paper_zeros_J_s']} and {row['paper_zeros_J_a']} there; a contact acts in "
+                f"{row['rows_with_contact']:,} of {row['rows']:,} rows, a limit alone in "
+                f"{row['rows_with_limit_only']:,}. The count is an upper bound: states that "
                 f"these rows do not visit can only lower it. {missing_edges(by_task[row['task']], everything)}".rstrip()
             )
     return lines
@@ -152,7 +153,7 @@ def _state(studies: Sequence[Study]) -> list[str]:
                 levels = one.sparsity.levels("s", mode)
                 if levels:
                     parts.append(f"{words} {', '.join(f'{level:.3f}' for level in levels)}")
-            lines.append(f"- *{one.source.task}*: sparsity of J_s {'; '.join(parts)}.")
+            lines.append(f"- *{escape(one.source.task)}*: sparsity of J_s {'; '.join(parts)}.")
     several = [one for one in studies if one.patterns.patterns > 1]
     explained = np.array([one.patterns.entropies["explained"] for one in several])
     if several:
@@ -190,9 +191,10 @@ def _time(studies: Sequence[Study]) -> list[str]:
                 found, entries = one.changes, one.changes.changed_entries / one.changes.patterns
                 after_reset = int(one.runs.counts[:, :, ENDS.index("cut_at_start"), 1].sum())
                 lines.append(
-                    f"  - not in {one.source.task}: precision {found.precision('constraint'):.2f}; {found.patterns:,} "
-                    f"changes of {entries:.1f} entries on average, {100 * after_reset / found.changed_entries:.0f} % "
-                    "of the switches right after an episode's first step; no entry that switches exceeds "
+                    f"  - not in {escape(one.source.task)}: precision {found.precision('constraint'):.2f}; "
+                    f"{found.patterns:,} changes of {entries:.1f} entries on average, "
+                    f"{100 * after_reset / found.changed_entries:.0f} % of the switches right after an "
+                    "episode's first step; no entry that switches exceeds "
                     f"{one.largest.absolute_s[one.runs.switches_s > 0].max(initial=0):.2g} in any row"
                 )
     return lines

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from dynamic_sparsity.analysis.comparison import Comparison, comparisons
 from dynamic_sparsity.analysis.paper import PAPER_TABLE_1
 from dynamic_sparsity.analysis.study import Study
+from dynamic_sparsity.untrusted import markdown
+from dynamic_sparsity.untrusted.markdown import Markdown, escape
 
 __all__ = ["beyond_lines", "comparison_lines", "counted", "missing_edges", "paper_table"]
 
@@ -33,17 +35,16 @@ def paper_table(studies: Sequence[Study]) -> list[str]:
         "Zeros of J_s, J_a in the paper's tasks; **≠** differs from the paper. *Together*: zero in every row of all "
         "these stores, which is the tightest of the bounds.",
         "",
-        f"| task | paper | {' | '.join(names)} | together | rows |",
-        f"|---|---|{'---|' * len(names)}---|---|",
     ]
+    table: list[list[object]] = []
     for task in tasks:
         chosen = {one.source.name: one for one in studies if one.source.task == task}
         paper = (PAPER_TABLE_1[task].zeros_s, PAPER_TABLE_1[task].zeros_a)
         cells = [_cell(list(always(one)), paper) if (one := chosen.get(name)) else "–" for name in names]
         pooled = [np.logical_and.reduce(both) for both in zip(*map(always, chosen.values()), strict=True)]
         rows = sum(one.source.rows for one in chosen.values())
-        lines.append(f"| {task} | {paper[0]}, {paper[1]} | {' | '.join(cells)} | {_cell(pooled, paper)} | {rows:,} |")
-    return [*lines, ""]
+        table.append([task, f"{paper[0]}, {paper[1]}", *cells, _cell(pooled, paper), f"{rows:,}"])
+    return [*lines, *markdown.table(["task", "paper", *names, "together", "rows"], table), ""]
 
 
 def counted(found: Sequence[object]) -> str:
@@ -74,8 +75,8 @@ def missing_edges(one: Study, others: Sequence[Study]) -> str:
             seen = np.array([other.source.rows - other.zeros.zeros_s[tuple(entry)] for entry in found])
             modes = other.sparsity.counts_s.sum(axis=1)
             return (
-                f"The {other.source.name} data has {listed}{more} in {_span(seen)} rows; there a contact acts in "
-                f"{int(modes[2]):,}, a limit alone in {int(modes[1]):,}."
+                f"The {escape(other.source.name)} data has {escape(listed)}{more} in {_span(seen)} rows; there a "
+                f"contact acts in {int(modes[2]):,}, a limit alone in {int(modes[1]):,}."
             )
     return ""
 
@@ -90,7 +91,7 @@ def comparison_lines(studies: Sequence[Study]) -> list[str]:
     for one in comparisons(studies):
         pairs.setdefault((one.first, one.second), []).append(one)
     lines: list[str] = []
-    for (first, second), found in pairs.items():
+    for (first, second), found in ((tuple(map(escape, names)), found) for names, found in pairs.items()):
         same = [one.task for one in found if not one.only_first and not one.only_second]
         lines.append(
             f"- *{first} and {second}* ({counted(found)}): the same entries are "
@@ -102,8 +103,8 @@ def comparison_lines(studies: Sequence[Study]) -> list[str]:
             f"{_median(found, lambda one: 100 * one.changes_second, 1)} % of the steps (medians)."
         )
         lines += [
-            f"  - {one.task}: {one.only_first} entries are zero in every row of {first} only, {one.only_second} of "
-            f"{second} only"
+            f"  - {escape(one.task)}: {one.only_first} entries are zero in every row of {first} only, "
+            f"{one.only_second} of {second} only"
             for one in found
             if one.only_first or one.only_second
         ]
@@ -118,7 +119,7 @@ def beyond_lines(studies: Sequence[Study]) -> list[str]:
     """
     lines = [_threshold_line(studies), _graph_line(studies), *_dimension_lines(studies), *_horizon_lines(studies)]
     rounding = [(one.source.task, int((~one.zeros.always_s & one.largest.rounding("s")).sum())) for one in studies]
-    listed = ", ".join(f"{task} {count}" for task, count in rounding if count)
+    listed = ", ".join(f"{escape(task)} {count}" for task, count in rounding if count)
     if listed:
         lines.append(
             f"- *Rounding*: entries that are not counted as zero in every row only because float64's rounding, beside "
@@ -185,9 +186,9 @@ def _horizon_lines(studies: Sequence[Study]) -> list[str]:
     ]
 
 
-def _cell(zeros: Sequence[NDArray[np.bool_]], paper: tuple[int, int]) -> str:
+def _cell(zeros: Sequence[NDArray[np.bool_]], paper: tuple[int, int]) -> Markdown:
     counts = int(zeros[0].sum()), int(zeros[1].sum())
-    return f"{counts[0]}, {counts[1]}" + ("" if counts == paper else " **≠**")
+    return Markdown(f"{counts[0]}, {counts[1]}" + ("" if counts == paper else " **≠**"))
 
 
 def _span(values: NDArray[np.int64]) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 import math
+import re
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
@@ -27,9 +27,11 @@ from dynamic_sparsity.errors import StoreNotFoundError
 from dynamic_sparsity.loaders.loading import open_dataset
 from dynamic_sparsity.loaders.store import find_stores
 from dynamic_sparsity.storage.atomic import publish
+from dynamic_sparsity.untrusted.text import json_in_html
 
 __all__ = ["page", "report"]
 
+PLACE = re.compile(r"/\*\{(style|data|script)\}\*/")
 FRAMES = 100
 FRAME_WIDTH, FRAME_HEIGHT, SHEET_COLUMNS = 160, 120, 10
 FRAME_QUALITY = 50
@@ -97,19 +99,13 @@ def page(studies: Sequence[Study], sheets: Sequence[dict[str, Any] | None]) -> s
     """
     entries = [_entry(one, sheet) for one, sheet in zip(studies, sheets, strict=True)]
     compared = [[one.task, *_comparison(one)] for one in comparisons(studies)]
-    document = json.dumps(
-        {"studies": entries, "comparisons": compared}, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-    )
     parts = {
         "style": _resource("page.css"),
-        # Inside a script element only a closing tag could be misread.
-        "data": document.replace("</", "<\\/"),
+        "data": json_in_html({"studies": entries, "comparisons": compared}),
         "script": _resource("page.js"),
     }
-    text = _resource("page.html")
-    for name, part in parts.items():
-        text = text.replace(f"/*{{{name}}}*/", part)
-    return text
+    # All at once: what was put in is not searched for the next place.
+    return PLACE.sub(lambda found: parts[found[1]], _resource("page.html"))
 
 
 def frame_sheet(one: Study, path: Path, frames: int, render: Renderer | None) -> dict[str, Any] | None:

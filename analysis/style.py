@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from dynamic_sparsity.errors import MissingDependencyError
+from dynamic_sparsity.untrusted.text import figure_label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -80,7 +81,7 @@ def panels(made: Figure, names: Sequence[str], **options: Any) -> list[Axes]:
     rows = max(1, math.ceil(len(names) / columns))
     axes = made.subplots(rows, columns, squeeze=False, **options).flatten().tolist()
     for ax, name in zip(axes, names, strict=False):
-        ax.set_title(name)
+        ax.set_title(figure_label(name))
     for ax in axes[len(names) :]:
         ax.axis("off")
     return list(axes[: len(names)])
@@ -96,4 +97,4 @@ def short(name: str) -> str:
     """A variable's name as it fits beside a heat map: "qvel:bfoot" → "v bfoot"."""
     kind, _, rest = name.partition(":")
     letter = {"qpos": "q", "qvel": "v", "act": "act"}.get(kind, kind)
-    return f"{letter} {rest}" if rest else letter
+    return figure_label(f"{letter} {rest}" if rest else letter)

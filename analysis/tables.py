@@ -19,6 +19,7 @@ from dynamic_sparsity.analysis.runs import ENDS, MATRICES, VALUES
 from dynamic_sparsity.analysis.sparsity import MODES
 from dynamic_sparsity.analysis.study import Study, flat
 from dynamic_sparsity.storage.atomic import publish
+from dynamic_sparsity.untrusted.text import one_line
 
 __all__ = ["TABLES", "comparison_rows", "entry_rows", "table1", "write_table"]
 
@@ -238,6 +239,8 @@ def _key(one: Study) -> Row:
 
 def _clean(value: Any) -> Any:
     """Six digits are more than any of these numbers is good for."""
+    if isinstance(value, str):
+        return one_line(value)
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, float):

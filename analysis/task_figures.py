@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from dynamic_sparsity.analysis.blocks import constraint_kinds
 from dynamic_sparsity.analysis.study import Study
 from dynamic_sparsity.analysis.style import COLOURS, SHARE_MAP, figure, short
+from dynamic_sparsity.untrusted.text import figure_label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,7 +31,7 @@ def zero_share_figure(one: Study) -> Figure:
     with figure(columns * cell + 2.2, rows * cell + 1.7) as made:
         axes = made.subplots(1, 2, width_ratios=(share_s.shape[1], max(1, share_a.shape[1])), sharey=True)
         effects = [f"{short(name)}'" for name in one.state_names]
-        causes = ([short(name) for name in one.state_names], one.action_names)
+        causes = ([short(name) for name in one.state_names], list(map(figure_label, one.action_names)))
         size = 6 if rows <= 30 else 4.5
         for ax, share, names, title in zip(axes, (share_s, share_a), causes, ("J_s", "J_a"), strict=True):
             # Entries that are zero in every row, the global zeros, stand out.
@@ -133,7 +134,7 @@ def _bands(
         edges = np.flatnonzero(np.diff(active[:, place], prepend=0, append=0))
         spans = [(time[begin], (end - begin) * step) for begin, end in zip(edges[::2], edges[1::2], strict=True)]
         ax.broken_barh(spans, (place - 0.4, 0.8), color=COLOURS[kinds[number]], linewidth=0)
-    names = [one.constraint_names[number] for number in constraints]
+    names = [figure_label(one.constraint_names[number]) for number in constraints]
     ax.set_yticks(range(len(names)), names, fontsize=6)
     ax.set_ylim(len(names) - 0.4, -0.6)
     if not names:

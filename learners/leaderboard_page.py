@@ -9,6 +9,8 @@ import numpy as np
 
 from dynamic_sparsity.learners.leaderboard import Entry, mean_and_spread, order_of
 from dynamic_sparsity.learners.paper_findings import paper_findings
+from dynamic_sparsity.untrusted import markdown
+from dynamic_sparsity.untrusted.markdown import escape
 
 __all__ = ["compare", "leaderboard_page"]
 
@@ -93,7 +95,14 @@ def leaderboard_page(entries: Sequence[Entry], figure: str | None = None) -> str
         some = [entry for entry in entries if (entry.protocol, entry.policy) == (protocol, policy)]
         parts += _section(protocol, policy, some)
     if figure is not None:
-        parts += ["## The paper's Figure 8", "", _FIGURE, "", f"![Next-state error and sparsity by loss]({figure})", ""]
+        parts += [
+            "## The paper's Figure 8",
+            "",
+            _FIGURE,
+            "",
+            f"!{markdown.link('Next-state error and sparsity by loss', figure)}",
+            "",
+        ]
     return "\n".join(parts)
 
 
@@ -114,9 +123,10 @@ def _section(protocol: str, policy: str, entries: list[Entry]) -> list[str]:
     seeds, tasks = sorted({entry.seed for entry in entries}), sorted({entry.task for entry in entries})
     rows, steps = max(entry.train_rows for entry in entries), max(entry.steps for entry in entries)
     lines = [
-        f"## Protocol {protocol}, data of the policy {policy}",
+        f"## Protocol {escape(protocol)}, data of the policy {escape(policy)}",
         "",
-        f"{len(tasks)} tasks, seeds {', '.join(map(str, seeds))}, at most {rows:,} training rows and {steps:,} steps.",
+        f"{len(tasks)} tasks, seeds {escape(', '.join(map(str, seeds)))}, "
+        f"at most {rows:,} training rows and {steps:,} steps.",
         "",
         "### Mean over tasks",
         "",
@@ -135,7 +145,7 @@ def _section(protocol: str, policy: str, entries: list[Entry]) -> list[str]:
 def _summary(entries: list[Entry]) -> list[str]:
     base = {task: mean_and_spread(_of(entries, task, "mlp none"), "nmse") for task in sorted({e.task for e in entries})}
     heads = ["learner", "taught with", "error / MLP's", *(f"{title}" for title in _SHORT.values())]
-    lines = [_line(heads), _line(["---", "---", *["---:"] * (len(heads) - 2)])]
+    rows = []
     for name in order_of(entries):
         runs = [entry for entry in entries if entry.name == name]
         ratios = []
@@ -149,12 +159,13 @@ def _summary(entries: list[Entry]) -> list[str]:
             found = mean_and_spread(runs, column)
             style = ".3g" if column == "relative_sparsity" else ".3f"
             cells.append("–" if found is None else f"{found[0]:{style}}")
-        lines.append(_line(cells))
+        rows.append(cells)
     note = (
         "error / MLP's: geometric mean over tasks of the next-state error relative to `mlp none`. Other columns are "
         "plain means over the tasks that have the number."
     )
-    return [*lines, "", note]
+    align = ["---", "---", *["---:"] * (len(heads) - 2)]
+    return [*markdown.table(heads, rows, align), "", note]
 
 
 _SHORT = {
@@ -183,30 +194,27 @@ def _verdicts(entries: list[Entry]) -> list[str]:
             f"**{title}**: the adaptive learner has the higher average precision at no worse next-state error "
             f"(within {100 * (TOLERANCE - 1):.0f} %) on **{won} of {len(verdicts)} tasks**.",
             "",
-            _line(["task", "best MLP", "AP", "error", "adaptive learner", "AP", "error", ""]),
-            _line(["---", "---", "---:", "---:", "---", "---:", "---:", "---"]),
         ]
+        rows = []
         for one in verdicts:
             cells = [one.task, one.mlp, f"{one.precision[0]:.4f}", f"{one.error[0]:.2e}"]
             cells += [one.adaptive, f"{one.precision[1]:.4f}", f"{one.error[1]:.2e}", "✓" if one.won else "✗"]
-            lines.append(_line(cells))
-        lines.append("")
+            rows.append(cells)
+        head = ["task", "best MLP", "AP", "error", "adaptive learner", "AP", "error", ""]
+        align = ["---", "---", "---:", "---:", "---", "---:", "---:", "---"]
+        lines += [*markdown.table(head, rows, align), ""]
     return lines
 
 
 def _table(entries: list[Entry], column: str, style: str) -> list[str]:
     tasks = sorted({entry.task for entry in entries})
-    lines = [_line(["learner", *tasks]), _line(["---", *["---:"] * len(tasks)])]
+    rows = []
     for name in order_of(entries):
         found = [mean_and_spread(_of(entries, task, name), column) for task in tasks]
         cells = ["–" if one is None else f"{one[0]:{style}} ± {one[1]:{style}}" for one in found]
-        lines.append(_line([name, *cells]))
-    return lines
+        rows.append([name, *cells])
+    return markdown.table(["learner", *tasks], rows, ["---", *["---:"] * len(tasks)])
 
 
 def _of(entries: Sequence[Entry], task: str, name: str) -> list[Entry]:
     return [entry for entry in entries if entry.task == task and entry.name == name]
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"

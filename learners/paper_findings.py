@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dynamic_sparsity.learners.leaderboard import Entry, mean_and_spread
+from dynamic_sparsity.untrusted import markdown
+from dynamic_sparsity.untrusted.markdown import escape
 
 __all__ = ["TermFinding", "paper_findings", "term_findings"]
 
@@ -111,21 +113,20 @@ def paper_findings(entries: Sequence[Entry]) -> list[str]:
         "(below) by more than the spreads of both together; error of the next state by that without a term, geometric "
         "mean over tasks, least and largest.",
         "",
-        "| loss | sparsity / untrained's | tasks above | clearly above (below) | error / none's | least – largest |",
-        "| --- | ---: | ---: | ---: | ---: | ---: |",
     ]
+    rows = []
     for one in found:
         ratio = f"{one.sparsity / one.untrained:.2f}" if one.untrained > 0 else "–"
-        lines.append(
-            f"| {one.term} | {ratio} | {one.above} of {one.tasks} | {one.clearly_above} ({one.clearly_below}) "
-            f"| {one.error:.3f} | {min(one.errors):.2f} – {max(one.errors):.2f} |"
-        )
-    return [*lines, "", *_verdicts(found, terms), ""]
+        clearly, spread = f"{one.clearly_above} ({one.clearly_below})", f"{min(one.errors):.2f} – {max(one.errors):.2f}"
+        rows.append([one.term, ratio, f"{one.above} of {one.tasks}", clearly, f"{one.error:.3f}", spread])
+    head = ["loss", "sparsity / untrained's", "tasks above", "clearly above (below)", "error / none's"]
+    table = markdown.table([*head, "least – largest"], rows, ["---", *["---:"] * len(head)])
+    return [*lines, *table, "", *_verdicts(found, terms), ""]
 
 
 def _verdicts(found: list[TermFinding], terms: list[TermFinding]) -> list[str]:
-    raised = [one.term for one in terms if one.sparsity > one.untrained]
-    clear = [f"{one.term} on {one.clearly_above}, the reverse on {one.clearly_below}" for one in terms]
+    raised = [escape(one.term) for one in terms if one.sparsity > one.untrained]
+    clear = [f"{escape(one.term)} on {one.clearly_above}, the reverse on {one.clearly_below}" for one in terms]
     others = [one for one in terms if one.term != "l1"]
     still = [one for one in others if abs(one.error - 1) <= UNCHANGED]
     errors = [error for one in others for error in one.errors]
@@ -148,7 +149,8 @@ def _verdicts(found: list[TermFinding], terms: list[TermFinding]) -> list[str]:
         hurt = sum(error > 1 for error in l1.errors)
         lines.append(
             f"- *L1 hurts it*: **{_holds(int(l1.error > 1), 1)}** in the mean over tasks: "
-            f"{100 * (l1.error - 1):+.1f} %, worse on {hurt} of {l1.tasks}; the term that costs most is {worst.term}."
+            f"{100 * (l1.error - 1):+.1f} %, worse on {hurt} of {l1.tasks}; the term that costs most "
+            f"is {escape(worst.term)}."
         )
     lines.append(
         f"- *The perceptron stays far below the truth*: **{_holds(int(largest < FAR), 1)}**: the "
@@ -166,7 +168,7 @@ def _names(terms: list[str]) -> str:
 
 
 def _errors(terms: list[TermFinding]) -> str:
-    return ", ".join(f"{one.term} {100 * (one.error - 1):+.1f} %" for one in terms)
+    return ", ".join(f"{escape(one.term)} {100 * (one.error - 1):+.1f} %" for one in terms)
 
 
 def _mlp(entries: Sequence[Entry], task: str, loss: str) -> list[Entry]:

@@ -42,12 +42,14 @@ class Bar:
 
     def __init__(self) -> None:
         """Nothing is drawn yet."""
-        from rich.console import Console
-        from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+        from rich.progress import BarColumn, DownloadColumn, TimeRemainingColumn, TransferSpeedColumn
         from rich.progress import Progress as Bars
 
+        from dynamic_sparsity.untrusted.console import PlainConsole, PlainTextColumn
+
         columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-        self._bars = Bars(TextColumn("{task.description}"), *columns, console=Console(stderr=True), transient=True)
+        console = PlainConsole(stderr=True)
+        self._bars = Bars(PlainTextColumn("{task.description}"), *columns, console=console, transient=True)
         self._task: TaskID | None = None
 
     def started(self, what: str, total: int) -> None:

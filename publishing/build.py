@@ -1,18 +1,19 @@
 """What is made from the stores before anything is uploaded: checked stores, their index and their Parquet view.
 
 All of it is kept beside the stores, in `ROOT/.publish`, by the digest of the store's manifest: a second run makes
-nothing anew.
+nothing anew whose bytes are still the same. Nothing else of a file is trusted, neither that it exists nor its size or
+age.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-import shutil
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -22,15 +23,15 @@ from dynamic_sparsity.loaders.publication import PublishedFile, PublishedStore, 
 from dynamic_sparsity.loaders.store import Store, StoreLocation, find_stores, open_store
 from dynamic_sparsity.publishing.index import write_index
 from dynamic_sparsity.publishing.parquet import ParquetFile, plan_parquet, write_parquet
+from dynamic_sparsity.publishing.staging import Staging, clean, staging_folder
 from dynamic_sparsity.schemas.splits import SPLITS
-from dynamic_sparsity.storage.atomic import publish as write_file
-from dynamic_sparsity.storage.manifests import read_document, record_of
+from dynamic_sparsity.storage.manifests import FileRecord, wrong_files
 from dynamic_sparsity.storage.verify import verify_store
+from dynamic_sparsity.untrusted.documents import DOCUMENT_BYTES_MAX, parse_json
+from dynamic_sparsity.untrusted.files import read_regular
+from dynamic_sparsity.untrusted.names import check_relative_path
 
-STAGING_FOLDER: Final = ".publish"
-VIEW_VERSION: Final = 3
-"""Changes whenever an index or a Parquet file would be written differently."""
-
+MANIFEST: Final = "manifest.json"
 PROBLEMS_SHOWN: Final = 5
 
 
@@ -78,70 +79,89 @@ def build_stores(root: Path, progress: Progress) -> list[BuiltStore]:
     locations = find_stores(root)
     if not locations:
         raise StoreNotFoundError(f"there are no stores below {root}; make some with `dynamic-sparsity generate`")
-    unfinished = [str(location.path) for location in locations if not (location.path / "manifest.json").exists()]
+    unfinished = [str(location.path) for location in locations if not (location.path / MANIFEST).exists()]
     if unfinished:
         raise IncompleteStoreError(
             f"not finished: {', '.join(unfinished)}; finish them with the `dynamic-sparsity generate` command that "
-            "began "
-            "them, or move them away"
+            "began them, or move them away"
         )
-    staging = root / STAGING_FOLDER
-    progress.started("Checking and converting", sum(_weight(location.path) for location in locations))
+    folder = staging_folder(root)
+    manifests = [_Manifest.read(location.path) for location in locations]
+    progress.started("Checking and converting", sum(manifest.bytes for manifest in manifests))
     built, used = [], set()
-    for location in locations:
-        digest = record_of(location.path / "manifest.json").sha256
-        folder = staging / f"{digest[:16]}-{VIEW_VERSION}"
-        used.add(folder)
-        built.append(_build(location, digest, folder))
-        progress.advanced(_weight(location.path))
-    for folder in staging.iterdir():
-        if folder.is_dir() and folder not in used:
-            shutil.rmtree(folder)
+    for location, manifest in zip(locations, manifests, strict=True):
+        staging = Staging(folder, manifest.record.sha256)
+        used.add(staging.folder)
+        built.append(_build(location, manifest, staging))
+        progress.advanced(manifest.bytes)
+    clean(folder, used)
     progress.finished()
     return built
 
 
-def _weight(path: Path) -> int:
-    return int(sum(entry["bytes"] for entry in read_document(path / "manifest.json")["files"].values()))
+@dataclass(frozen=True)
+class _Manifest:
+    """A store's manifest, read once: what is published is what its digest stands for.
+
+    Attributes:
+        record: Digest and size of the manifest itself.
+        files: Its entries, by path inside the store.
+        bytes: Size of all of them.
+    """
+
+    record: FileRecord
+    files: Mapping[str, Mapping[str, Any]]
+    bytes: int
+
+    @classmethod
+    def read(cls, store: Path) -> _Manifest:
+        contents = read_regular(store / MANIFEST, DOCUMENT_BYTES_MAX)
+        files = parse_json(contents, str(store / MANIFEST)).get("files")
+        if not isinstance(files, dict) or not all(map(_is_entry, files.values())):
+            raise CorruptStoreError(f"{store / MANIFEST} has no list of files; make the store anew")
+        for name in files:
+            check_relative_path(name, f"{store / MANIFEST}: a file's path")
+        record = FileRecord(hashlib.sha256(contents).hexdigest(), len(contents))
+        return cls(record, files, sum(entry["bytes"] for entry in files.values()))
 
 
-def _build(location: StoreLocation, digest: str, folder: Path) -> BuiltStore:
+def _is_entry(entry: object) -> bool:
+    return isinstance(entry, dict) and isinstance(entry.get("sha256"), str) and type(entry.get("bytes")) is int
+
+
+def _build(location: StoreLocation, manifest: _Manifest, staging: Staging) -> BuiltStore:
     path = location.path
+    _check_links(path)
     store = open_store(path)
     says = store.task, store.policy, store.dynamics
     if says != (location.task, location.policy, location.dynamics):
         raise InvalidSettingError(
             f"{path} says that it holds {' '.join(says)}; move it to where its name says so, or generate it anew"
         )
-    _verify(path, folder / "verified.json")
-    index = folder / "index.tar.xz"
-    if not index.exists():
-        write_index(path, index)
+    _verify(path, manifest, staging)
+    index, index_record = staging.file("index.tar.xz", partial(write_index, path))
     parquet = plan_parquet(path)
     views: dict[str, list[PublishedFile]] = {}
     sources: dict[PublishedFile, Path] = {}
     for planned in parquet:
-        target = folder / Path(planned.path).name
-        if not target.exists():
-            write_parquet(path, planned, target)
-        file = _published(planned.path, target)
+        target, record = staging.file(Path(planned.path).name, partial(write_parquet, path, planned))
+        file = PublishedFile(planned.path, record.sha256, record.bytes)
         views.setdefault(planned.split, []).append(file)
         sources[file] = target
-    index_file = _published(index_path(location.task, path.name), index)
+    index_file = PublishedFile(index_path(location.task, path.name), index_record.sha256, index_record.bytes)
     sources[index_file] = index
     inside = f"{location.task}/{path.name}"
-    manifest = read_document(path / "manifest.json")["files"]
-    for name, entry in manifest.items():
+    for name, entry in manifest.files.items():
         sources[PublishedFile(f"{inside}/{name}", entry["sha256"], entry["bytes"])] = path / name
-    sources[_published(f"{inside}/manifest.json", path / "manifest.json")] = path / "manifest.json"
+    sources[PublishedFile(f"{inside}/{MANIFEST}", manifest.record.sha256, manifest.record.bytes)] = path / MANIFEST
     published = PublishedStore(
         task=location.task,
         policy=location.policy,
         dynamics=location.dynamics,
         path=inside,
         rows=store.rows,
-        bytes=_weight(path),
-        manifest_sha256=digest,
+        bytes=manifest.bytes,
+        manifest_sha256=manifest.record.sha256,
         index=index_file,
         splits=split_rows(store),
         parquet={split: tuple(files) for split, files in views.items()},
@@ -159,20 +179,35 @@ def split_rows(store: Store) -> dict[str, int]:
     return {split: int(np.sum(lengths[codes == code])) for code, split in enumerate(SPLITS)}
 
 
-def _published(path: str, source: Path) -> PublishedFile:
-    record = record_of(source)
-    return PublishedFile(path, record.sha256, record.bytes)
+def _check_links(store: Path) -> None:
+    """Refuse a store with links that lead out of it: what they lead to is not the store's to publish."""
+    root = store.resolve()
+    for entry in _links(store):
+        try:
+            target = entry.resolve(strict=True)
+        except (OSError, RuntimeError):
+            target = None
+        if target is None or not target.is_relative_to(root):
+            raise CorruptStoreError(
+                f"{entry} is a link that leads out of its store, or nowhere; a store that is published has its own "
+                "files: put the file itself there, or make the store anew"
+            )
 
 
-def _verify(path: Path, stamp: Path) -> None:
-    """Verify a store, unless that was done and no file has been touched since."""
-    names = sorted(read_document(path / "manifest.json")["files"])
-    statuses = [(name, (path / name).stat()) for name in names if (path / name).exists()]
-    seen = [(name, status.st_size, status.st_mtime_ns) for name, status in statuses]
-    listing = hashlib.sha256(json.dumps(seen).encode()).hexdigest()
-    if stamp.exists() and stamp.read_text() == listing:
-        return
-    problems: Sequence[object] = verify_store(path)
+def _links(store: Path) -> Iterator[Path]:
+    """All links in a store, not followed."""
+    for folder, folders, files in os.walk(store):
+        for name in (*folders, *files):
+            entry = Path(folder, name)
+            if entry.is_symlink():
+                yield entry
+
+
+def _verify(path: Path, manifest: _Manifest, staging: Staging) -> None:
+    """Verify a store; one with the same manifest that was right is right if its files have the manifest's digests."""
+    problems: Sequence[object] = (
+        list(wrong_files(path, manifest.files)) if staging.verified else list(verify_store(path))
+    )
     if problems:
         shown = "\n".join(f"  {problem}" for problem in problems[:PROBLEMS_SHOWN])
         more = f"\n  and {len(problems) - PROBLEMS_SHOWN} more" if len(problems) > PROBLEMS_SHOWN else ""
@@ -180,4 +215,5 @@ def _verify(path: Path, stamp: Path) -> None:
             f"{path} is not published, because it is damaged:\n{shown}{more}\nRun `dynamic-sparsity verify {path}` "
             "for all."
         )
-    write_file(stamp, [listing.encode()])
+    if not staging.verified:
+        staging.set_verified()

@@ -15,10 +15,11 @@ from dynamic_sparsity.publishing import tables
 from dynamic_sparsity.publishing.build import BuiltStore
 from dynamic_sparsity.publishing.parquet import configs
 from dynamic_sparsity.schemas.splits import SPLITS
+from dynamic_sparsity.untrusted import markdown
 
 COMMENT: Final = re.compile(r"<!--.*?-->\n*", re.DOTALL)
 TEMPLATE: Final = "dataset_card.md"
-PLACEHOLDER: Final = re.compile(r"\{\{\s*(\w+)\s*\}\}")
+PLACEHOLDER: Final = re.compile(r"\{\{ *([a-z_]+) *\}\}")
 OVERVIEW: Final = "pictures/sparsity.png"
 SIZE_CATEGORIES: Final = (
     (10**3, "n<1K"),
@@ -53,7 +54,7 @@ def task_card(task: str, stores: Sequence[BuiltStore]) -> str:
     """
     metadata = stores[0].store.metadata
     parts = [
-        f"# {task}",
+        f"# {markdown.escape(task)}",
         f"One row is one control step of {metadata['control_dt']:g} s: {metadata['substeps']} physics steps of "
         f"{metadata['timestep']:g} s. Back to [all tasks](../README.md).",
         tables.tasks_table(stores).replace(f"]({task}/README.md)", "](#)"),
@@ -64,13 +65,15 @@ def task_card(task: str, stores: Sequence[BuiltStore]) -> str:
         ),
         "## Sparsity",
         tables.sparsity_table(stores),
-        *(f"![{tables.name(built)}]({picture_path(built).partition('/')[2]})" for built in stores),
+        *(f"!{markdown.link(tables.name(built), picture_path(built).partition('/')[2])}" for built in stores),
         "## Returns",
         tables.returns_table(stores),
         "## Flagged rows",
         tables.flags_table(stores),
         "## Constraints",
-        ", ".join(f"{entry['name']} ({entry['kind']})" for entry in metadata["constraints"]) or "None.",
+        markdown.escape(
+            ", ".join(f"{entry['name']} ({entry['kind']})" for entry in metadata["constraints"]) or "None."
+        ),
         "Means, standard deviations and ranges are in [statistics.json](statistics.json).",
     ]
     return "\n\n".join(parts) + "\n"
@@ -134,7 +137,7 @@ def _values(repo_id: str, version: str | None, stores: Sequence[BuiltStore]) -> 
         "store_count": str(len(stores)),
         "rows": f"{_rows(stores):,}",
         "bytes": tables.size(sum(built.published.bytes for built in stores)),
-        "policies": ", ".join(f"`{policy}`" for policy in policies),
+        "policies": ", ".join(map(markdown.code, policies)),
         "example_task": first.location.task,
         "example_policy": first.location.policy,
         "example_config": config_name(*first.key),
@@ -161,7 +164,7 @@ def _fill(text: str, values: Mapping[str, str]) -> str:
 def _columns(*columns: Sequence[str]) -> list[list[str]]:
     """Lists of different lengths as the rows of a table."""
     longest = max(map(len, columns))
-    return [[f"`{column[row]}`" if row < len(column) else "" for column in columns] for row in range(longest)]
+    return [[markdown.code(column[row]) if row < len(column) else "" for column in columns] for row in range(longest)]
 
 
 def _finite(value: Any) -> Any:

@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from numpy.typing import NDArray
+
+from dynamic_sparsity.errors import CorruptStoreError
 from dynamic_sparsity.loaders.arrow import arrow_schema, arrow_table, import_pyarrow
 from dynamic_sparsity.loaders.dataset import JacobianDataset
 from dynamic_sparsity.loaders.publication import config_name
 from dynamic_sparsity.schemas.splits import SPLITS
-from dynamic_sparsity.storage.atomic import PARTIAL_SUFFIX
+from dynamic_sparsity.untrusted.archives import translated
 
 ROW_GROUP_BYTES: Final = 16 * 2**20
 """Decoded size of a row group: what a viewer has to read to show any row."""
@@ -66,16 +69,16 @@ def row_bytes(dataset: JacobianDataset) -> int:
 
 
 def write_parquet(store: Path, planned: ParquetFile, target: Path) -> None:
-    """Write one file of the Parquet view.
+    """Write one file of the Parquet view, read it back, and compare it with the store.
 
     Args:
         store: The store.
         planned: Which rows.
-        target: The file; it appears whole or not at all.
+        target: The file.
 
     Raises:
         MissingDependencyError: pyarrow is not installed.
-        CorruptStoreError: The store is damaged.
+        CorruptStoreError: The store is damaged, or the file does not hold what was written.
     """
     import_pyarrow()
     import pyarrow.parquet
@@ -84,14 +87,52 @@ def write_parquet(store: Path, planned: ParquetFile, target: Path) -> None:
     one = dataset[:1]
     schema = arrow_schema({name: (values.shape[1:], values.dtype) for name, values in one.items()})
     group_rows = max(1, ROW_GROUP_BYTES // row_bytes(dataset))
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(target.name + PARTIAL_SUFFIX)
     options: dict[str, Any] = {"compression": "zstd", "store_schema": True}
     options |= {"write_page_index": True, "write_page_checksum": True}
-    with pyarrow.parquet.ParquetWriter(partial, schema, **options) as writer:
+    with pyarrow.parquet.ParquetWriter(target, schema, **options) as writer:
         for start, stop in _groups(planned, group_rows):
             writer.write_table(arrow_table(schema, dataset[start:stop]), row_group_size=stop - start)
-    partial.replace(target)
+    _compare(target, dataset, list(_groups(planned, group_rows)))
+
+
+def _compare(path: Path, dataset: JacobianDataset, groups: list[tuple[int, int]]) -> None:
+    """Refuse a file that does not read back as the rows it was made of, bit by bit."""
+    import pyarrow.parquet
+
+    with translated(str(path)), pyarrow.parquet.ParquetFile(path, page_checksum_verification=True) as file:
+        right = file.metadata.num_row_groups == len(groups)
+        for number, (start, stop) in enumerate(groups if right else ()):
+            expected = dataset[start:stop]
+            table = file.read_row_group(number)
+            right = right and table.column_names == list(expected)
+            for name, values in expected.items() if right else ():
+                right = right and _holds(table.column(name), values)
+    if not right:
+        raise CorruptStoreError(
+            f"{path} does not read back as the rows that were written; check the disk and its memory, and run the same "
+            "command again"
+        )
+
+
+def _holds(column: Any, values: NDArray[Any]) -> bool:
+    """Whether a column read from Parquet has the bits of an array of shape (n, …)."""
+    pa = import_pyarrow()
+    import pyarrow.compute
+
+    array = column.combine_chunks()
+    if isinstance(array, pa.ChunkedArray):  # of older pyarrow, and of no rows
+        array = pa.concat_arrays(array.chunks)
+    if isinstance(array, pa.ExtensionArray):
+        array = array.storage
+    if len(array) != len(values):
+        return False
+    for length in values.shape[1:]:
+        sizes = pyarrow.compute.unique(pyarrow.compute.list_value_length(array)).to_pylist()
+        if array.null_count or sizes != [length]:
+            return False
+        array = array.flatten()
+    found = array.to_numpy(zero_copy_only=False)
+    return not array.null_count and found.dtype == values.dtype and found.tobytes() == values.tobytes()
 
 
 def _groups(planned: ParquetFile, rows: int) -> Iterator[tuple[int, int]]:

@@ -11,6 +11,8 @@ import numpy as np
 
 from dynamic_sparsity.errors import MissingDependencyError
 from dynamic_sparsity.loaders.store import Store
+from dynamic_sparsity.storage.atomic import written
+from dynamic_sparsity.untrusted.text import figure_label
 
 DPI: Final = 100
 NAMES_SHOWN_MAX: Final = 30
@@ -50,13 +52,13 @@ def draw_store(store: Store, title: str, target: Path) -> None:
     axes = figure.subplots()
     image = axes.imshow(shares, cmap="viridis", vmin=0, vmax=1, interpolation="nearest")
     axes.axvline(len(names) - 0.5, color="white", linewidth=1.5)
-    axes.set_title(title, fontsize=10)
+    axes.set_title(figure_label(title), fontsize=10)
     axes.set_ylabel("effect (next state)")
     axes.set_xlabel("cause (state | action)")
     if len(names) <= NAMES_SHOWN_MAX:
-        causes = [*names, *actions][: shares.shape[1]]
+        causes = list(map(figure_label, [*names, *actions][: shares.shape[1]]))
         axes.set_xticks(range(shares.shape[1]), causes, rotation=90, fontsize=6)
-        axes.set_yticks(range(len(names)), names, fontsize=6)
+        axes.set_yticks(range(len(names)), causes[: len(names)], fontsize=6)
     figure.colorbar(image, ax=axes, shrink=0.7, label="share of rows with |J| ≥ threshold")
     _save(figure, target)
 
@@ -80,7 +82,7 @@ def draw_overview(stores: Sequence[tuple[str, Store]], target: Path) -> None:
         shares = _shares(store)
         image = axes.imshow(shares, cmap="viridis", vmin=0, vmax=1, interpolation="nearest", aspect="auto")
         axes.axvline(shares.shape[0] - 0.5, color="white", linewidth=1)
-        axes.set_title(title, fontsize=8)
+        axes.set_title(figure_label(title), fontsize=8)
     for axes in grid.flat:
         axes.set_xticks([])
         axes.set_yticks([])
@@ -99,4 +101,5 @@ def _shares(store: Store) -> np.ndarray[Any, Any]:
 
 def _save(figure: Any, target: Path) -> None:
     # Without the version of matplotlib in it, equal pictures are equal files.
-    figure.savefig(target, dpi=DPI, format="png", metadata={"Software": None})
+    with written(target) as partial:
+        figure.savefig(partial, dpi=DPI, format="png", metadata={"Software": None})

@@ -13,15 +13,20 @@ from dynamic_sparsity.loaders.hub import LOG_IN, REPOSITORY_PATTERN, Repository,
 from dynamic_sparsity.loaders.progress import Progress, Silent
 from dynamic_sparsity.loaders.publication import PUBLICATION_FILE, Publication, PublishedFile
 from dynamic_sparsity.publishing import card, pictures, tables, versions
-from dynamic_sparsity.publishing.build import STAGING_FOLDER, BuiltStore, build_stores
-from dynamic_sparsity.publishing.upload import Remote, commit, is_same, read_remote, requests_of, retried, upload
+from dynamic_sparsity.publishing.build import BuiltStore, build_stores
+from dynamic_sparsity.publishing.staging import STAGING_FOLDER, staging_folder
+from dynamic_sparsity.publishing.upload import Remote, Sending, is_same, read_remote, requests_of, retried, send
+from dynamic_sparsity.storage.atomic import lock
 from dynamic_sparsity.storage.atomic import publish as write_file
 from dynamic_sparsity.storage.manifests import record_of
+from dynamic_sparsity.untrusted.archives import translated
+from dynamic_sparsity.untrusted.files import read_regular
 
 __all__ = ["Plan", "plan", "publish", "require_token"]
 
 README = "README.md"
 KEPT = (".gitattributes",)
+CHANGELOG_BYTES_MAX = 2**20
 
 
 @dataclass(frozen=True)
@@ -59,7 +64,16 @@ class Plan:
     @property
     def requests(self) -> int:
         """About how many requests it takes."""
-        return requests_of([file for file, _ in self.uploads], len(self.remote.files)) if self.changes else 2
+        return requests_of(self.sending, len(self.remote.files)) if self.changes else 2
+
+    @property
+    def sending(self) -> Sending:
+        """In which order the uploads become visible."""
+        describing = {file.path for file, _ in self.files[-2:]}
+        known = describing | set(self.remote.files)
+        new = [item for item in self.uploads if item[0].path not in known]
+        visible = [item for item in self.uploads if item[0].path in known]
+        return Sending(new, visible, self.deleted, f"Publish {self.tag}" if self.tag else "Publish")
 
     @property
     def changes(self) -> bool:
@@ -114,7 +128,22 @@ def plan(
     pictures.import_matplotlib()
     remote = Remote(repo_id, False, {}, {}, None) if offline else read_remote(repo_id)
     before = _published_before(remote)
-    stores = build_stores(root, progress or Silent())
+    staging_folder(root)
+    with lock(root / STAGING_FOLDER):
+        return _plan(root, repo_id, tag, version, delete, remote, before, progress or Silent())
+
+
+def _plan(
+    root: Path,
+    repo_id: str,
+    tag: str | None,
+    version: str | None,
+    delete: bool,
+    remote: Remote,
+    before: Publication | None,
+    progress: Progress,
+) -> Plan:
+    stores = build_stores(root, progress)
     if version is None and before is not None and not _differs(before, stores):
         version = before.data_version
     publication = Publication(version, tuple(built.published for built in stores))
@@ -122,8 +151,7 @@ def plan(
     if removed and not delete:
         raise InvalidSettingError(
             f"{repo_id} has stores that {root} lacks: {', '.join(removed)}; put them there too, or delete them from "
-            "the "
-            "repository with --delete"
+            "the repository with --delete"
         )
     changelog = _changelog(remote, before, publication, tag)
     folder = root / STAGING_FOLDER / "cards"
@@ -140,7 +168,9 @@ def plan(
 
 
 def publish(made: Plan, *, private: bool = False, progress: Progress | None = None) -> str:
-    """Carry out a plan: data first, then what describes them, then the tag. It may be interrupted and repeated.
+    """Carry out a plan: new data first, then all that changes what readers see in one commit, then the tag.
+
+    It may be interrupted and repeated: until that commit, readers of the repository see what they saw before.
 
     Args:
         made: The plan.
@@ -151,6 +181,7 @@ def publish(made: Plan, *, private: bool = False, progress: Progress | None = No
         Address of the repository.
 
     Raises:
+        CorruptStoreError: A file no longer has the bytes that it had when the plan was made.
         HubError: The Hub can't be reached, or refuses.
     """
     require_token(made.repo_id)
@@ -158,14 +189,8 @@ def publish(made: Plan, *, private: bool = False, progress: Progress | None = No
     if not made.remote.exists:
         with hub_errors(made.repo_id, "making the repository"):
             retried(lambda: api.create_repo(made.repo_id, repo_type="dataset", private=private, exist_ok=True))
-    seal = {item[0].path for item in made.files[-2:]}
-    data = [item for item in made.uploads if item[0].path not in seal]
-    if data:
-        upload(made.repo_id, data, progress or Silent())
-    last = [item for item in made.uploads if item[0].path in seal]
-    if last or made.deleted:
-        title = f"Publish {made.tag}" if made.tag else "Publish"
-        commit(made.repo_id, title, last, made.deleted)
+    if made.changes:
+        send(made.repo_id, made.sending, progress or Silent())
     if made.tag and made.tag not in made.remote.tags:
         with hub_errors(made.repo_id, f"making the tag {made.tag}"):
             retried(lambda: api.create_tag(made.repo_id, tag=made.tag, repo_type="dataset"))
@@ -199,7 +224,12 @@ def describe(
 
     Returns:
         The files and where their bytes are; the README and `publication.json` come last.
+
+    Raises:
+        InvalidSettingError: `folder` is a link.
     """
+    if folder.is_symlink():
+        raise InvalidSettingError(f"{folder} is a link to a folder elsewhere; remove it")
     shutil.rmtree(folder, ignore_errors=True)
     written: list[str] = []
 
@@ -240,7 +270,7 @@ def _published_before(remote: Remote) -> Publication | None:
     if PUBLICATION_FILE not in remote.files:
         return None
     try:
-        return Repository.open(remote.id).publication
+        return Repository.open(remote.id, remote.commit).publication
     except HubNotFoundError:
         return None
 
@@ -252,7 +282,8 @@ def _changelog(remote: Remote, before: Publication | None, publication: Publicat
         hub = import_hub()
         with hub_errors(remote.id, "reading the changelog"), quiet():
             path = hub.hf_hub_download(remote.id, versions.CHANGELOG_FILE, repo_type="dataset", revision=remote.commit)
-        previous = Path(path).read_text()
+        with translated(f"{remote.id}: {versions.CHANGELOG_FILE}"):
+            previous = read_regular(Path(path), CHANGELOG_BYTES_MAX).decode()
     if tag is None:
         return previous
     return versions.changelog(previous, tag, before, publication.stores)
@@ -266,8 +297,7 @@ def _check_tag(made: Plan, before: Publication | None) -> None:
         if made.changes or made.remote.tags[made.tag] != made.remote.commit:
             raise InvalidSettingError(
                 f"{made.repo_id} has the tag {made.tag}, of other data or descriptions; a version never changes: "
-                "choose a "
-                f"higher one than {', '.join(sorted(made.remote.tags))}"
+                f"choose a higher one than {', '.join(sorted(made.remote.tags))}"
             )
         return
     versions.check_version(made.tag, list(made.remote.tags), before, made.publication.stores)

@@ -11,6 +11,8 @@ from dynamic_sparsity.loaders.store import Store
 from dynamic_sparsity.publishing.build import BuiltStore
 from dynamic_sparsity.schemas import FLAG_BITS
 from dynamic_sparsity.schemas.splits import SPLITS
+from dynamic_sparsity.untrusted import markdown
+from dynamic_sparsity.untrusted.markdown import Markdown
 
 UNITS: Final = ("B", "kB", "MB", "GB", "TB")
 HIDDEN_FLAGS: Final = ("padding",)
@@ -34,10 +36,9 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
     Args:
         head: Titles of the columns.
-        rows: Cells, row by row.
+        rows: Cells, row by row; what is no `Markdown` is escaped.
     """
-    lines = [head, ["---"] * len(head), *([str(cell) for cell in row] for row in rows)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return "\n".join(markdown.table(head, rows))
 
 
 def name(built: BuiltStore) -> str:
@@ -71,7 +72,7 @@ def tasks_table(stores: Sequence[BuiltStore]) -> str:
         metadata, sizes = built.store.metadata, built.store.metadata["sizes"]
         parquet = sum(file.bytes for files in built.published.parquet.values() for file in files)
         return [
-            f"[{name(built)}]({built.location.task}/README.md)",
+            markdown.link(name(built), f"{built.location.task}/README.md"),
             *(sizes[symbol] for symbol in ("ds", "dx", "da", "nc", "np")),
             f"{metadata['control_dt']:g}",
             f"{metadata['episodes']:,}",
@@ -144,7 +145,7 @@ def flags_table(stores: Sequence[BuiltStore]) -> str:
     """
     shown = [flag for flag in FLAG_BITS if flag not in HIDDEN_FLAGS]
     rows = ([name(built), *(percent(share) for share in flag_shares(built.store, shown).values())] for built in stores)
-    return table(["task, policy", *(f"`{flag}`, %" for flag in shown)], rows)
+    return table(["task, policy", *(Markdown(f"`{flag}`, %") for flag in shown)], rows)
 
 
 def flag_shares(store: Store, flags: Iterable[str] | None = None) -> dict[str, float]:
@@ -175,7 +176,8 @@ def settings_table(stores: Sequence[BuiltStore]) -> str:
         )
     lines = []
     for settings_of_group, names in groups.items():
-        lines.append(f"- {', '.join(names)}: " + ", ".join(f"{key} {value}" for key, value in settings_of_group))
+        line = f"{', '.join(names)}: " + ", ".join(f"{key} {value}" for key, value in settings_of_group)
+        lines.append(f"- {markdown.escape(line)}")
     return "\n".join(lines)
 
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+from dynamic_sparsity.errors import CorruptStoreError
 from dynamic_sparsity.loaders.hub import hub_errors, import_hub, quiet
 from dynamic_sparsity.loaders.progress import Progress
 from dynamic_sparsity.loaders.publication import PublishedFile
+from dynamic_sparsity.untrusted.files import read_regular
 
 BATCH_FILES: Final = 200
 BATCH_BYTES: Final = 2 * 2**30
@@ -26,6 +29,7 @@ WAIT_MAX_S: Final = 300.0
 RETRIED: Final = frozenset({408, 412, 429, 500, 502, 503, 504})
 
 Result = TypeVar("Result")
+_SECONDS: Final = re.compile(r"[0-9]{1,9}(?:\.[0-9]{0,9})?")
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,23 @@ class Remote:
     files: Mapping[str, RemoteFile]
     tags: Mapping[str, str]
     commit: str | None
+
+
+@dataclass(frozen=True)
+class Sending:
+    """What is sent to a repository.
+
+    Attributes:
+        new: Files under paths that no reader of the repository as it is knows of, and where their bytes are.
+        visible: All other files: those that replace others, and those that say which files there are.
+        deleted: Paths that are to go.
+        message: Of the last commit.
+    """
+
+    new: Sequence[tuple[PublishedFile, Path]]
+    visible: Sequence[tuple[PublishedFile, Path]]
+    deleted: Sequence[str]
+    message: str
 
 
 def read_remote(repo_id: str) -> Remote:
@@ -104,7 +125,9 @@ def is_same(remote: RemoteFile | None, wanted: PublishedFile, source: Path) -> b
         return False
     if remote.sha256 is not None:
         return remote.sha256 == wanted.sha256
-    content = source.read_bytes()
+    content = read_regular(source, wanted.bytes)
+    if hashlib.sha256(content).hexdigest() != wanted.sha256:
+        return False  # and is refused when it is sent
     return remote.git_oid == hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
 
 
@@ -124,49 +147,77 @@ def batches(files: Sequence[tuple[PublishedFile, Path]]) -> Iterator[list[tuple[
         yield batch
 
 
-def upload(repo_id: str, files: Sequence[tuple[PublishedFile, Path]], progress: Progress) -> None:
-    """Upload files, commit by commit; what was committed before an interruption is not uploaded again.
+def send(repo_id: str, plan: Sending, progress: Progress) -> None:
+    """Bring a repository to a wanted state so that what its readers see changes at once, in the last commit.
+
+    Files under paths that nobody reads yet are committed part by part: an interrupted run goes on behind the last one.
+    Everything else is uploaded beforehand, but becomes part of the repository in the last commit only. The bytes of
+    every file are hashed as they are sent.
 
     Args:
         repo_id: "ORG/NAME".
-        files: Files and where their bytes are.
+        plan: What is sent, and how.
         progress: Told how it goes on.
 
     Raises:
-        HubError: The Hub can't be reached, or refuses.
-    """
-    progress.started("Uploading", sum(file.bytes for file, _ in files))
-    parts = list(batches(files))
-    for number, batch in enumerate(parts, 1):
-        commit(repo_id, f"Upload data, part {number} of {len(parts)}", batch)
-        progress.advanced(sum(file.bytes for file, _ in batch))
-    progress.finished()
-
-
-def commit(
-    repo_id: str, message: str, files: Sequence[tuple[PublishedFile, Path]], deleted: Sequence[str] = ()
-) -> None:
-    """Make one commit.
-
-    Args:
-        repo_id: "ORG/NAME".
-        message: Its message.
-        files: Files to add, and where their bytes are.
-        deleted: Paths to delete.
-
-    Raises:
+        CorruptStoreError: A file no longer has the bytes that it had when it was checked.
         HubError: The Hub can't be reached, or refuses.
     """
     hub = import_hub()
+    api = hub.HfApi()
+    progress.started("Uploading", sum(file.bytes for file, _ in (*plan.new, *plan.visible)))
+    parts = list(batches(plan.new))
+    for number, batch in enumerate(parts, 1):
+        message = f"Upload data, part {number} of {len(parts)}"
+        with hub_errors(repo_id, f"uploading ({message})"), quiet():
+            _commit(api, repo_id, message, _uploaded(hub, api, repo_id, batch))
+        progress.advanced(sum(file.bytes for file, _ in batch))
+    operations: list[Any] = [hub.CommitOperationDelete(path) for path in plan.deleted]
+    with hub_errors(repo_id, f"uploading ({plan.message})"), quiet():
+        for batch in batches(plan.visible):
+            operations += _uploaded(hub, api, repo_id, batch)
+            progress.advanced(sum(file.bytes for file, _ in batch))
+        if operations:
+            _commit(api, repo_id, plan.message, operations)
+    progress.finished()
 
-    def send() -> None:
+
+def _commit(api: Any, repo_id: str, message: str, operations: list[Any]) -> None:
+    retried(lambda: api.create_commit(repo_id, operations, commit_message=message, repo_type="dataset"))
+
+
+def _uploaded(hub: Any, api: Any, repo_id: str, files: Sequence[tuple[PublishedFile, Path]]) -> list[Any]:
+    """Operations that add files, the large ones uploaded; nothing of it is part of the repository yet."""
+
+    def upload() -> list[Any]:
         # The client changes the operations, so that every attempt needs new ones.
-        operations: list[Any] = [hub.CommitOperationDelete(path) for path in deleted]
-        operations += [hub.CommitOperationAdd(file.path, str(source)) for file, source in files]
-        hub.HfApi().create_commit(repo_id, operations, commit_message=message, repo_type="dataset")
+        operations = [hub.CommitOperationAdd(file.path, str(source)) for file, source in files]
+        # It lets go of the files that it has uploaded.
+        api.preupload_lfs_files(repo_id, operations, repo_type="dataset", free_memory=True)
+        return operations
 
-    with hub_errors(repo_id, f"uploading ({message})"), quiet():
-        retried(send)
+    for file, source in files:
+        if not source.is_file():
+            raise _changed(file, source)
+    operations = retried(upload)
+    for operation, (file, source) in zip(operations, files, strict=True):
+        if operation.path_or_fileobj == b"":
+            digest = operation.upload_info.sha256.hex()
+        else:
+            # Small files are sent within the commit, as the bytes that are checked here.
+            operation.path_or_fileobj = read_regular(source, file.bytes)
+            digest = hashlib.sha256(operation.path_or_fileobj).hexdigest()
+        if digest != file.sha256:
+            raise _changed(file, source)
+    return operations
+
+
+def _changed(file: PublishedFile, source: Path) -> CorruptStoreError:
+    return CorruptStoreError(
+        f"{source} does not have the bytes that it had when it was checked, so {file.path} is not published and the "
+        "repository shows what it showed before; run `dynamic-sparsity verify` on its store, then the same command "
+        "again"
+    )
 
 
 def retried(call: Callable[[], Result]) -> Result:
@@ -184,19 +235,20 @@ def retried(call: Callable[[], Result]) -> Result:
             if getattr(response, "status_code", None) not in RETRIED:
                 raise
             asked = getattr(response, "headers", {}).get("Retry-After", "")
-            wait = float(asked) if asked.replace(".", "", 1).isdigit() else 2.0**attempt
+            wait = float(asked) if _SECONDS.fullmatch(asked) else 2.0**attempt
             time.sleep(min(wait, WAIT_MAX_S))
     return call()
 
 
-def requests_of(files: Sequence[PublishedFile], listed: int) -> int:
+def requests_of(plan: Sending, listed: int) -> int:
     """About how many requests an upload takes.
 
     Args:
-        files: The files to be uploaded.
+        plan: What is sent.
         listed: Files that the repository has.
     """
-    commits = max(1, -(-len(files) // BATCH_FILES))
-    asked = -(-len(files) // CALL_FILES) + commits
+    files = len(plan.new) + len(plan.visible)
+    commits = -(-len(plan.new) // BATCH_FILES) + 1
+    asked = -(-files // CALL_FILES) + commits
     # Each file is sent by itself; a commit asks how and where to, and is then made.
-    return 3 + listed // PAGE_FILES + len(files) + 2 * asked + commits
+    return 3 + listed // PAGE_FILES + files + 2 * asked + commits

@@ -9,7 +9,8 @@ from typing import Final
 from dynamic_sparsity.errors import InvalidSettingError
 from dynamic_sparsity.loaders.publication import Publication, PublishedStore
 
-TAG_PATTERN: Final = re.compile(r"v?(\d+)\.(\d+)\.(\d+)")
+_NUMBER: Final = "(0|[1-9][0-9]{0,8})"
+TAG_PATTERN: Final = re.compile(rf"v?{_NUMBER}\.{_NUMBER}\.{_NUMBER}")
 CHANGELOG_FILE: Final = "CHANGELOG.md"
 HEADING: Final = """# Changes of the data
 
@@ -30,7 +31,8 @@ def parse_tag(tag: str) -> tuple[int, int, int]:
     """
     found = TAG_PATTERN.fullmatch(tag)
     if found is None:
-        raise InvalidSettingError(f"tag is {tag!r}; a data version has three numbers, as in 'v1.0.0'")
+        shown = ascii(tag[:40])
+        raise InvalidSettingError(f"tag is {shown}; a data version has three numbers of digits 0 to 9, as in 'v1.0.0'")
     major, minor, patch = (int(number) for number in found.groups())
     return major, minor, patch
 

@@ -56,6 +56,30 @@ def publish(path: Path, pieces: Iterable[bytes]) -> tuple[str, int]:
     return digest.hexdigest(), size
 
 
+@contextmanager
+def written(path: Path) -> Iterator[Path]:
+    """Let another library write a file so that it appears under its name only when all of it is on disk.
+
+    The directory is not synced, as by `publish`.
+
+    Args:
+        path: The file; its directory is made if missing. An older file of that name is replaced.
+
+    Yields:
+        Where to write it meanwhile.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = partial_path(path)
+    try:
+        yield partial
+        with partial.open("rb") as stream:
+            os.fsync(stream.fileno())
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
 def sync_directories(files: Iterable[Path], root: Path) -> None:
     """Make the names of files last through a power cut: sync every directory from each file's up to `root`.
 
@@ -94,6 +118,17 @@ def sweep(path: Path) -> list[Path]:
     for file in leftovers:
         file.unlink(missing_ok=True)
     return leftovers
+
+
+def sweep_folder(folder: Path) -> None:
+    """Delete the unfinished files in a folder. Nobody else may be writing to it.
+
+    Args:
+        folder: The folder; folders in it are left alone.
+    """
+    for file in folder.glob(f"*{PARTIAL_SUFFIX}"):
+        if file.is_file() or file.is_symlink():
+            file.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -148,8 +183,11 @@ def _take(descriptor: int, kind: int) -> bool:
 
 
 def _acquire(lock_path: Path, store: Path, shared: bool) -> int:
+    if lock_path.is_symlink():
+        raise StoreLockedError(f"{lock_path} is a link, which no lock of this package is; remove it")
     while True:
-        descriptor = os.open(lock_path, os.O_RDWR | os.O_CREAT, 0o644)
+        # Never through a link: the file is emptied.
+        descriptor = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
         try:
             taken = _take(descriptor, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
             # The last holder may have deleted the file between our open and our lock: then it is no longer the lock.

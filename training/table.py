@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,8 @@ from dynamic_sparsity.policies import available, expert_path, read_record
 from dynamic_sparsity.policies.files import FOLDER
 from dynamic_sparsity.storage.atomic import publish
 from dynamic_sparsity.training.evaluation import Actions, beats_chance, differ, measured
+from dynamic_sparsity.untrusted import markdown
+from dynamic_sparsity.untrusted.markdown import Markdown
 
 _HEAD = """# Expert policies
 
@@ -64,9 +65,9 @@ _COLUMNS = (
 def table(folder: Path = FOLDER) -> str:
     """The page."""
     figures = json.loads(resources.files(__package__).joinpath("playground_returns.json").read_text(encoding="utf-8"))
-    lines = [_line(_COLUMNS), _line(["---"] * len(_COLUMNS))]
     there = available(folder)
-    lines += [_row(read_record(expert_path(task, folder)), figures["returns"].get(task, {})) for task in there]
+    rows = [_row(read_record(expert_path(task, folder)), figures["returns"].get(task, {})) for task in there]
+    lines = [f"{line}\n" for line in markdown.table(_COLUMNS, rows)]
     missing = [task for task in TASKS if task not in there]
     foot = f"\nPlayground's paper: {figures['source']}. – : not read off.\n"
     if missing:
@@ -74,32 +75,26 @@ def table(folder: Path = FOLDER) -> str:
     return _HEAD + "".join(lines) + foot
 
 
-def _row(record: dict[str, Any], paper: dict[str, float]) -> str:
+def _row(record: dict[str, Any], paper: dict[str, float]) -> list[str]:
     def shown(policy: Actions, kind: Dynamics = "converged") -> str:
         one = measured(record, policy, kind)
         return f"{one['mean']:.0f} ± {one['deviation']:.0f}"
 
     alike = not differ(measured(record, "expert"), measured(record, "expert", "stock"))
 
-    return _line(
-        [
-            record["task"],
-            shown("expert") + ("" if beats_chance(record) else " (*no expert*)"),
-            shown("expert-mean"),
-            shown("noise"),
-            shown("zero"),
-            shown("expert", "stock"),
-            "yes" if alike else "no",
-            f"{record['steps'] / 1e6:.1f} M",
-            record["algorithm"].upper() + (", shaped reward" if _shaped(record) else ""),
-            record["device"],
-            ", ".join(f"{name.upper()} {value:.0f}" for name, value in paper.items()) or "–",
-        ]
-    )
-
-
-def _line(cells: Iterable[str]) -> str:
-    return f"| {' | '.join(cells)} |\n"
+    return [
+        record["task"],
+        Markdown(shown("expert") + ("" if beats_chance(record) else " (*no expert*)")),
+        shown("expert-mean"),
+        shown("noise"),
+        shown("zero"),
+        shown("expert", "stock"),
+        "yes" if alike else "no",
+        f"{record['steps'] / 1e6:.1f} M",
+        record["algorithm"].upper() + (", shaped reward" if _shaped(record) else ""),
+        record["device"],
+        ", ".join(f"{name.upper()} {value:.0f}" for name, value in paper.items()) or "–",
+    ]
 
 
 def _shaped(record: dict[str, Any]) -> bool:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING
+import traceback
+from typing import TYPE_CHECKING, Any
 
 from dynamic_sparsity.errors import DynamicSparsityError, UnitsFailedError
+from dynamic_sparsity.untrusted.text import printable
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from dynamic_sparsity.untrusted.console import PlainConsole
 
 DEBUG_OPTION = "--debug"
 INTERRUPTED = 130
@@ -32,11 +34,10 @@ def main(arguments: list[str] | None = None) -> int:
     debug = DEBUG_OPTION in words
     words = [word for word in words if word != DEBUG_OPTION]
 
-    from rich.console import Console
-
     from dynamic_sparsity.cli.application import application
+    from dynamic_sparsity.untrusted.console import PlainConsole
 
-    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    console = PlainConsole(stderr=True, soft_wrap=True)
     try:
         result = application(words, standalone_mode=False, prog_name="dynamic-sparsity")
     except KeyboardInterrupt:
@@ -46,20 +47,34 @@ def main(arguments: list[str] | None = None) -> int:
             return _interrupted(console)
         # Typer's own errors of usage; by their form, as Typer keeps their classes to itself.
         if hasattr(error, "show") and hasattr(error, "exit_code"):
-            error.show()
-            return int(error.exit_code)
+            return _misused(console, error)
         if type(error).__name__ == "Exit" and hasattr(error, "exit_code"):
             return int(error.exit_code)
         if debug:
             raise
         console.print("Error:", style="bold red", end=" ")
-        console.print(describe(error), markup=False)
+        console.print(describe(error))
         return SET_ASIDE if isinstance(error, UnitsFailedError) else 1
     # Typer turns Ctrl-C into this exit code.
     return _interrupted(console) if result == INTERRUPTED else int(result or 0)
 
 
-def _interrupted(console: Console) -> int:
+def _misused(console: PlainConsole, error: Any) -> int:
+    """Say why a command can't be understood."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        error.show()
+        return int(error.exit_code)
+    # What Typer would print has the user's words in it as they are.
+    context = getattr(error, "ctx", None)
+    if context is not None:
+        console.print(context.get_usage())
+        console.print(f"`{context.command_path} --help` shows the options.")
+    console.print("Error:", style="bold red", end=" ")
+    console.print(error.format_message())
+    return int(error.exit_code)
+
+
+def _interrupted(console: PlainConsole) -> int:
     message = "Interrupted. What was finished is on disk: the same command goes on from there."
     console.print(message, style="yellow")
     return INTERRUPTED
@@ -84,5 +99,9 @@ def entry() -> None:
         sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    except Exception:
+        # With --debug; the message may have names from outside in it.
+        sys.stderr.write(printable(traceback.format_exc()))
         code = 1
     sys.exit(code)

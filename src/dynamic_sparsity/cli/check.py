@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import Progress
-
 from dynamic_sparsity.storage.verify import Problem, verify_store
+from dynamic_sparsity.untrusted.console import PlainConsole, progress
 
 SHOWN = 20
 
@@ -19,7 +17,7 @@ def verify(path: Path, *, deep: bool, sample: int, seed: int) -> int:
     Returns:
         0 if nothing is wrong, else 1.
     """
-    console = Console(soft_wrap=True, highlight=False)
+    console = PlainConsole(soft_wrap=True)
     with console.status("Checking files and values"):
         problems: Sequence[Problem] = verify_store(path)
     if problems:
@@ -31,13 +29,13 @@ def verify(path: Path, *, deep: bool, sample: int, seed: int) -> int:
     return _failed(path, problems) if problems else 0
 
 
-def _deep(console: Console, path: Path, sample: int, seed: int) -> Sequence[Problem]:
+def _deep(console: PlainConsole, path: Path, sample: int, seed: int) -> Sequence[Problem]:
     from dynamic_sparsity.generation import jax_runtime
 
     jax_runtime.configure()
     from dynamic_sparsity.generation.verification.deep import verify_deep
 
-    with Progress(console=console, transient=True) as bars:
+    with progress(console, transient=True) as bars:
         bar = bars.add_task("Computing rows again", total=sample)
         report = verify_deep(path, sample, seed, lambda n: bars.advance(bar, n))
     console.print(f"{report.sampled} rows drawn, {report.flagged} left out as flagged.")
@@ -46,17 +44,17 @@ def _deep(console: Console, path: Path, sample: int, seed: int) -> Sequence[Prob
         console.print(f"against {one.oracle}: {len(one.errors)} rows compared; left out: {left_out}")
         shown = [f"{'max' if q == 1 else f'{100 * q:g} %'} {value:.1e}" for q, value in one.quantiles().items()]
         if shown:
-            console.print(f"  relative error of [J_s | J_a]: {', '.join(shown)}", markup=False)
+            console.print(f"  relative error of [J_s | J_a]: {', '.join(shown)}")
     if not report.problems:
         console.print("The Jacobians are right.", style="green")
     return report.problems
 
 
 def _failed(path: Path, problems: Sequence[Problem]) -> int:
-    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    console = PlainConsole(stderr=True, soft_wrap=True)
     console.print(f"{path}: {len(problems)} problem{'s' if len(problems) > 1 else ''} found:", style="bold red")
     for problem in problems[:SHOWN]:
-        console.print(f"- {problem}", markup=False)
+        console.print(f"- {problem}")
     if len(problems) > SHOWN:
         console.print(f"… and {len(problems) - SHOWN} more.")
     return 1

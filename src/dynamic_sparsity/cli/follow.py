@@ -7,17 +7,17 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from dynamic_sparsity.generation.jobs.status import Status, read_status
+from dynamic_sparsity.untrusted.console import PlainConsole
 
 
 def finalize(stores: Sequence[Path]) -> None:
     """Seals stores and says so."""
     from dynamic_sparsity.generation.jobs.generate import finalize as seal
 
-    console = Console(soft_wrap=True, highlight=False)
+    console = PlainConsole(soft_wrap=True)
     for store in stores:
         with console.status(f"Checking and sealing {store}"):
             seal(store)
@@ -30,7 +30,7 @@ def status(stores: Sequence[Path], *, as_json: bool) -> None:
     if as_json:
         print(json.dumps([asdict(one) | {"store": str(one.store)} for one in found], indent=1))
         return
-    console = Console()
+    console = PlainConsole()
     table = Table(title="In the making")
     for name in ("store", "state", "units done", "running", "failed", "rows", "rows/s", "time left"):
         table.add_column(name, justify="left" if name in ("store", "state") else "right", no_wrap=name != "store")
@@ -48,7 +48,7 @@ def status(stores: Sequence[Path], *, as_json: bool) -> None:
     console.print(table)
     for one in found:
         for unit, why in one.set_aside.items():
-            console.print(f"{one.store} unit {unit} was set aside: {why}", soft_wrap=True, markup=False)
+            console.print(f"{one.store} unit {unit} was set aside: {why}", soft_wrap=True)
 
 
 def _left(one: Status) -> str:

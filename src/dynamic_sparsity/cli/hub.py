@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.table import Table
 
 from dynamic_sparsity.cli.show import size
@@ -17,6 +16,7 @@ from dynamic_sparsity.loaders.hub import REPOSITORY_VARIABLE, Repository, defaul
 from dynamic_sparsity.loaders.loading import arrays_for
 from dynamic_sparsity.loaders.progress import chosen
 from dynamic_sparsity.loaders.publication import PublishedStore
+from dynamic_sparsity.untrusted.console import PlainConsole
 
 if TYPE_CHECKING:
     from dynamic_sparsity.publishing.publish import Plan
@@ -48,7 +48,7 @@ def publish(root: Path, repo: str, *, tag: str | None, private: bool, delete: bo
     """Publishes stores and prints what was sent, or only the plan."""
     from dynamic_sparsity.publishing import publish as publishing
 
-    console = Console(soft_wrap=True, highlight=False)
+    console = PlainConsole(soft_wrap=True)
     bar = chosen(None)
     if not dry_run:
         publishing.require_token(repo)
@@ -72,7 +72,7 @@ def publish(root: Path, repo: str, *, tag: str | None, private: bool, delete: bo
     console.print(f"Published: {address}" + (f", version {tag}" if tag else ""), style="green")
 
 
-def _print_plan(console: Console, plan: Plan) -> None:
+def _print_plan(console: PlainConsole, plan: Plan) -> None:
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     for name in ("", "files", "bytes"):
         table.add_column(name, justify="left" if not name else "right")
@@ -104,7 +104,7 @@ def download(
     dry_run: bool,
 ) -> None:
     """Fetches published stores and prints how to load them, or only the plan."""
-    console = Console(soft_wrap=True, highlight=False)
+    console = PlainConsole(soft_wrap=True)
     repository = Repository.open(*parse_repository(repo))
     wanted = _chosen_stores(repository, tasks, every, policies, dynamics)
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
@@ -129,7 +129,7 @@ def download(
     first = wanted[0]
     options = {"repo_id": repository.id, "revision": repository.revision, "policy": first.policy, "split": split}
     words = ", ".join(f"{key}={value!r}" for key, value in options.items() if value is not None)
-    console.print(f"Load it: load_dataset({first.task!r}, {words})", markup=False)
+    console.print(f"Load it: load_dataset({first.task!r}, {words})")
 
 
 def _chosen_stores(

@@ -9,8 +9,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
 from dynamic_sparsity.errors import InvalidSettingError, UnknownNameError
@@ -21,6 +19,7 @@ from dynamic_sparsity.learners.protocol import get_budget
 from dynamic_sparsity.learners.results import Benchmark, result_document, result_path, run_learner, write_result
 from dynamic_sparsity.loaders import store_path
 from dynamic_sparsity.storage.atomic import publish
+from dynamic_sparsity.untrusted.console import PlainConsole, progress
 
 
 def parse_seeds(text: str) -> list[int]:
@@ -61,8 +60,8 @@ def train(
     if everything and (loss is not None or weight is not None):
         raise InvalidSettingError("--loss and --weight belong to one learner; leave them out with --learner all")
     chosen = all_learners() if everything else [make_learner(name, loss, weight=weight) for name in learners]
-    console = Console(highlight=False)
-    with Progress(console=console, transient=True) as bars:
+    console = PlainConsole()
+    with progress(console, transient=True) as bars:
         bar = bars.add_task("Training", total=len(tasks) * len(chosen))
         for task in tasks:
             benchmark: Benchmark | None = None
@@ -78,9 +77,9 @@ def train(
                     keep = _keeper(models, task, learner, benchmark) if models else None
                     for result in run_learner(benchmark, learner, missing, keep, stream=stream):
                         write_result(out, result)
-                        console.print(f"{label}, seed {result['seed']}: {summary(result)}", markup=False)
+                        console.print(f"{label}, seed {result['seed']}: {summary(result)}")
                 else:
-                    console.print(f"{label}: its results are there already (--again trains anew)", markup=False)
+                    console.print(f"{label}: its results are there already (--again trains anew)")
                 bars.advance(bar)
 
 
@@ -101,7 +100,7 @@ def evaluate(
     """Judge a saved model, or one that a function trains, and print or keep the result."""
     budget = get_budget(protocol)
     benchmark = Benchmark.read(store_path(root, task, policy, dynamics), budget)
-    console = Console(highlight=False)
+    console = PlainConsole()
     if Path(model).suffix == ".npz":
         from dynamic_sparsity.learners.models import load_model
 
@@ -129,18 +128,18 @@ def evaluate(
 def leaderboard(source: Path, out: Path, csv: Path | None, figure: Path | None) -> None:
     """Write the tables and the figure."""
     entries = read_entries(source)
-    console = Console(highlight=False)
+    console = PlainConsole()
     if figure is not None:
         from dynamic_sparsity.learners.figures import draw_figure_8
 
         draw_figure_8(entries, figure)
-        console.print(f"{figure}: Figure 8", markup=False)
+        console.print(f"{figure}: Figure 8")
     link = None if figure is None else Path(os.path.relpath(figure, out.parent)).as_posix()
     publish(out, [leaderboard_page(entries, link).encode()])
-    console.print(f"{out}: {len(entries)} results", markup=False)
+    console.print(f"{out}: {len(entries)} results")
     if csv is not None:
         publish(csv, [to_csv(entries).encode()])
-        console.print(f"{csv}: the same, a line per result", markup=False)
+        console.print(f"{csv}: the same, a line per result")
 
 
 def function_at(place: str) -> Callable[..., Any]:
@@ -183,7 +182,7 @@ def summary(document: dict[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def _report(console: Console, document: dict[str, Any], out: Path | None) -> None:
+def _report(console: PlainConsole, document: dict[str, Any], out: Path | None) -> None:
     (entry,) = entries_of([document])
     table = Table(title=f"{entry.task}, {entry.name}, seed {entry.seed}", show_header=False)
     shown = ("nmse", "open_loop_nmse", "jacobian_error", "relative_sparsity", "average_precision", "auroc", "f1")
@@ -192,7 +191,7 @@ def _report(console: Console, document: dict[str, Any], out: Path | None) -> Non
         table.add_row(column, "–" if value is None else f"{value:.4g}")
     console.print(table)
     if out is not None:
-        console.print(f"{write_result(out, document)}: the whole result", markup=False)
+        console.print(f"{write_result(out, document)}: the whole result")
 
 
 def _keeper(models: Path, task: str, learner: Any, benchmark: Benchmark) -> Callable[[int, Any], None]:

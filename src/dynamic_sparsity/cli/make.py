@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -17,7 +16,6 @@ from rich.progress import (
     ProgressColumn,
     Task,
     TaskID,
-    TextColumn,
     TimeRemainingColumn,
 )
 from rich.text import Text
@@ -25,6 +23,7 @@ from rich.text import Text
 from dynamic_sparsity.cli import show
 from dynamic_sparsity.errors import InvalidSettingError
 from dynamic_sparsity.generation.tasks import TASKS, get_task
+from dynamic_sparsity.untrusted.console import PlainConsole, PlainTextColumn
 
 if TYPE_CHECKING:
     from dynamic_sparsity.generation.executors.protocol import Executor
@@ -61,7 +60,7 @@ def generate(tasks: Sequence[str], out: Path, work: Work, **options: Any) -> Non
     part = Part(work.shard_index, work.shard_count)
     from dynamic_sparsity.generation.jobs.generate import generate_all
 
-    console = Console()
+    console = PlainConsole()
     executor = work.executor_of()
     began = time.monotonic()
     with _progress(console) as bars:
@@ -79,7 +78,7 @@ def generate(tasks: Sequence[str], out: Path, work: Work, **options: Any) -> Non
     else:
         following = f"finalize {' '.join(shlex.quote(str(store)) for store in summary.stores)}"
     after = "Next" if part.whole else f"When all {part.count} jobs have ended"
-    console.print(f"{after}: [bold]dynamic-sparsity {following}[/bold]", soft_wrap=True)
+    console.print(Text.assemble(f"{after}: ", (f"dynamic-sparsity {following}", "bold")), soft_wrap=True)
 
 
 @dataclass(frozen=True)
@@ -140,9 +139,9 @@ class _Phase(ProgressColumn):
         return Text(task.fields["phase"] + waited, style="dim")
 
 
-def _progress(console: Console) -> Progress:
+def _progress(console: PlainConsole) -> Progress:
     return Progress(
-        TextColumn("{task.description}"),
+        PlainTextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         _Rate(),

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from dynamic_sparsity.cli import show
@@ -13,6 +12,7 @@ from dynamic_sparsity.cli.hub import parse_repository
 from dynamic_sparsity.errors import InvalidSettingError
 from dynamic_sparsity.loaders.download import LocalCopy
 from dynamic_sparsity.loaders.hub import Repository
+from dynamic_sparsity.untrusted.console import PlainConsole
 
 
 def regenerate(
@@ -23,7 +23,7 @@ def regenerate(
     Returns:
         0, or 1 if a shard's bits do not agree.
     """
-    console = Console(soft_wrap=True, highlight=False)
+    console = PlainConsole(soft_wrap=True)
     if check is not None and seed is not None:
         raise InvalidSettingError("--check makes published rows again, with their own seed: leave out --seed.")
     repository = Repository.open(*parse_repository(repo))
@@ -56,6 +56,6 @@ def regenerate(
     return 1
 
 
-def _print_settings(console: Console, others: dict[str, tuple[Any, Any]] | Any) -> None:
+def _print_settings(console: PlainConsole, others: dict[str, tuple[Any, Any]] | Any) -> None:
     for key, (before, now) in dict(others).items():
-        console.print(f"{key} was {before}, is {now}: bits may differ.", style="yellow", markup=False)
+        console.print(f"{key} was {before}, is {now}: bits may differ.", style="yellow")

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from dynamic_sparsity.errors import DynamicSparsityError, IncompleteStoreError
 from dynamic_sparsity.generation.tasks import TASKS
 from dynamic_sparsity.loaders.store import Store, find_stores, open_store
 from dynamic_sparsity.schemas import row_arrays
+from dynamic_sparsity.untrusted.console import PlainConsole
 
 SHOWN_EDGES = 8
 _UNITS = ("B", "kB", "MB", "GB", "TB")
@@ -54,12 +55,12 @@ def tasks() -> None:
     for task in TASKS.values():
         dx = "" if task.dx == task.ds else str(task.dx)
         table.add_row(task.name, task.group, str(task.ds), dx, str(task.da), str(task.substeps), f"{task.control_dt:g}")
-    Console().print(table)
+    PlainConsole().print(table)
 
 
 def stores(root: Path) -> None:
     """Prints the stores below a folder."""
-    console = Console()
+    console = PlainConsole()
     found = find_stores(root)
     if not found:
         console.print(
@@ -104,7 +105,7 @@ def _attributes(path: Path) -> dict[str, Any]:
     return attributes
 
 
-def made(console: Console, paths: Sequence[Path]) -> None:
+def made(console: PlainConsole, paths: Sequence[Path]) -> None:
     """Prints what `generate` made."""
     caption = (
         "zeros: mean share of |J| < 1e-12 over all rows / free / where a contact or limit acts; always: in every row"
@@ -146,18 +147,18 @@ def _percent(share: float) -> str:
 
 def store(path: Path) -> None:
     """Prints what a store holds."""
-    console = Console(soft_wrap=True)
+    console = PlainConsole(soft_wrap=True)
     opened = open_store(path, verify="size")
     metadata = opened.metadata
     sizes = metadata["sizes"]
-    console.print(f"[bold]{opened.task}[/bold], policy {opened.policy}, dynamics {opened.dynamics}")
+    console.print(Text.assemble((opened.task, "bold"), f", policy {opened.policy}, dynamics {opened.dynamics}"))
     console.print(
         f"{opened.rows:,} rows in {metadata['episodes']:,} episodes of {metadata['episode_length']:,} steps; "
         f"control step {metadata['control_dt']:g} s = {metadata['substeps']} × {metadata['timestep']:g} s"
     )
     if opened.dynamics == "stock":
         console.print(
-            "[yellow]Partial derivatives, at a fixed qacc_warmstart; leave out rows flagged tangents_lost.[/yellow]"
+            "Partial derivatives, at a fixed qacc_warmstart; leave out rows flagged tangents_lost.", style="yellow"
         )
     console.print(f"state: {', '.join(metadata['state_names'])}")
     if sizes["ds"] != sizes["dx"]:
@@ -185,19 +186,19 @@ def _arrays(opened: Store) -> Table:
     return table
 
 
-def _settings(console: Console, metadata: dict[str, Any]) -> None:
+def _settings(console: PlainConsole, metadata: dict[str, Any]) -> None:
     for title in ("settings", "provenance"):
-        console.print(f"[bold]{title}[/bold]")
+        console.print(title, style="bold")
         for key, value in sorted(metadata[title].items()):
             shown = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
-            console.print(f"  {key}: {shown}", highlight=False)
+            console.print(f"  {key}: {shown}")
     splits = metadata["splits"]
-    console.print(f"[bold]splits[/bold] {', '.join(splits)}, by episode")
+    console.print(Text.assemble(("splits", "bold"), f" {', '.join(splits)}, by episode"))
 
 
-def _sparsity(console: Console, opened: Store) -> None:
+def _sparsity(console: PlainConsole, opened: Store) -> None:
     shares, statistics, sizes = zero_shares(opened), opened.statistics, opened.metadata["sizes"]
-    console.print("[bold]sparsity[/bold] (share of entries with |J| < 1e-12, mean over rows)")
+    console.print(Text.assemble(("sparsity", "bold"), " (share of entries with |J| < 1e-12, mean over rows)"))
     kinds = {"all": "s", "free": "s_free", "contact": "s_contact"}
     parts = [
         f"{kind} {_percent(shares[key])} % ({int(statistics[f'rows_{kind}']):,} rows)" for kind, key in kinds.items()
@@ -210,6 +211,6 @@ def _sparsity(console: Console, opened: Store) -> None:
     names = opened.metadata["tangent_names"]
     never = np.argwhere(statistics["zero_share_s"] == 1)
     for effect, cause in never[:SHOWN_EDGES]:
-        console.print(f"    {names[cause]} never acts on {names[effect]}", highlight=False)
+        console.print(f"    {names[cause]} never acts on {names[effect]}")
     if len(never) > SHOWN_EDGES:
         console.print(f"    … and {len(never) - SHOWN_EDGES} more")

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from dynamic_sparsity.analysis.study import Study, StudyOptions
 from dynamic_sparsity.analysis.tables import table1
 from dynamic_sparsity.errors import UnknownNameError
+from dynamic_sparsity.untrusted.console import PlainConsole, PlainTextColumn
 
 
 def analyze(
@@ -23,7 +24,7 @@ def analyze(
     """Studies stores and prints where the results are."""
     from dynamic_sparsity.analysis.files import analyze as analyze_stores
 
-    console = Console(highlight=False)
+    console = PlainConsole()
     with _progress(console) as bars:
         render = _Pictures(bars.console) if frames else None
         studies = analyze_stores(
@@ -31,7 +32,8 @@ def analyze(
         )
     console.print(_summary(studies))
     console.print(
-        f"\nTables and figures are in [bold]{shlex.quote(str(out))}[/bold]; start with README.md there.", soft_wrap=True
+        Text.assemble("\nTables and figures are in ", (shlex.quote(str(out)), "bold"), "; start with README.md there."),
+        soft_wrap=True,
     )
 
 
@@ -40,21 +42,22 @@ def report(root: Path, out: Path, results: Path | None, options: StudyOptions, f
     from dynamic_sparsity.analysis.page import report as write_report
     from dynamic_sparsity.cli.show import size
 
-    console = Console(highlight=False)
+    console = PlainConsole()
     with _progress(console) as bars:
         render = _Pictures(bars.console) if frames else None
         made = write_report(
             root, out, results=results, options=options, frames=frames, render=render, progress=_Bars(bars)
         )
     console.print(
-        f"[bold]{shlex.quote(str(made))}[/bold], {size(made.stat().st_size)}: open it in a browser.", soft_wrap=True
+        Text.assemble((shlex.quote(str(made)), "bold"), f", {size(made.stat().st_size)}: open it in a browser."),
+        soft_wrap=True,
     )
 
 
 class _Pictures:
     """Renders states; if that fails, says so once and leaves them out."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: PlainConsole) -> None:
         self._console, self._broken = console, False
 
     def __call__(self, task: str, states: NDArray[np.float32], width: int, height: int) -> NDArray[np.uint8] | None:
@@ -66,7 +69,7 @@ class _Pictures:
             return render_states(task, states, width, height)
         except (ImportError, UnknownNameError) as error:
             self._broken = True
-            self._console.print(f"Without pictures: {error}", style="yellow", markup=False)
+            self._console.print(f"Without pictures: {error}", style="yellow")
             return None
 
 
@@ -90,13 +93,13 @@ def _summary(studies: Sequence[Study]) -> Table:
     return table
 
 
-def _progress(console: Console) -> Progress:
+def _progress(console: PlainConsole) -> Progress:
     return Progress(
-        TextColumn("{task.description}"),
+        PlainTextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
-        TextColumn("[dim]{task.fields[phase]}"),
+        PlainTextColumn("{task.fields[phase]}", style="dim"),
         console=console,
     )
 

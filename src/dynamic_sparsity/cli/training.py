@@ -8,7 +8,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     Progress,
@@ -16,11 +15,11 @@ from rich.progress import (
     SpinnerColumn,
     Task,
     TaskID,
-    TextColumn,
 )
 from rich.text import Text
 
 from dynamic_sparsity.generation import jax_runtime
+from dynamic_sparsity.untrusted.console import PlainConsole, PlainTextColumn
 
 if TYPE_CHECKING:
     from dynamic_sparsity.training.checkpoints import Point
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 
 def train(tasks: Sequence[str], out: Path, *, profile: str | None, **options: Any) -> None:
     """Trains one task after the other and prints what each came to."""
-    console = Console(soft_wrap=True, highlight=False)
+    console = PlainConsole(soft_wrap=True)
     with console.status("Loading the simulator and brax"):
         jax_runtime.configure()
         import jax
@@ -50,7 +49,7 @@ def train(tasks: Sequence[str], out: Path, *, profile: str | None, **options: An
         )
         if not result.learned:
             console.print(
-                "  [yellow]Not clearly better than noise or no action: no expert yet. Try more --steps.[/yellow]"
+                "  Not clearly better than noise or no action: no expert yet. Try more --steps.", style="yellow"
             )
 
 
@@ -76,9 +75,9 @@ def _pace(rate: float, steps: float) -> str:
     return f"{rate:,.0f} steps/s, {left} left"
 
 
-def _progress(console: Console) -> Progress:
+def _progress(console: PlainConsole) -> Progress:
     return Progress(
-        SpinnerColumn(), TextColumn("{task.description}"), BarColumn(10), _Steps(), _Left(), console=console
+        SpinnerColumn(), PlainTextColumn("{task.description}"), BarColumn(10), _Steps(), _Left(), console=console
     )
 
 
