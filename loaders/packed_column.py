@@ -79,7 +79,8 @@ class PackedColumn(Column):
         shard, number = divmod(chunk, self.layout.chunks_per_shard)
         contents, index = self._compressed[shard]
         decoded = np.empty(self.layout.chunk_rows, self._row_dtype)
-        payload = _checked_payload(self.layout, self.ledger, shard, number, contents, index)
+        start, size = index[number].tolist()
+        payload = _checked_payload(self.layout, self.ledger, shard, number, contents[start : start + size])
         _decode(self.layout, self.ledger, shard, number, payload, decoded)
         return decoded
 
@@ -99,30 +100,26 @@ def decode_shard(layout: ArrayLayout, ledger: Ledger, shard: int, contents: byte
         CorruptStoreError: A chunk is damaged.
     """
     before, there = None, slice(0, 0)
-    for number in range(len(index)):
+    for number, (start, size) in enumerate(index.tolist()):
         rows = slice(number * layout.chunk_rows, (number + 1) * layout.chunk_rows)
         first_row = shard * layout.shard_rows
         if not ledger.holds(first_row + rows.start, first_row + rows.stop):
             continue
-        payload = _checked_payload(layout, ledger, shard, number, contents, index)
+        chunk = contents[start : start + size]
         # Flags and the like are often the same in all rows, and then so are their chunks.
-        if payload == before:
+        if chunk == before:
             out[rows] = out[there]
         else:
-            _decode(layout, ledger, shard, number, payload, out[rows])
-            before, there = payload, rows
+            _decode(layout, ledger, shard, number, _checked_payload(layout, ledger, shard, number, chunk), out[rows])
+            before, there = chunk, rows
 
 
-def _checked_payload(
-    layout: ArrayLayout, ledger: Ledger, shard: int, number: int, contents: bytes, index: Integers
-) -> bytes:
-    """One compressed chunk of a shard, checked against its checksum."""
+def _checked_payload(layout: ArrayLayout, ledger: Ledger, shard: int, number: int, chunk: bytes) -> bytes:
+    """One compressed chunk of a shard without its checksum, after a look at that and at what its frame says."""
     import google_crc32c
 
-    start, size = index[number].tolist()
-    payload = contents[start : start + size - CHECKSUM_BYTES]
-    checksum = int.from_bytes(contents[start + size - CHECKSUM_BYTES : start + size], "little")
-    if google_crc32c.value(payload) != checksum:
+    payload = chunk[:-CHECKSUM_BYTES]
+    if google_crc32c.value(payload) != int.from_bytes(chunk[-CHECKSUM_BYTES:], "little"):
         raise ledger.corrupt(layout.shard_name(shard), f"chunk {number} does not match its CRC-32C")
     if problem := frame_problem(payload, layout.chunk_bytes, layout.dtype.itemsize):
         raise ledger.corrupt(layout.shard_name(shard), f"chunk {number} {problem}")

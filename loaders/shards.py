@@ -6,7 +6,7 @@ memory. How an array lies in its files follows from the store's metadata; nothin
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -36,7 +36,7 @@ class ShardReader:
         layouts: Mapping[str, ArrayLayout],
         rows: int,
         *,
-        documents: Mapping[str, Mapping[str, Any]] | None = None,
+        before_opening: Callable[[str], None] | None = None,
         decoded_bytes: int = DECODED_BYTES,
     ):
         """Open nothing yet.
@@ -45,14 +45,14 @@ class ShardReader:
             ledger: What the store's files must be.
             layouts: How each array lies in its files, by name.
             rows: Rows of every array.
-            documents: What the `zarr.json` of each array must say, by name; those of others are not looked at.
+            before_opening: Called with an array's name before its first shard is opened.
             decoded_bytes: How much memory decoded arrays may take in total, bytes; an array that doesn't fit any
                 more is decoded chunk by chunk instead.
         """
         self.ledger = ledger
         self.rows = rows
         self._layouts = layouts
-        self._documents = documents or {}
+        self._before_opening = before_opening
         self._decoded_bytes_left = decoded_bytes
         self._columns: dict[str, Column] = {}
 
@@ -143,8 +143,8 @@ class ShardReader:
 
     def _open(self, name: str) -> Column:
         layout = self._layouts[name]
-        if name in self._documents:
-            self.ledger.check_document(name, self._documents[name])
+        if self._before_opening is not None:
+            self._before_opening(name)
         if self.ledger.shards_in_memory:
             return MemoryColumn(layout, self.ledger)
         if layout.storage == "raw":

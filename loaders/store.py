@@ -23,7 +23,7 @@ from dynamic_sparsity.loaders.integrity import Ledger, VerifyMode
 from dynamic_sparsity.loaders.partial import open_ledger
 from dynamic_sparsity.loaders.shards import DECODED_BYTES, ShardReader
 from dynamic_sparsity.schemas import SCHEMA_VERSION, ArraySpec, episode_columns, statistics_arrays, validate
-from dynamic_sparsity.schemas.documents import member_documents, plain_file
+from dynamic_sparsity.schemas.documents import array_document, plain_file, store_arrays
 from dynamic_sparsity.schemas.files import MANIFEST_FILE, listing_problem
 from dynamic_sparsity.schemas.layout import CHECKSUM_BYTES, array_layouts
 from dynamic_sparsity.schemas.naming import StoreLocation, location_problem, parse_store_path, store_path
@@ -107,8 +107,9 @@ class Store:
         self.metadata = metadata
         self.absent = ledger.absent(layouts := array_layouts(metadata))
         self.arrays = tuple(name for name in layouts if name not in self.absent)
-        self._documents = member_documents(metadata)
-        self.reader = ShardReader(ledger, layouts, self.rows, documents=self._documents, decoded_bytes=decoded_bytes)
+        self.reader = ShardReader(
+            ledger, layouts, self.rows, before_opening=self._check_document, decoded_bytes=decoded_bytes
+        )
 
     @property
     def task(self) -> str:
@@ -159,11 +160,22 @@ class Store:
             f"{self.rows:,} rows, {self.metadata['episodes']:,} episodes)"
         )
 
+    def _check_document(self, path: str) -> None:
+        """Refuse an array whose `zarr.json` is not the schema's."""
+        spec, shape = self._all_arrays[path]
+        cut = self.metadata["chunk_rows"], self.metadata["shard_rows"]
+        self.ledger.check_document(path, array_document(spec, shape, *cut))
+
+    @cached_property
+    def _all_arrays(self) -> dict[str, tuple[ArraySpec, tuple[int, ...]]]:
+        """Specification and shape of every array of the whole store, by its path inside."""
+        return store_arrays(self.metadata)
+
     def _plain_array(self, path: str, spec: ArraySpec) -> Array:
         """Read an array of one unsharded chunk, `bytes` + `crc32c`; its file's hash is checked."""
         shape, dtype = spec.shape(self.metadata["sizes"], self.metadata["episodes"]), np.dtype(spec.dtype)
         chunk = plain_file(path, spec)
-        self.ledger.check_document(path, self._documents[path])
+        self._check_document(path)
         contents = self.ledger.read(chunk)
         if len(contents) != math.prod(shape) * dtype.itemsize + CHECKSUM_BYTES:
             raise self.ledger.corrupt(chunk, f"has {len(contents)} bytes, which is not shape {shape} of {dtype.name}")

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from dynamic_sparsity.schemas import ArraySpec, episode_columns, row_arrays, statistics_arrays
+
+GROUPS: Final = ("episodes", "statistics")
+"""The groups of a store below its root."""
 
 
 def encode_document(document: Mapping[str, Any]) -> bytes:
@@ -118,7 +121,7 @@ def member_documents(attributes: Mapping[str, Any]) -> dict[str, dict[str, Any]]
         path: array_document(spec, shape, chunk_rows, shard_rows)
         for path, (spec, shape) in store_arrays(attributes).items()
     }
-    return {"episodes": group_document(), "statistics": group_document(), **documents}
+    return {**{name: group_document() for name in GROUPS}, **documents}
 
 
 def _bytes_codec(dtype: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from dynamic_sparsity.schemas import row_arrays
-from dynamic_sparsity.schemas.documents import member_documents, plain_file, shard_file, store_arrays
+from dynamic_sparsity.schemas.documents import GROUPS, plain_file, shard_file, store_arrays
 
 __all__ = ["MANIFEST_FILE", "expected_files", "file_count", "listing_problem", "shard_count", "shard_files"]
 
@@ -41,8 +41,7 @@ def expected_files(attributes: Mapping[str, Any]) -> set[str]:
     Args:
         attributes: The root group's attributes; as many shards as they declare are listed, see `listing_problem`.
     """
-    manifests = {f"shards/{shard:05d}.json" for shard in range(shard_count(attributes))}
-    return {*_fixed_files(attributes), *manifests, *shard_files(attributes)}
+    return _fixed_files(attributes) | _files_of_shards(attributes)
 
 
 def file_count(attributes: Mapping[str, Any]) -> int:
@@ -51,8 +50,7 @@ def file_count(attributes: Mapping[str, Any]) -> int:
     Args:
         attributes: The root group's attributes.
     """
-    arrays = len(row_arrays(attributes["sizes"], attributes["dynamics"]))
-    return len(_fixed_files(attributes)) + shard_count(attributes) * (arrays + 1)
+    return _count(attributes, _fixed_files(attributes))
 
 
 def listing_problem(attributes: Mapping[str, Any], names: Collection[str]) -> str | None:
@@ -67,11 +65,12 @@ def listing_problem(attributes: Mapping[str, Any], names: Collection[str]) -> st
     Returns:
         What is wrong; None if nothing is.
     """
-    count = file_count(attributes)
+    fixed = _fixed_files(attributes)
+    count = _count(attributes, fixed)
     if abs(len(names) - count) > COMPARED_MAX:
         shards = f"{attributes['rows']} rows in shards of {attributes['shard_rows']}"
         return f"lists {len(names)} files; {shards} make a store of {count} files"
-    expected = expected_files(attributes)
+    expected = fixed | _files_of_shards(attributes)
     if len(names) == count and expected.issuperset(names):
         return None
     if missing := expected.difference(names):
@@ -79,8 +78,20 @@ def listing_problem(attributes: Mapping[str, Any], names: Collection[str]) -> st
     return f"lists {ascii(min(set(names) - expected))[:80]}, which a store of these sizes does not have"
 
 
+def _count(attributes: Mapping[str, Any], fixed: Collection[str]) -> int:
+    arrays = len(row_arrays(attributes["sizes"], attributes["dynamics"]))
+    return len(fixed) + shard_count(attributes) * (arrays + 1)
+
+
+def _files_of_shards(attributes: Mapping[str, Any]) -> set[str]:
+    """The manifests and files of all shards."""
+    manifests = {f"shards/{shard:05d}.json" for shard in range(shard_count(attributes))}
+    return manifests.union(shard_files(attributes))
+
+
 def _fixed_files(attributes: Mapping[str, Any]) -> set[str]:
     """The files that do not depend on the number of rows."""
-    documents = {f"{name}/zarr.json" for name in member_documents(attributes)}
-    plain = {plain_file(name, spec) for name, (spec, _) in store_arrays(attributes).items() if spec.storage == "plain"}
+    arrays = store_arrays(attributes)
+    documents = {f"{name}/zarr.json" for name in (*GROUPS, *arrays)}
+    plain = {plain_file(name, spec) for name, (spec, _) in arrays.items() if spec.storage == "plain"}
     return {"zarr.json", *documents, *plain}

@@ -15,6 +15,8 @@ __all__ = ["DOCUMENT_BYTES_MAX", "NESTING_MAX", "parse_json", "read_json"]
 DOCUMENT_BYTES_MAX: Final = 64 * 2**20
 """How large a JSON file may be: a manifest of 300,000 files has about 45 MB."""
 
+CONTAINERS: Final = frozenset((dict, list))
+
 NESTING_MAX: Final = 24
 """How deep objects and arrays may lie in each other; documents of this package have at most 9 levels."""
 
@@ -65,8 +67,12 @@ def parse_json(
         raise error(f"{where}: is {type(document).__name__}, expected an object")
     level: list[Any] = [document]
     for _ in range(NESTING_MAX):
-        nodes = (child for node in level for child in (node.values() if type(node) is dict else node))
-        level = [child for child in nodes if type(child) is dict or type(child) is list]
+        level = [
+            child
+            for node in level
+            for child in (node.values() if type(node) is dict else node)
+            if type(child) in CONTAINERS
+        ]
         if not level:
             return document
     raise error(f"{where}: objects lie more than {NESTING_MAX} levels deep in each other")
