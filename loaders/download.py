@@ -31,6 +31,7 @@ from dynamic_sparsity.loaders.store import Store, open_store
 from dynamic_sparsity.schemas import validate
 from dynamic_sparsity.schemas.documents import encode_document
 from dynamic_sparsity.schemas.files import MANIFEST_FILE
+from dynamic_sparsity.schemas.layout import CHECKSUM_BYTES, ArrayLayout, array_layouts
 from dynamic_sparsity.schemas.splits import SPLITS
 from dynamic_sparsity.untrusted.documents import DOCUMENT_BYTES_MAX, read_json
 from dynamic_sparsity.untrusted.files import read_regular
@@ -39,6 +40,9 @@ from dynamic_sparsity.untrusted.names import inside
 __all__ = ["LocalCopy", "fetch_file", "fetch_run", "in_threads", "split_rows"]
 
 THREADS: Final = 8
+FRAME_BYTES: Final = 16
+"""What blosc puts before a chunk; one that does not compress is no larger by more than that."""
+
 
 Bytes = NDArray[np.uint8]
 Integers = NDArray[np.int64]
@@ -277,11 +281,12 @@ class LocalCopy:
         size = sum(ledger.size(name) for name in ledger.names())
         for layout in array_layouts(store.metadata).values():
             for shard in range(layout.shards):
-                least, most = layout.shard_bytes_bounds(shard)
-                if not least <= ledger.size(name := layout.shard_name(shard)) <= most:
+                name = layout.shard_name(shard)
+                least, most = _size_bounds(layout, shard)
+                if not least <= ledger.size(name) <= most:
                     raise CorruptStoreError(
                         f"{self.repository.name}: {self.published.path}/{name} was published with {ledger.size(name)} "
-                        f"bytes; its rows have {least} to {most}. Whoever published it has to mend that."
+                        f"bytes; its rows take {least} to {most}. Whoever published it has to mend that."
                     )
         check_identity(self.published, store.metadata, size, f"{self.repository.name}: {self.published.path}")
         return store
@@ -311,6 +316,16 @@ def _cache_folder(repository: Repository, published: PublishedStore, split: str 
     """Where a copy lies: the same store in another version of the data is the same copy."""
     name = f"{published.manifest_sha256[:16]}-{split or 'all'}"
     return Path(import_hub().cached_assets_path("dynamic-sparsity", repository.id, name))
+
+
+def _size_bounds(layout: ArrayLayout, shard: int) -> tuple[int, int]:
+    """The least and most bytes that a shard's file may have."""
+    exact = layout.shard_bytes(shard)
+    if exact is not None:
+        return exact, exact
+    chunks = layout.chunks_needed(shard)
+    most = chunks * (layout.chunk_bytes + FRAME_BYTES + CHECKSUM_BYTES) + layout.index_bytes
+    return chunks * (FRAME_BYTES + CHECKSUM_BYTES) + layout.index_bytes, most
 
 
 def split_rows(store: Store) -> dict[str, int]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from dynamic_sparsity.errors import CorruptStoreError, HubNotFoundError, UnknownNameError
-from dynamic_sparsity.loaders.store import DYNAMICS, store_path
+from dynamic_sparsity.schemas.naming import DYNAMICS, store_path
 from dynamic_sparsity.schemas.splits import SPLITS
 from dynamic_sparsity.untrusted.documents import parse_json
 from dynamic_sparsity.untrusted.files import read_regular

@@ -2,8 +2,8 @@
 
     python tests/hostile_client.py
 
-reads one JSON object per line, {"repository", "cache", "task", "uses"}, and answers with one per line: what each way to use
-it gave ("data" and a digest of it, an error of this package, or something else), and the largest memory so far.
+reads one JSON object per line, {"repository", "cache", "task", "uses"}, and answers with one per line: what each way to
+use it gave ("data" and a digest of it, an error of this package, or something else), and the largest memory so far.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import contextlib
 import hashlib
 import io
 import json
-import os
 import resource
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -98,7 +98,7 @@ def main() -> None:
     plans.LEAST_BYTES_SAVED = plans.GAP_BYTES_MAX = 0  # type: ignore[misc]
     for line in sys.stdin:
         wanted = json.loads(line)
-        os.makedirs(wanted["cache"], exist_ok=True)
+        Path(wanted["cache"]).mkdir(exist_ok=True)
         constants.HF_HUB_CACHE = f"{wanted['cache']}/hub"
         _cache_assets.HF_ASSETS_CACHE = f"{wanted['cache']}/assets"
         found = use(wanted["repository"], wanted["task"], wanted["uses"])
