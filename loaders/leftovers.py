@@ -16,13 +16,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-try:
+with suppress(ImportError):  # Windows, where nothing is deleted
     import fcntl
-except ImportError:  # Windows, where nothing is deleted
-    fcntl = None  # type: ignore[assignment]
 
 __all__ = ["PARTIAL_SUFFIX", "own_partial", "owned_folder", "release", "working_on"]
 
+HAS_LOCKS: Final = os.name == "posix"
 PARTIAL_SUFFIX: Final = ".partial"
 LOCK_SUFFIX: Final = ".lock"
 OWNER_FILE: Final = "owner.lock"
@@ -89,7 +88,7 @@ _owned: Final[dict[Path, tuple[int, int]]] = {}
 
 def _take(descriptor: int, *, wait: bool, shared: bool = False) -> bool:
     """Take the lock of an open file, if nobody holds one against it; whether that is so."""
-    if fcntl is None:
+    if not HAS_LOCKS:
         return False
     try:
         fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
@@ -126,7 +125,7 @@ def _is_owned(leftover: Path) -> bool:
 
 def _sweep_folders(parent: Path) -> None:
     """Delete this user's temporary folders whose process is gone."""
-    if fcntl is None:
+    if not HAS_LOCKS:
         return
     for folder in parent.glob(f"{FOLDER_PREFIX}*"):
         owner = folder / OWNER_FILE

@@ -19,7 +19,7 @@ from dynamic_sparsity.schemas.splits import SPLITS
 from dynamic_sparsity.untrusted.documents import parse_json
 from dynamic_sparsity.untrusted.files import read_regular
 from dynamic_sparsity.untrusted.names import check_name, check_relative_path, shown
-from dynamic_sparsity.untrusted.values import check_count, check_list, check_object, check_sha256
+from dynamic_sparsity.untrusted.values import COUNT_MAX, check_count, check_list, check_object, check_sha256
 
 __all__ = [
     "PUBLICATION_BYTES_MAX",
@@ -60,14 +60,14 @@ class PublishedFile:
     bytes: int
 
     @classmethod
-    def parse(cls, document: object, path: str, what: str, bytes_max: int | None = None) -> PublishedFile:
+    def parse(cls, document: object, path: str, what: str, bytes_max: int = COUNT_MAX) -> PublishedFile:
         """Check a file's entry.
 
         Args:
             document: The entry.
             path: The only path that it may have.
             what: What it is; begins the message.
-            bytes_max: How large it may be, bytes; None for any size.
+            bytes_max: How large it may be, bytes.
 
         Raises:
             CorruptStoreError: It is not such an entry.
@@ -75,11 +75,10 @@ class PublishedFile:
         entry = check_object(document, [field.name for field in fields(cls)], what)
         if entry["path"] != path:
             raise CorruptStoreError(f"{what}.path is {shown(entry['path'])}; expected {path!r}")
-        most = {} if bytes_max is None else {"most": bytes_max}
         return cls(
             check_relative_path(path, f"{what}.path"),
             check_sha256(entry["sha256"], f"{what}.sha256"),
-            check_count(entry["bytes"], f"{what}.bytes", 1, **most),
+            check_count(entry["bytes"], f"{what}.bytes", 1, bytes_max),
         )
 
 

@@ -79,14 +79,14 @@ USES: dict[str, Callable[[str, str], str]] = {
 def use(repository: str, task: str, uses: list[str]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name in uses:
-        action, began = USES[name], time.monotonic()
+        action, began = USES[name], time.process_time()
         try:
             found[name] = ["data", action(repository, task)]
         except DynamicSparsityError as error:
             found[name] = ["error", f"{type(error).__name__}: {error}"[:600]]
         except BaseException as error:
             found[name] = ["foreign", f"{type(error).__name__}: {error}"[:600]]
-        found[name].append(round(time.monotonic() - began, 2))
+        found[name].append(round(time.process_time() - began, 2))
     return found
 
 
