@@ -8,15 +8,10 @@ it there.
 from __future__ import annotations
 
 import hashlib
-import json
-import os
 import shutil
-import tarfile
-import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
@@ -26,132 +21,41 @@ from numpy.typing import NDArray
 
 from dynamic_sparsity.errors import CorruptStoreError, UnknownNameError
 from dynamic_sparsity.loaders.hub import Repository, import_hub, quiet
-from dynamic_sparsity.loaders.partial import PARTIAL_FILE, PartialLedger, Pieces
+from dynamic_sparsity.loaders.index import check_identity, read_index
+from dynamic_sparsity.loaders.leftovers import own_partial, working_on
+from dynamic_sparsity.loaders.partial import PARTIAL_FILE, PartialLedger, copy_corrupt
+from dynamic_sparsity.loaders.plans import FilePlan, plan_files
 from dynamic_sparsity.loaders.progress import Progress, Silent
 from dynamic_sparsity.loaders.publication import PublishedFile, PublishedStore
 from dynamic_sparsity.loaders.store import Store, open_store
+from dynamic_sparsity.schemas import validate
+from dynamic_sparsity.schemas.documents import encode_document
+from dynamic_sparsity.schemas.files import MANIFEST_FILE
+from dynamic_sparsity.schemas.layout import CHECKSUM_BYTES, ArrayLayout, array_layouts
 from dynamic_sparsity.schemas.splits import SPLITS
+from dynamic_sparsity.untrusted.documents import DOCUMENT_BYTES_MAX, read_json
+from dynamic_sparsity.untrusted.files import read_regular
+from dynamic_sparsity.untrusted.names import inside
 
-__all__ = ["FilePlan", "LocalCopy", "fetch_file", "fetch_run", "in_threads", "plan_files"]
+__all__ = ["LocalCopy", "fetch_file", "fetch_run", "in_threads", "split_rows"]
 
 THREADS: Final = 8
-# A file is fetched in pieces if that saves at least this share of it, and this many bytes: a request costs as much.
-LEAST_SHARE_SAVED: Final = 0.35
-LEAST_BYTES_SAVED: Final = 16 * 1024
-RANGE_BYTES_MAX: Final = 16 * 2**20
-# Pieces this near to each other are fetched with one request.
-GAP_BYTES_MAX: Final = 4096
+FRAME_BYTES: Final = 16
+"""What blosc puts before a chunk; one that does not compress is no larger by more than that."""
+
 
 Bytes = NDArray[np.uint8]
 Integers = NDArray[np.int64]
 
 
-@dataclass(frozen=True)
-class FilePlan:
-    """How one shard file is to be fetched.
-
-    Attributes:
-        name: Its path inside the store.
-        size: Its size, bytes.
-        sha256: Digest of the whole file, hexadecimal.
-        pieces: How it is cut; None where it is fetched whole.
-        needed: Which pieces are needed; empty where it is fetched whole.
-        run_bytes_max: About how many bytes one request may ask for.
-    """
-
-    name: str
-    size: int
-    sha256: str
-    pieces: Pieces | None = None
-    needed: tuple[int, ...] = ()
-    run_bytes_max: int = RANGE_BYTES_MAX
-
-    @cached_property
-    def runs(self) -> list[tuple[int, int]]:
-        """First needed piece, and the piece behind the last, of every request; a whole file is one piece."""
-        if self.pieces is None:
-            return [(0, 1)]
-        runs: list[tuple[int, int]] = []
-        for piece in self.needed:
-            start, stop = self.pieces.bounds(piece)
-            if runs:
-                first, behind = runs[-1]
-                near = start - self.pieces.bounds(behind - 1)[1] <= GAP_BYTES_MAX
-                if near and stop - self.pieces.bounds(first)[0] <= self.run_bytes_max:
-                    runs[-1] = first, piece + 1
-                    continue
-            runs.append((piece, piece + 1))
-        return runs
-
-    def bounds(self, run: tuple[int, int]) -> tuple[int, int]:
-        """First byte of a request, and the byte behind its last.
-
-        Args:
-            run: One of `runs`.
-        """
-        if self.pieces is None:
-            return 0, self.size
-        return self.pieces.bounds(run[0])[0], self.pieces.bounds(run[1] - 1)[1]
-
-    def is_right(self, run: tuple[int, int], contents: Bytes) -> bool:
-        """Whether bytes are those that were published.
-
-        Args:
-            run: One of `runs`.
-            contents: Its bytes, shape (n,).
-        """
-        if self.pieces is None:
-            return hashlib.sha256(contents.data).hexdigest() == self.sha256
-        pieces, first = self.pieces, self.bounds(run)[0]
-        places = ((piece, *pieces.bounds(piece)) for piece in range(*run))
-        return all(pieces.is_right(piece, contents.data[start - first : stop - first]) for piece, start, stop in places)
-
-    @property
-    def bytes(self) -> int:
-        """Bytes that are fetched."""
-        return sum(stop - start for start, stop in map(self.bounds, self.runs))
-
-    @property
-    def requests(self) -> int:
-        """Requests that this takes: a whole file is looked up and then read."""
-        return 2 if self.pieces is None else len(self.runs)
-
-
-def plan_files(
-    ledger: PartialLedger, arrays: Sequence[str], shards: Sequence[int] | None = None, *, force: bool = False
-) -> list[FilePlan]:
-    """The shard files that some arrays of a partial copy still need.
-
-    Args:
-        ledger: Of the copy.
-        arrays: Names of arrays.
-        shards: Only these shards; None for all.
-        force: Also those that are there.
-    """
-    plans = []
-    for name, (array, shard) in ledger.wanted_files.items():
-        if array in arrays and (shards is None or shard in shards) and (force or not ledger.is_there(name)):
-            sha256, size = ledger.record(name)
-            plan = FilePlan(name, size, sha256)
-            pieces = ledger.pieces.get(name)
-            needed = tuple(pieces.needed(ledger.shard_ranges(shard))) if pieces else ()
-            if pieces and len(needed) < len(pieces.offsets):
-                cut = FilePlan(name, size, sha256, pieces, needed)
-                saved = size - cut.bytes
-                if saved >= LEAST_BYTES_SAVED and saved >= LEAST_SHARE_SAVED * size:
-                    plan = cut
-            plans.append(plan)
-    return plans
-
-
-def fetch_file(repository: Repository, store_path: str, plan: FilePlan, target: Path, *, force: bool = False) -> None:
+def fetch_file(repository: Repository, store_path: str, plan: FilePlan, copy: Path, *, force: bool = False) -> None:
     """Fetch one file of a store; it appears whole and checked, or not at all.
 
     Args:
         repository: Where it is published.
         store_path: The store's folder in the repository.
-        plan: Which of its bytes; a whole file goes through the Hub's cache, and `target` becomes a link to it.
-        target: Where to put it.
+        plan: Which of its bytes; a whole file goes through the Hub's cache, and the copy has a link to it.
+        copy: Folder of the copy of the store.
         force: Download a whole file though the cache has it.
 
     Raises:
@@ -159,8 +63,9 @@ def fetch_file(repository: Repository, store_path: str, plan: FilePlan, target: 
         HubError: The Hub can't be reached, or refuses.
     """
     path = f"{store_path}/{plan.name}"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f"{target.name}.{os.getpid()}-{threading.get_ident()}.partial")
+    target = inside(copy, plan.name, CorruptStoreError)
+    _make_folder(target.parent)
+    partial = own_partial(target)
     try:
         if plan.pieces is None:
             source = repository.file(PublishedFile(path, plan.sha256, plan.size), force=force)
@@ -174,9 +79,28 @@ def fetch_file(repository: Repository, store_path: str, plan: FilePlan, target: 
                     fetch_run(repository, path, plan, run, contents)
                     out.seek(start)
                     out.write(contents.data)
-        partial.replace(target)
+        _place(partial, target)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _place(source: Path, target: Path) -> None:
+    """Give a finished file its name, whatever damage has put in that place."""
+    if target.is_dir() and not target.is_symlink():
+        shutil.rmtree(target)
+    source.replace(target)
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder, whatever damage has put in its place."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        for place in (*reversed(folder.parents), folder):
+            if place.is_symlink() or (place.exists() and not place.is_dir()):
+                place.unlink()
+                break
+        folder.mkdir(parents=True, exist_ok=True)
 
 
 def fetch_run(repository: Repository, path: str, plan: FilePlan, run: tuple[int, int], out: Bytes) -> None:
@@ -204,7 +128,13 @@ class LocalCopy:
     """The part of a published store that one split needs, on this machine; arrays are added as they are asked for."""
 
     def __init__(
-        self, repository: Repository, published: PublishedStore, split: str | None, folder: Path | None = None
+        self,
+        repository: Repository,
+        published: PublishedStore,
+        split: str | None,
+        folder: Path | None = None,
+        *,
+        force: bool = False,
     ):
         """Fetch the store's index, if it is not there yet.
 
@@ -213,10 +143,11 @@ class LocalCopy:
             published: The store.
             split: "train", "validation" or "test"; None for all rows.
             folder: Folder of the copy; by default one in the Hub's cache, the same for the same data and split.
+            force: Fetch the index though it is there, and lay out its files anew.
 
         Raises:
             UnknownNameError: There is no such split.
-            CorruptStoreError: The index is not what was published.
+            CorruptStoreError: The index is not what was published, or what is there is damaged.
             HubError: The Hub can't be reached, or refuses.
         """
         if split is not None and split not in SPLITS:
@@ -224,20 +155,20 @@ class LocalCopy:
         self.repository = repository
         self.published = published
         self.split = split
-        self._inside = Path(published.task, Path(published.path).name)
-        self.path = (folder or _cache_folder(repository, published, split)) / self._inside
-        if not (self.path / PARTIAL_FILE).exists():
-            self._unpack(repository.file(published.index))
+        self.path = (folder or _cache_folder(repository, published, split)) / published.path
+        if force or not (self.path / PARTIAL_FILE).exists():
+            self._lay_out(force=force)
+        self._check_manifest()
 
     @cached_property
     def store(self) -> Store:
         """The copy as it was when it was first looked at."""
-        return open_store(self.path)
+        return self._open(self.path)
 
     @cached_property
     def ledger(self) -> PartialLedger:
         """The copy's files."""
-        ledger = open_store(self.path).ledger
+        ledger = self._open(self.path).ledger
         assert isinstance(ledger, PartialLedger)
         return ledger
 
@@ -246,7 +177,7 @@ class LocalCopy:
         """Where files of the store may be that were downloaded: this split's, which may have holes, and whole ones."""
         folders = [self.repository.folder / self.published.path]
         with suppress(OSError):  # the client makes the folder, which needs a right to write
-            folders.insert(0, _cache_folder(self.repository, self.published, self.split) / self._inside)
+            folders.insert(0, _cache_folder(self.repository, self.published, self.split) / self.published.path)
         return folders
 
     @property
@@ -273,39 +204,92 @@ class LocalCopy:
         progress.started(f"{self.published.task} {self.published.policy}", sum(plan.bytes for plan in plans))
 
         def fetch(plan: FilePlan) -> None:
-            fetch_file(self.repository, self.published.path, plan, self.path / plan.name, force=force)
+            fetch_file(self.repository, self.published.path, plan, self.path, force=force)
             progress.advanced(plan.bytes)
 
         try:
-            with quiet():
+            with quiet(), working_on(self.path):
                 in_threads(fetch, plans)
         finally:
             progress.finished()
 
-    def _unpack(self, archive: Path) -> None:
-        """Lay out the copy's folder from the store's index; it appears whole or not at all."""
-        made = self.path.with_name(f"{self.path.name}.{os.getpid()}-{threading.get_ident()}.partial")
-        shutil.rmtree(made, ignore_errors=True)
-        made.mkdir(parents=True)
-        try:
-            with tarfile.open(archive, "r:xz") as index:
-                index.extractall(made, filter="data")
-            attributes = json.loads((made / "zarr.json").read_bytes())["attributes"]
-            document = {"split": self.split, "rows": attributes["rows"], "shard_rows": attributes["shard_rows"]}
-            # The episode table is read as a copy without any rows, then the rows of its split are written down.
-            _write(made / PARTIAL_FILE, document | {"ranges": []})
-            _write(made / PARTIAL_FILE, document | {"ranges": _ranges(open_store(made), self.split).tolist()})
-            try:
-                made.rename(self.path)
-            except OSError:
-                if not (self.path / PARTIAL_FILE).exists():
-                    raise
-        except (tarfile.TarError, KeyError, ValueError) as error:
-            if isinstance(error, CorruptStoreError):
-                raise
-            raise self.repository.wrong_bytes(self.published.index.path) from error
-        finally:
+    def _lay_out(self, *, force: bool) -> None:
+        """Fetch the index and write its files to the copy's folder, which appears whole or not at all.
+
+        Files of a folder that is there already are replaced one by one: they are the same unless they are damaged.
+        """
+        where = f"{self.repository.name}: {self.published.index.path}"
+        with quiet():
+            contents = self.repository.read(self.published.index, force=force)
+        members = read_index(contents, self.published, where)
+        del contents
+        with working_on(self.path):
+            made = own_partial(self.path)
             shutil.rmtree(made, ignore_errors=True)
+            try:
+                for name, member in members.items():
+                    path = inside(made, name, CorruptStoreError)
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.write_bytes(member)
+                names = [*members]
+                del members
+                self._write_ranges(made)
+                if not self.path.exists():
+                    with suppress(OSError):
+                        made.rename(self.path)
+                        return
+                for name in (*names, PARTIAL_FILE):
+                    target = inside(self.path, name, CorruptStoreError)
+                    _make_folder(target.parent)
+                    _place(made / name, target)
+            finally:
+                shutil.rmtree(made, ignore_errors=True)
+
+    def _write_ranges(self, made: Path) -> None:
+        """Check a copy without rows, and write down which rows it is to have."""
+        where = f"{self.repository.name}: {self.published.path}/zarr.json"
+        attributes = read_json(made / "zarr.json").get("attributes")
+        validate(attributes, "store", where)
+        assert isinstance(attributes, dict)
+        document = {"split": self.split, "rows": attributes["rows"], "shard_rows": attributes["shard_rows"]}
+        # The episode table is read as that of a copy without any rows.
+        (made / PARTIAL_FILE).write_bytes(encode_document(document | {"ranges": []}))
+        store = self._open(made)
+        found = split_rows(store)
+        if found != self.published.splits:
+            raise CorruptStoreError(
+                f"{self.repository.name}: {self.published.path} has {found} rows by split, but it was published with "
+                f"{dict(self.published.splits)}; whoever published it has to mend that"
+            )
+        ranges = _ranges(store, self.split).tolist()
+        (made / PARTIAL_FILE).write_bytes(encode_document(document | {"ranges": ranges}))
+        self._open(made)
+
+    def _check_manifest(self) -> None:
+        """Is the copy's manifest the one that was published? All else of it is checked against that."""
+        try:
+            contents = read_regular(self.path / MANIFEST_FILE, DOCUMENT_BYTES_MAX)
+        except CorruptStoreError as error:
+            raise copy_corrupt(self.path, MANIFEST_FILE, f"can't be read ({error})") from error
+        if hashlib.sha256(contents).hexdigest() != self.published.manifest_sha256:
+            raise copy_corrupt(self.path, MANIFEST_FILE, "is not the one that was published")
+
+    def _open(self, path: Path) -> Store:
+        """Open a copy, and compare it with what was published."""
+        store = open_store(path)
+        ledger = store.ledger
+        size = sum(ledger.size(name) for name in ledger.names())
+        for layout in array_layouts(store.metadata).values():
+            for shard in range(layout.shards):
+                name = layout.shard_name(shard)
+                least, most = _size_bounds(layout, shard)
+                if not least <= ledger.size(name) <= most:
+                    raise CorruptStoreError(
+                        f"{self.repository.name}: {self.published.path}/{name} was published with {ledger.size(name)} "
+                        f"bytes; its rows take {least} to {most}. Whoever published it has to mend that."
+                    )
+        check_identity(self.published, store.metadata, size, f"{self.repository.name}: {self.published.path}")
+        return store
 
 
 def in_threads(function: Callable[[Any], None], items: Sequence[Any], threads: int = THREADS) -> None:
@@ -334,6 +318,26 @@ def _cache_folder(repository: Repository, published: PublishedStore, split: str 
     return Path(import_hub().cached_assets_path("dynamic-sparsity", repository.id, name))
 
 
+def _size_bounds(layout: ArrayLayout, shard: int) -> tuple[int, int]:
+    """The least and most bytes that a shard's file may have."""
+    exact = layout.shard_bytes(shard)
+    if exact is not None:
+        return exact, exact
+    chunks = layout.chunks_needed(shard)
+    most = chunks * (layout.chunk_bytes + FRAME_BYTES + CHECKSUM_BYTES) + layout.index_bytes
+    return chunks * (FRAME_BYTES + CHECKSUM_BYTES) + layout.index_bytes, most
+
+
+def split_rows(store: Store) -> dict[str, int]:
+    """Rows with data, by split.
+
+    Args:
+        store: The store.
+    """
+    lengths, codes = store.episodes["length"], store.episodes["split"]
+    return {split: int(np.sum(lengths[codes == code])) for code, split in enumerate(SPLITS)}
+
+
 def _ranges(store: Store, split: str | None) -> Integers:
     """The runs of rows of a split's episodes, int64, shape (runs, 2)."""
     table = store.episodes
@@ -345,7 +349,3 @@ def _ranges(store: Store, split: str | None) -> Integers:
     first = np.flatnonzero(np.concatenate([[True], starts[1:] != stops[:-1]])) if starts.size else starts
     last = np.concatenate([first[1:], [starts.size]]) - 1 if starts.size else starts
     return np.stack([starts[first], stops[last]], axis=1)
-
-
-def _write(path: Path, document: Any) -> None:
-    path.write_text(json.dumps(document) + "\n")

@@ -5,9 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import socket
-import ssl
-import struct
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,7 +25,10 @@ from dynamic_sparsity.errors import (
     InvalidSettingError,
     MissingDependencyError,
 )
-from dynamic_sparsity.loaders.publication import PUBLICATION_FILE, Publication, PublishedFile
+from dynamic_sparsity.loaders.counting import UnexpectedSizeError, counter
+from dynamic_sparsity.loaders.publication import PUBLICATION_BYTES_MAX, PUBLICATION_FILE, Publication, PublishedFile
+from dynamic_sparsity.loaders.ranges import receive_range
+from dynamic_sparsity.untrusted.files import open_regular, read_regular
 
 __all__ = ["DEFAULT_REPOSITORY", "Repository", "default_repository", "hub_errors", "import_hub", "quiet", "redact"]
 
@@ -39,17 +39,13 @@ REPOSITORY_VARIABLE: Final = "DYNAMIC_SPARSITY_REPOSITORY"
 """Environment variable that names another default repository."""
 
 REPOSITORY_PATTERN: Final = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-RANGE_TIMEOUT_S: Final = 60
 RANGE_WAIT_MAX_S: Final = 8
 RANGE_TRIES: Final = 6
 """How often bytes are asked for in a row without any coming."""
 
-DIRECT_BYTES_MIN: Final = 2**20
-"""What is left of an answer from which on it is read without the HTTP client: a new connection costs less."""
+ANSWERS_MAX: Final = 64
+"""How many answers may come short for one request; each of them has less than was asked for."""
 
-PARTIAL_CONTENT: Final = 206
-RANGE_NOT_SATISFIABLE: Final = 416
-WAITS_FOR_ALL: Final = hasattr(socket, "MSG_WAITALL") and os.name == "posix"
 HTTP_CLIENTS: Final = ("httpx", "httpcore", "requests")
 Bytes = NDArray[np.uint8]
 LOG_IN: Final = "log in with `hf auth login`, or set the environment variable HF_TOKEN"
@@ -191,8 +187,11 @@ class Repository:
         hub, revision = import_hub(), revision or "main"
         where = f"{repo_id}@{revision}"
         with hub_errors(where, f"reading {PUBLICATION_FILE}"), quiet():
-            found = hub.hf_hub_download(repo_id, PUBLICATION_FILE, repo_type="dataset", revision=revision)
-        path = Path(found)
+            options = {"repo_type": "dataset", "revision": revision, "tqdm_class": counter(PUBLICATION_BYTES_MAX)}
+            try:
+                path = Path(hub.hf_hub_download(repo_id, PUBLICATION_FILE, **options))
+            except UnexpectedSizeError as error:
+                raise CorruptStoreError(f"{where}: {PUBLICATION_FILE} has {error}") from error
         return cls(repo_id, revision, path.parent.name, path)
 
     @property
@@ -224,24 +223,50 @@ class Repository:
             CorruptStoreError: The Hub's bytes are not those that were published, twice.
             HubError: See `hub_errors`.
         """
-        hub = import_hub()
-        found = None
-        for again in (force, True):
-            with hub_errors(self.name, f"reading {wanted.path}"):
-                found = self._download(hub, wanted.path, force=again)
-            if found is not None:
-                with found.open("rb") as stream:
-                    digest = hashlib.file_digest(stream, "sha256").hexdigest()
-                if digest == wanted.sha256:
+        for found in self._attempts(wanted, force=force):
+            descriptor, status = open_regular(found)
+            with os.fdopen(descriptor, "rb") as stream:
+                if status.st_size != wanted.bytes:
+                    continue
+                if hashlib.file_digest(stream, "sha256").hexdigest() == wanted.sha256:
                     return found
         raise self.wrong_bytes(wanted.path)
 
-    def _download(self, hub: Any, path: str, *, force: bool) -> Path | None:
-        """The file in the cache; None if what came has the wrong size, which the client notices by itself."""
+    def read(self, wanted: PublishedFile, *, force: bool = False) -> bytes:
+        """A small file's bytes, from the Hub's cache or downloaded into it; the bytes that are returned were checked.
+
+        Args:
+            wanted: The file.
+            force: Download it though the cache has it.
+
+        Raises:
+            CorruptStoreError: The Hub's bytes are not those that were published, twice.
+            HubError: See `hub_errors`.
+        """
+        for found in self._attempts(wanted, force=force):
+            if found.stat().st_size == wanted.bytes:
+                contents = read_regular(found, wanted.bytes)
+                if hashlib.sha256(contents).hexdigest() == wanted.sha256:
+                    return contents
+        raise self.wrong_bytes(wanted.path)
+
+    def _attempts(self, wanted: PublishedFile, *, force: bool) -> Iterator[Path]:
+        """The file in the cache, whatever it is; then the file downloaded anew."""
+        hub = import_hub()
+        for again in (force, True):
+            with hub_errors(self.name, f"reading {wanted.path}"):
+                found = self._download(hub, wanted, force=again)
+            if found is not None:
+                yield found
+
+    def _download(self, hub: Any, wanted: PublishedFile, *, force: bool) -> Path | None:
+        """The file in the cache; None if what is to come has the wrong size: no more than that is ever written."""
+        options = {"repo_type": "dataset", "revision": self.commit, "force_download": force}
+        options |= {"tqdm_class": counter(wanted.bytes, exact=True)}
         try:
-            return Path(
-                hub.hf_hub_download(self.id, path, repo_type="dataset", revision=self.commit, force_download=force)
-            )
+            return Path(hub.hf_hub_download(self.id, wanted.path, **options))
+        except UnexpectedSizeError:
+            return None
         except OSError as error:
             if "Consistency check failed" in str(error):
                 return None
@@ -275,12 +300,12 @@ class Repository:
         url = hub.hf_hub_url(self.id, path, repo_type="dataset", revision=self.commit)
         # Encodings are of the whole file, not of a range.
         headers = {**build_hf_headers(), "Accept-Encoding": "identity"}
-        done = failures = 0
+        done = failures = answers = 0
         with hub_errors(self.name, f"reading {path}"):
-            while done < out.size and failures < RANGE_TRIES:
-                before, lost = done, None
+            while done < out.size and failures < RANGE_TRIES and answers < ANSWERS_MAX:
+                before, lost, answers = done, None, answers + 1
                 try:
-                    for size in _fill(url, headers, start + done, out[done:]):
+                    for size in receive_range(url, headers, start + done, out[done:]):
                         done += size
                 except Exception as error:
                     if not _is_of_network(error):
@@ -293,71 +318,6 @@ class Repository:
                     time.sleep(min(RANGE_WAIT_MAX_S, 2**failures))
         if done < out.size:
             raise HubError(f"{self.name}: reading {path} gave {done} of {out.size} bytes; try again later")
-
-
-def _fill(url: str, headers: dict[str, str], start: int, out: Bytes) -> Iterator[int]:
-    """Put bytes of a file into `out` as they come, maybe not all that it has room for; yield how many came."""
-    from huggingface_hub.utils import hf_raise_for_status, http_stream_backoff
-
-    headers = headers | {"Range": f"bytes={start}-{start + out.size - 1}"}
-    # Nothing is tried again in here but busy answers: only the caller knows from where on.
-    with http_stream_backoff("GET", url, headers=headers, timeout=RANGE_TIMEOUT_S, retry_on_exceptions=()) as response:
-        if response.status_code == RANGE_NOT_SATISFIABLE:
-            return  # of a file that was cut off: nothing came, as at the end of one that is cut off further on
-        hf_raise_for_status(response)
-        # A server may ignore the range and send all of the file.
-        done, skip = 0, 0 if response.status_code == PARTIAL_CONTENT else start
-        for chunk in response.iter_raw():
-            if done == out.size:
-                return  # only where more came: a connection is used again if its answer was read to the end
-            wanted = chunk[skip : skip + out.size - done]
-            skip = max(0, skip - len(chunk))
-            out.data[done : done + len(wanted)] = wanted
-            done += len(wanted)
-            yield len(wanted)
-            connection = _bare_connection(response, out.size) if out.size - done >= DIRECT_BYTES_MIN else None
-            if connection is not None:
-                while done < out.size:
-                    size = _receive_all(connection, out[done:])
-                    if size == 0:
-                        raise ConnectionError("the connection was closed in the middle of a file")
-                    done += size
-                    yield size
-                return
-
-
-def _bare_connection(response: Any, size: int) -> socket.socket | None:
-    """The connection on which the rest of a long answer comes, as plain bytes; None if it can't be read as such.
-
-    The HTTP client hands out 64 KiB at a time through a dozen generators, and all of that holds Python's lock. Read
-    this way, a shard comes several times as fast, and what uses the rows goes on meanwhile. The client closes the
-    connection afterwards, as it does not know that its answer was read.
-    """
-    answer, stream = response.headers, response.extensions.get("network_stream")
-    coded = "Transfer-Encoding" in answer or "Content-Encoding" in answer
-    if stream is None or coded or response.http_version != "HTTP/1.1" or response.status_code != PARTIAL_CONTENT:
-        return None
-    connection = stream.get_extra_info("socket")
-    encrypted = stream.get_extra_info("ssl_object") is not None
-    if answer.get("Content-Length") != str(size) or not isinstance(connection, socket.socket):
-        return None
-    return connection if not encrypted or isinstance(connection, ssl.SSLSocket) else None
-
-
-def _receive_all(connection: socket.socket, out: Bytes) -> int:
-    """Receive as many bytes as `out` has room for, fewer only if that is all; returns how many.
-
-    One call waits for all of them without Python's lock: each time that it is asked for again, whoever has it may keep
-    it for milliseconds.
-    """
-    if isinstance(connection, ssl.SSLSocket) or not WAITS_FOR_ALL:
-        return connection.recv_into(out.data)
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@ll", RANGE_TIMEOUT_S, 0))
-    connection.settimeout(None)
-    try:
-        return connection.recv_into(out.data, 0, socket.MSG_WAITALL)
-    except BlockingIOError as error:
-        raise TimeoutError(f"nothing came in {RANGE_TIMEOUT_S} seconds") from error
 
 
 def _is_of_network(error: BaseException) -> bool:

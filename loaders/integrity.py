@@ -113,6 +113,16 @@ class Ledger:
             IncompleteStoreError: Some are not.
         """
 
+    def check_metadata(self, metadata: Mapping[str, Any]) -> None:
+        """Compare what this copy of the store says of itself with the store's metadata; a whole store says nothing.
+
+        Args:
+            metadata: The validated attributes of its root group.
+
+        Raises:
+            CorruptStoreError: They differ.
+        """
+
     def absent(self, arrays: Iterable[str]) -> tuple[str, ...]:
         """Which of a store's arrays are not in this copy of it.
 

@@ -7,12 +7,8 @@ so that what is there can be checked without the rest.
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
@@ -22,121 +18,18 @@ from numpy.typing import NDArray
 
 from dynamic_sparsity.errors import CorruptStoreError, IncompleteStoreError
 from dynamic_sparsity.loaders.integrity import Ledger, VerifyMode
+from dynamic_sparsity.loaders.pieces import PIECES_FILE, Pieces, parse_pieces, row_file
+from dynamic_sparsity.schemas.layout import ArrayLayout, array_layouts
+from dynamic_sparsity.schemas.splits import SPLITS
+from dynamic_sparsity.untrusted.documents import read_json
+from dynamic_sparsity.untrusted.names import shown
+from dynamic_sparsity.untrusted.values import check_count, check_list, check_object
 
-__all__ = ["PARTIAL_FILE", "PIECES_FILE", "PartialLedger", "Pieces", "open_ledger", "read_pieces", "row_file"]
+__all__ = ["PARTIAL_FILE", "PartialLedger", "copy_corrupt", "open_ledger"]
 
 PARTIAL_FILE: Final = "partial.json"
-PIECES_FILE: Final = "pieces.json"
-DIGEST_BYTES: Final = 32
 
 Integers = NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Pieces:
-    """How one shard file is cut into pieces that can be checked by themselves. The last one is the shard's index.
-
-    Attributes:
-        rows: Rows per piece.
-        offsets: First byte of each piece, int64, shape (pieces,).
-        size: Size of the file, bytes.
-        digests: SHA-256 of each piece, shape (pieces,), 32 bytes each.
-    """
-
-    rows: int
-    offsets: Integers
-    size: int
-    digests: tuple[bytes, ...]
-
-    @classmethod
-    def of(cls, document: Mapping[str, Any], size: int) -> Pieces:
-        """Parse an entry of `pieces.json`.
-
-        Args:
-            document: The entry.
-            size: Size of the file, bytes.
-
-        Raises:
-            ValueError: It contradicts itself.
-        """
-        offsets = np.asarray(document["offsets"], np.int64)
-        joined = base64.b64decode(document["sha256"], validate=True)
-        if len(joined) != DIGEST_BYTES * offsets.size or offsets.size < 2 or offsets[0] != 0 or offsets[-1] >= size:
-            raise ValueError("the pieces are not those of the file")
-        if (np.diff(offsets) <= 0).any() or document["rows"] < 1:
-            raise ValueError("the pieces do not follow each other")
-        digests = tuple(joined[start : start + DIGEST_BYTES] for start in range(0, len(joined), DIGEST_BYTES))
-        return cls(int(document["rows"]), offsets, size, digests)
-
-    def as_json(self) -> dict[str, Any]:
-        """The inverse of `of`."""
-        joined = base64.b64encode(b"".join(self.digests)).decode()
-        return {"rows": self.rows, "offsets": self.offsets.tolist(), "sha256": joined}
-
-    def needed(self, ranges: Integers) -> list[int]:
-        """The pieces that hold rows, and the index.
-
-        Args:
-            ranges: First row, and the row behind the last, of each run of rows, counted from the shard's first;
-                int64, shape (runs, 2).
-        """
-        last = len(self.offsets) - 1
-        chosen = np.zeros(last + 1, bool)
-        for start, stop in ranges.tolist():
-            chosen[start // self.rows : min(last, -(-stop // self.rows))] = True
-        chosen[last] = True
-        found: list[int] = np.flatnonzero(chosen).tolist()
-        return found
-
-    def bounds(self, piece: int) -> tuple[int, int]:
-        """First byte of a piece, and the byte behind its last.
-
-        Args:
-            piece: Its number.
-        """
-        stop = self.size if piece + 1 == len(self.offsets) else int(self.offsets[piece + 1])
-        return int(self.offsets[piece]), stop
-
-    def is_right(self, piece: int, contents: bytes | memoryview) -> bool:
-        """Whether bytes are those of a piece.
-
-        Args:
-            piece: Its number.
-            contents: The bytes.
-        """
-        return hashlib.sha256(contents).digest() == self.digests[piece]
-
-
-def row_file(name: str) -> tuple[str, int] | None:
-    """The row array and the number of the shard that a file holds.
-
-    Args:
-        name: Path of the file inside the store.
-
-    Returns:
-        Name of the array and number of the shard; None for a file that is no shard.
-    """
-    array, inside, place = name.partition("/c/")
-    if not inside or "/" in array:
-        return None
-    return array, int(place.split("/")[0])
-
-
-def read_pieces(path: Path, sizes: Mapping[str, int]) -> dict[str, Pieces]:
-    """The pieces of the files of a partial copy, by path inside the store; files that are only fetched whole have none.
-
-    Args:
-        path: `pieces.json`.
-        sizes: Size of every file of the store, bytes.
-
-    Raises:
-        CorruptStoreError: It is damaged.
-    """
-    try:
-        entries = json.loads(path.read_bytes())["files"]
-        return {name: Pieces.of(entry, sizes[name]) for name, entry in entries.items()}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CorruptStoreError(f"{path}: is damaged ({error!r}); delete its folder and download it again") from error
 
 
 class PartialLedger(Ledger):
@@ -167,19 +60,41 @@ class PartialLedger(Ledger):
         """
         super().__init__(root, files, verify, verified)
         try:
-            document = json.loads((root / PARTIAL_FILE).read_bytes())
-            self.split: str | None = document["split"]
-            self._rows, self._shard_rows = int(document["rows"]), int(document["shard_rows"])
-            self.ranges = np.asarray(document["ranges"], np.int64).reshape(-1, 2)
-        except (ValueError, KeyError, TypeError) as error:
-            raise CorruptStoreError(
-                f"{root / PARTIAL_FILE}: is damaged ({error!r}); delete the folder and download it again"
-            ) from error
+            self._read()
+        except CorruptStoreError as error:
+            raise self.corrupt(PARTIAL_FILE, f"is damaged ({error})") from error
+        self._layouts: Mapping[str, ArrayLayout] = {}
+
+    def _read(self) -> None:
+        """Read `partial.json`."""
+        keys = ("split", "rows", "shard_rows", "ranges")
+        document = check_object(read_json(self.root / PARTIAL_FILE), keys, "the document")
+        self.split: str | None = document["split"]
+        if self.split is not None and self.split not in SPLITS:
+            raise CorruptStoreError(f"split is {shown(self.split)}; expected one of {', '.join(SPLITS)}, or null")
+        self._rows = check_count(document["rows"], "rows", 1)
+        self._shard_rows = check_count(document["shard_rows"], "shard_rows", 1)
+        self.ranges = _parse_ranges(document["ranges"], self._rows, "ranges")
+
+    def check_metadata(self, metadata: Mapping[str, Any]) -> None:
+        """See `Ledger.check_metadata`."""
+        found, expected = (self._rows, self._shard_rows), (metadata["rows"], metadata["shard_rows"])
+        if found != expected:
+            raise self.corrupt(PARTIAL_FILE, f"is of {found} rows and rows per shard, the store has {expected}")
+        self._layouts = array_layouts(metadata)
 
     @cached_property
     def pieces(self) -> dict[str, Pieces]:
-        """The pieces of the shard files, by path inside the store."""
-        return read_pieces(self.root / PIECES_FILE, {name: self.size(name) for name in self.names()})
+        """The pieces of the shard files, by path inside the store.
+
+        Raises:
+            CorruptStoreError: `pieces.json` is damaged.
+        """
+        path = self.root / PIECES_FILE
+        try:
+            return parse_pieces(read_json(path), self._layouts, {n: self.size(n) for n in self.names()}, PIECES_FILE)
+        except CorruptStoreError as error:
+            raise self.corrupt(PIECES_FILE, f"is damaged ({error})") from error
 
     def shard_ranges(self, shard: int) -> Integers:
         """The runs of rows of a shard that are there, counted from the shard's first row; int64, shape (runs, 2).
@@ -187,17 +102,18 @@ class PartialLedger(Ledger):
         Args:
             shard: Its number.
         """
-        first = shard * self._shard_rows
-        inside = np.clip(self.ranges - first, 0, self._shard_rows)
-        return inside[inside[:, 0] < inside[:, 1]]
+        first, last = shard * self._shard_rows, (shard + 1) * self._shard_rows
+        # Of the merged runs: there may be as many as episodes, and this is asked for every shard.
+        starts, stops = self._merged[:, 0], self._merged[:, 1]
+        touched = self._merged[np.searchsorted(stops, first, "right") : np.searchsorted(starts, last, "left")]
+        return np.clip(touched - first, 0, self._shard_rows)
 
     @cached_property
     def wanted_files(self) -> dict[str, tuple[str, int]]:
         """The shard files that hold rows of this copy: path inside the store to array and shard."""
-        shards = -(-self._rows // self._shard_rows)
-        wanted = {shard for shard in range(shards) if len(self.shard_ranges(shard))}
-        found = ((name, row_file(name)) for name in self.names())
-        return {name: place for name, place in found if place is not None and place[1] in wanted}
+        found = {name: place for name in self.names() if (place := row_file(name)) is not None}
+        wanted = {shard for shard in {place[1] for place in found.values()} if len(self.shard_ranges(shard))}
+        return {name: place for name, place in found.items() if place[1] in wanted}
 
     def is_there(self, name: str) -> bool:
         """Whether a file is in this copy, with the right size.
@@ -219,7 +135,7 @@ class PartialLedger(Ledger):
 
     def require(self, rows: Integers | slice) -> None:
         """See `Ledger.require`."""
-        if not self._there[rows].all():
+        if not self._are_there(rows):
             what = f"the split {self.split!r}" if self.split else "some rows"
             raise IncompleteStoreError(
                 f"{self.root}: only {what} of this store was downloaded, and other rows were asked for; call "
@@ -255,24 +171,61 @@ class PartialLedger(Ledger):
 
     def corrupt(self, name: str, problem: str) -> CorruptStoreError:
         """See `Ledger.corrupt`."""
-        return CorruptStoreError(
-            f"{self.root / name}: {problem}. Download it again: `dynamic-sparsity download --force …`, or delete "
-            f"{self.root} and load the data set again."
-        )
+        return copy_corrupt(self.root, name, problem)
+
+    @cached_property
+    def _merged(self) -> Integers:
+        """The runs of rows that are there, in order, those that touch each other as one; int64, shape (runs, 2)."""
+        starts, stops = np.sort(self.ranges[:, 0]), np.sort(self.ranges[:, 1])
+        if not starts.size:
+            return self.ranges
+        apart = starts[1:] > stops[:-1]
+        return np.stack([starts[np.append(True, apart)], stops[np.append(apart, True)]], axis=1)
 
     @cached_property
     def _bounds(self) -> tuple[list[int], list[int]]:
         """The first row of each run of rows that are there, and the row behind its last."""
-        ranges = np.sort(self.ranges, axis=0)
-        return ranges[:, 0].tolist(), ranges[:, 1].tolist()
+        return self._merged[:, 0].tolist(), self._merged[:, 1].tolist()
 
-    @cached_property
-    def _there(self) -> NDArray[np.bool_]:
-        """Whether each row of the store is in this copy, bool, shape (rows,)."""
-        there = np.zeros(self._rows, bool)
-        for start, stop in self.ranges.tolist():
-            there[start:stop] = True
-        return there
+    def _are_there(self, rows: Integers | slice) -> bool:
+        """Whether rows are in this copy."""
+        starts, stops = self._merged[:, 0], self._merged[:, 1]
+        if isinstance(rows, slice):
+            behind = int(np.searchsorted(stops, rows.start, "right"))
+            return rows.start >= rows.stop or bool(
+                behind < len(starts) and starts[behind] <= rows.start and rows.stop <= stops[behind]
+            )
+        if not rows.size:
+            return True
+        run = np.searchsorted(starts, rows, "right") - 1
+        return bool(len(starts) and (run >= 0).all() and (rows < stops[run]).all())
+
+
+def _parse_ranges(value: object, rows: int, what: str) -> Integers:
+    """Runs of rows as they are written: pairs of whole numbers, none empty, none in two of them."""
+    pairs = check_list(value, what)
+    for pair in pairs:
+        if type(pair) is not list or len(pair) != 2 or not all(type(row) is int and 0 <= row <= rows for row in pair):
+            raise CorruptStoreError(f"{what}: {shown(str(pair)[:100])} is no first row and row behind the last")
+    ranges = np.asarray(pairs, np.int64).reshape(-1, 2)
+    starts, stops = np.sort(ranges[:, 0]), np.sort(ranges[:, 1])
+    if (ranges[:, 0] >= ranges[:, 1]).any() or (starts[1:] < stops[:-1]).any():
+        raise CorruptStoreError(f"{what}: a run of rows is empty, or lies in another one")
+    return ranges
+
+
+def copy_corrupt(root: Path, name: str, problem: str) -> CorruptStoreError:
+    """The error for a damaged file of a copy.
+
+    Args:
+        root: Folder of the copy.
+        name: Path of the file inside it.
+        problem: What is wrong with it.
+    """
+    return CorruptStoreError(
+        f"{root / name}: {problem}. Download it again: `dynamic-sparsity download --force …`, or delete {root} and "
+        "load the data set again."
+    )
 
 
 def open_ledger(

@@ -1,20 +1,48 @@
-"""What a published repository says that it holds: `publication.json`, its paths, and the index of each store."""
+"""What a published repository says that it holds: `publication.json`, its paths, and the index of each store.
+
+Nothing in it is believed that does not follow from a store's task, policy and dynamics: they alone say where in the
+repository its files are.
+"""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from dynamic_sparsity.errors import CorruptStoreError, HubNotFoundError
+from dynamic_sparsity.errors import CorruptStoreError, HubNotFoundError, UnknownNameError
+from dynamic_sparsity.schemas.naming import DYNAMICS, store_path
+from dynamic_sparsity.schemas.splits import SPLITS
+from dynamic_sparsity.untrusted.documents import parse_json
+from dynamic_sparsity.untrusted.files import read_regular
+from dynamic_sparsity.untrusted.names import check_name, check_relative_path, shown
+from dynamic_sparsity.untrusted.values import COUNT_MAX, check_count, check_list, check_object, check_sha256
 
-__all__ = ["PUBLICATION_FILE", "Publication", "PublishedFile", "PublishedStore", "config_name", "index_path"]
+__all__ = [
+    "PUBLICATION_BYTES_MAX",
+    "PUBLICATION_FILE",
+    "Publication",
+    "PublishedFile",
+    "PublishedStore",
+    "config_name",
+    "index_path",
+    "parquet_path",
+]
 
 PUBLICATION_FILE: Final = "publication.json"
 PUBLICATION_FORMAT: Final = "dynamic-sparsity-publication"
 PUBLICATION_VERSION: Final = 1
+
+PUBLICATION_BYTES_MAX: Final = 16 * 2**20
+"""How large `publication.json` may be: that of a hundred stores has some hundred kilobytes."""
+
+INDEX_BYTES_MAX: Final = 64 * 2**20
+"""How large an index may be: that of a store of a million rows has about one megabyte."""
+
+DATA_VERSION_PATTERN: Final = re.compile(r"(?:0|[1-9][0-9]{0,8})(?:\.(?:0|[1-9][0-9]{0,8})){2}")
 
 
 @dataclass(frozen=True)
@@ -30,6 +58,28 @@ class PublishedFile:
     path: str
     sha256: str
     bytes: int
+
+    @classmethod
+    def parse(cls, document: object, path: str, what: str, bytes_max: int = COUNT_MAX) -> PublishedFile:
+        """Check a file's entry.
+
+        Args:
+            document: The entry.
+            path: The only path that it may have.
+            what: What it is; begins the message.
+            bytes_max: How large it may be, bytes.
+
+        Raises:
+            CorruptStoreError: It is not such an entry.
+        """
+        entry = check_object(document, [field.name for field in fields(cls)], what)
+        if entry["path"] != path:
+            raise CorruptStoreError(f"{what}.path is {shown(entry['path'])}; expected {path!r}")
+        return cls(
+            check_relative_path(path, f"{what}.path"),
+            check_sha256(entry["sha256"], f"{what}.sha256"),
+            check_count(entry["bytes"], f"{what}.bytes", 1, bytes_max),
+        )
 
 
 @dataclass(frozen=True)
@@ -59,6 +109,49 @@ class PublishedStore:
     index: PublishedFile
     splits: Mapping[str, int]
     parquet: Mapping[str, tuple[PublishedFile, ...]]
+
+    @classmethod
+    def parse(cls, document: object, what: str) -> PublishedStore:
+        """Check a store's entry.
+
+        Args:
+            document: The entry.
+            what: What it is; begins the message.
+
+        Raises:
+            CorruptStoreError: It is not such an entry.
+        """
+        entry = check_object(document, [field.name for field in fields(cls)], what)
+        task, policy = (check_name(entry[key], f"{what}.{key}") for key in ("task", "policy"))
+        if entry["dynamics"] not in DYNAMICS:
+            raise CorruptStoreError(
+                f"{what}.dynamics is {shown(entry['dynamics'])}; expected {' or '.join(map(repr, DYNAMICS))}"
+            )
+        try:
+            path = store_path("", task, policy, entry["dynamics"]).as_posix()
+        except UnknownNameError as error:
+            raise CorruptStoreError(f"{what}: {error}") from error
+        if entry["path"] != path:
+            raise CorruptStoreError(f"{what}.path is {shown(entry['path'])}; expected {path!r}")
+        name = path.split("/")[1]
+        rows = check_count(entry["rows"], f"{what}.rows", 1)
+        splits = check_object(entry["splits"], SPLITS, f"{what}.splits")
+        for split in SPLITS:
+            check_count(splits[split], f"{what}.splits.{split}", 0, rows)
+        if sum(splits.values()) > rows:
+            raise CorruptStoreError(f"{what}.splits have {sum(splits.values())} rows, the store has {rows}")
+        return cls(
+            task,
+            policy,
+            entry["dynamics"],
+            path,
+            rows,
+            check_count(entry["bytes"], f"{what}.bytes", 1),
+            check_sha256(entry["manifest_sha256"], f"{what}.manifest_sha256"),
+            PublishedFile.parse(entry["index"], index_path(task, name), f"{what}.index", INDEX_BYTES_MAX),
+            splits,
+            _parse_parquet(entry["parquet"], task, name, f"{what}.parquet"),
+        )
 
 
 @dataclass(frozen=True)
@@ -95,13 +188,19 @@ class Publication:
         raise HubNotFoundError(f"{where} has no {policy} policy with {dynamics} dynamics of {task}: {', '.join(there)}")
 
     def encode(self) -> bytes:
-        """The bytes of `publication.json`."""
+        """The bytes of `publication.json`.
+
+        Raises:
+            CorruptStoreError: No reader would take them.
+        """
         document = {"format": PUBLICATION_FORMAT, "version": PUBLICATION_VERSION, **asdict(self)}
-        return (json.dumps(document, indent=1) + "\n").encode()
+        contents = (json.dumps(document, indent=1) + "\n").encode()
+        Publication.parse(contents, PUBLICATION_FILE)
+        return contents
 
     @classmethod
     def read(cls, path: Path, where: str) -> Publication:
-        """Parse `publication.json`.
+        """Read `publication.json`.
 
         Args:
             path: The file.
@@ -110,19 +209,39 @@ class Publication:
         Raises:
             CorruptStoreError: It is not what this package can read.
         """
-        try:
-            document = json.loads(path.read_bytes())
-            found = document["format"], document["version"]
-            if found != (PUBLICATION_FORMAT, PUBLICATION_VERSION):
-                raise CorruptStoreError(
-                    f"{where}: {PUBLICATION_FILE} has format and version {found}; this package reads "
-                    f"{(PUBLICATION_FORMAT, PUBLICATION_VERSION)}: install a newer dynamic-sparsity"
-                )
-            return cls(document["data_version"], tuple(_parse_store(entry) for entry in document["stores"]))
-        except (ValueError, KeyError, TypeError) as error:
-            if isinstance(error, CorruptStoreError):
-                raise
-            raise CorruptStoreError(f"{where}: {PUBLICATION_FILE} can't be read ({error!r})") from error
+        return cls.parse(read_regular(path, PUBLICATION_BYTES_MAX), f"{where}: {PUBLICATION_FILE}")
+
+    @classmethod
+    def parse(cls, contents: bytes, where: str) -> Publication:
+        """Check the bytes of `publication.json`; the one way to make a publication of what others wrote.
+
+        Args:
+            contents: The bytes.
+            where: What to call them in the message.
+
+        Raises:
+            CorruptStoreError: They are not what this package can read.
+        """
+        document = parse_json(contents, where)
+        found = document.get("format"), document.get("version")
+        if found != (PUBLICATION_FORMAT, PUBLICATION_VERSION) or type(found[1]) is not int:
+            raise CorruptStoreError(
+                f"{where} has format {shown(found[0])} and version {shown(found[1])}; this package reads "
+                f"{PUBLICATION_FORMAT!r} and {PUBLICATION_VERSION}: install a newer dynamic-sparsity"
+            )
+        check_object(document, ["format", "version", *(field.name for field in fields(cls))], where)
+        version = document["data_version"]
+        if version is not None and not (isinstance(version, str) and DATA_VERSION_PATTERN.fullmatch(version)):
+            raise CorruptStoreError(
+                f"{where}: data_version is {shown(version)}; a version has three numbers, as in '1.0.0'"
+            )
+        entries = check_list(document["stores"], f"{where}: stores")
+        stores = tuple(PublishedStore.parse(entry, f"{where}: stores[{n}]") for n, entry in enumerate(entries))
+        paths = [store.path for store in stores]
+        if len(set(paths)) != len(paths):
+            twice = next(path for path in paths if paths.count(path) > 1)
+            raise CorruptStoreError(f"{where}: has the store {twice} twice")
+        return cls(version, stores)
 
 
 def config_name(task: str, policy: str, dynamics: str) -> str:
@@ -146,6 +265,28 @@ def index_path(task: str, store_name: str) -> str:
     return f"index/{task}/{store_name.removesuffix('.zarr')}.tar.xz"
 
 
-def _parse_store(entry: Mapping[str, Any]) -> PublishedStore:
-    parquet = {split: tuple(PublishedFile(**file) for file in files) for split, files in dict(entry["parquet"]).items()}
-    return PublishedStore(**{**entry, "index": PublishedFile(**entry["index"]), "parquet": parquet})
+def parquet_path(task: str, store_name: str, split: str, number: int, count: int) -> str:
+    """Where a file of a store's Parquet view is in the repository.
+
+    Args:
+        task: Name of the task.
+        store_name: Name of the store's folder.
+        split: Which split's rows.
+        number: Which of the split's files, from 0.
+        count: How many files the split has.
+    """
+    return f"parquet/{task}/{store_name.removesuffix('.zarr')}/{split}-{number:05d}-of-{count:05d}.parquet"
+
+
+def _parse_parquet(document: object, task: str, name: str, what: str) -> dict[str, tuple[PublishedFile, ...]]:
+    """Check the entries of a store's Parquet view; a split without rows has none."""
+    if not isinstance(document, dict) or not set(document) <= set(SPLITS):
+        raise CorruptStoreError(f"{what} is {shown(document)}; expected an object of {', '.join(SPLITS)}")
+    found = {}
+    for split, value in document.items():
+        entries = check_list(value, f"{what}.{split}")
+        found[split] = tuple(
+            PublishedFile.parse(entry, parquet_path(task, name, split, n, len(entries)), f"{what}.{split}[{n}]")
+            for n, entry in enumerate(entries)
+        )
+    return found

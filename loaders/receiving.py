@@ -11,10 +11,13 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from dynamic_sparsity.loaders.download import THREADS, FilePlan, LocalCopy, fetch_run, in_threads, plan_files
+from dynamic_sparsity.errors import InvalidSettingError
+from dynamic_sparsity.loaders.download import THREADS, LocalCopy, fetch_run, in_threads
 from dynamic_sparsity.loaders.fetching import Fetcher
 from dynamic_sparsity.loaders.hub import quiet
-from dynamic_sparsity.loaders.partial import PartialLedger, row_file
+from dynamic_sparsity.loaders.partial import PartialLedger
+from dynamic_sparsity.loaders.pieces import row_file
+from dynamic_sparsity.loaders.plans import FilePlan, plan_files
 from dynamic_sparsity.loaders.store import Store
 
 __all__ = ["Receiver", "ShardWindow", "Shards"]
@@ -27,6 +30,9 @@ Part = tuple[FilePlan, tuple[int, int]]
 
 PART_BYTES_MAX: Final = 8 * 2**20
 """A larger file comes in parts, side by side: with fewer threads in larger ones, as many bytes are under way."""
+
+RECEIVED_BYTES_MAX: Final = 2 * 2**30
+"""How many bytes of shards are brought into memory at once: twice those of the largest task's, four at a time."""
 
 REUSED_BYTES_MIN: Final = 2**20
 THREADS_MIN: Final = 2
@@ -79,6 +85,7 @@ class ShardWindow:
         store = copy.store
         files = {name: store.ledger.record(name) for name in store.ledger.names()}
         self._ledger = MemoryLedger(copy.path, files)
+        self._ledger.check_metadata(store.metadata)
         self._receiver = receiver
         self.fetcher = Fetcher(Store(store.path, self._ledger, store.metadata), coordinates)
 
@@ -119,12 +126,21 @@ class Receiver:
             shards: Their numbers.
 
         Raises:
+            InvalidSettingError: They are too large for the memory.
             CorruptStoreError: The Hub's bytes are not those that were published.
             HubError: The Hub can't be reached, or refuses.
         """
         copy, found, parts = self.copy, Shards(), list[Part]()
         part_bytes_max = PART_BYTES_MAX * THREADS // self._threads
-        for plan in plan_files(copy.ledger, arrays, shards, force=True):
+        plans = plan_files(copy.ledger, arrays, shards, force=True)
+        size = sum(plan.size for plan in plans)
+        if size > RECEIVED_BYTES_MAX:
+            raise InvalidSettingError(
+                f"{copy.repository.name}: {len(shards)} shards of {copy.published.path} have {size} bytes, more than "
+                f"the {RECEIVED_BYTES_MAX} that are brought into memory at once; name fewer columns or smaller "
+                "buffer_shards, or load without streaming"
+            )
+        for plan in plans:
             # Memory that is set to zero is not taken from the system before it is used.
             found[plan.name] = np.zeros(plan.size, np.uint8) if plan.pieces else self._take(plan.size)
             cut = _cut(copy, plan, part_bytes_max)

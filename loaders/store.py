@@ -211,6 +211,7 @@ def open_store(
     metadata = _read_attributes(path, ledger.read("zarr.json"))
     if not metadata["complete"]:
         _raise_incomplete(path)
+    ledger.check_metadata(metadata)
     if problem := listing_problem(metadata, manifest["files"]):
         raise ledger.corrupt("manifest.json", problem)
     ledger.check_sizes()

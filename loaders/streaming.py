@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 import weakref
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -20,6 +17,7 @@ from dynamic_sparsity.loaders.batches import check_batch_settings
 from dynamic_sparsity.loaders.download import LocalCopy
 from dynamic_sparsity.loaders.fetching import Batch, Fetcher
 from dynamic_sparsity.loaders.hub import Repository
+from dynamic_sparsity.loaders.leftovers import owned_folder, release
 from dynamic_sparsity.loaders.loading import arrays_for
 from dynamic_sparsity.loaders.publication import PublishedStore
 from dynamic_sparsity.loaders.receiving import Receiver, Shards, ShardWindow
@@ -89,8 +87,8 @@ class StreamingDataset:
         """
         from dynamic_sparsity.loaders.dataset import known
 
-        folder = Path(tempfile.mkdtemp(prefix="dynamic-sparsity-"))
-        self._cleanup = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        folder = owned_folder()
+        self._cleanup = weakref.finalize(self, release, folder)
         self._copy = LocalCopy(repository, published, split, folder)
         self.split = split
         self.coordinates = coordinates

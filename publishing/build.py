@@ -15,16 +15,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-
 from dynamic_sparsity.errors import CorruptStoreError, IncompleteStoreError, InvalidSettingError, StoreNotFoundError
+from dynamic_sparsity.loaders.download import split_rows
 from dynamic_sparsity.loaders.progress import Progress
 from dynamic_sparsity.loaders.publication import PublishedFile, PublishedStore, index_path
 from dynamic_sparsity.loaders.store import Store, StoreLocation, find_stores, open_store
 from dynamic_sparsity.publishing.index import write_index
 from dynamic_sparsity.publishing.parquet import ParquetFile, plan_parquet, write_parquet
 from dynamic_sparsity.publishing.staging import Staging, clean, staging_folder
-from dynamic_sparsity.schemas.splits import SPLITS
 from dynamic_sparsity.storage.manifests import FileRecord, wrong_files
 from dynamic_sparsity.storage.verify import verify_store
 from dynamic_sparsity.untrusted.documents import DOCUMENT_BYTES_MAX, parse_json
@@ -167,16 +165,6 @@ def _build(location: StoreLocation, manifest: _Manifest, staging: Staging) -> Bu
         parquet={split: tuple(files) for split, files in views.items()},
     )
     return BuiltStore(location, store, published, sources, parquet)
-
-
-def split_rows(store: Store) -> dict[str, int]:
-    """Rows with data, by split.
-
-    Args:
-        store: The store.
-    """
-    lengths, codes = store.episodes["length"], store.episodes["split"]
-    return {split: int(np.sum(lengths[codes == code])) for code, split in enumerate(SPLITS)}
 
 
 def _check_links(store: Path) -> None:

@@ -19,9 +19,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from dynamic_sparsity.loaders.partial import PIECES_FILE, Pieces, row_file
+from dynamic_sparsity.loaders.pieces import PIECES_FILE, Pieces, row_file
 from dynamic_sparsity.schemas.layout import ArrayLayout, array_layouts, parse_shard_index
-from dynamic_sparsity.storage.atomic import PARTIAL_SUFFIX
+from dynamic_sparsity.storage.atomic import publish
 from dynamic_sparsity.storage.manifests import read_attributes, read_document
 
 PIECE_ROWS: Final = 256
@@ -48,15 +48,14 @@ def write_index(store: Path, target: Path) -> None:
     members = {name: (store / name).read_bytes() for name in ("manifest.json", *names)}
     pieces = {name: entry.as_json() for name, entry in store_pieces(store).items()}
     members[PIECES_FILE] = json.dumps({"files": pieces}, separators=(",", ":")).encode()
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(target.name + PARTIAL_SUFFIX)
-    with tarfile.open(partial, "w:xz", preset=6) as archive:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w:xz", preset=6) as archive:
         for name in sorted(members):
             # No time, no owner: equal stores have equal indices.
             entry = tarfile.TarInfo(name)
             entry.size = len(members[name])
             archive.addfile(entry, io.BytesIO(members[name]))
-    partial.replace(target)
+    publish(target, [stream.getvalue()])
 
 
 def store_pieces(store: Path) -> dict[str, Pieces]:

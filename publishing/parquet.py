@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from dynamic_sparsity.errors import CorruptStoreError
 from dynamic_sparsity.loaders.arrow import arrow_schema, arrow_table, import_pyarrow
 from dynamic_sparsity.loaders.dataset import JacobianDataset
-from dynamic_sparsity.loaders.publication import config_name
+from dynamic_sparsity.loaders.publication import config_name, parquet_path
 from dynamic_sparsity.schemas.splits import SPLITS
 from dynamic_sparsity.untrusted.archives import translated
 
@@ -53,9 +53,9 @@ def plan_parquet(store: Path) -> list[ParquetFile]:
         rows = len(dataset)
         count = math.ceil(rows * row_bytes(dataset) / FILE_BYTES)
         for number in range(count):
-            path = f"parquet/{dataset.store.task}/{store.name.removesuffix('.zarr')}"
+            path = parquet_path(dataset.store.task, store.name, split, number, count)
             start, stop = rows * number // count, rows * (number + 1) // count
-            files.append(ParquetFile(f"{path}/{split}-{number:05d}-of-{count:05d}.parquet", split, start, stop))
+            files.append(ParquetFile(path, split, start, stop))
     return files
 
 

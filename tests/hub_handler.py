@@ -296,8 +296,10 @@ class Handler(BaseHTTPRequestHandler):
         headers = {"X-Repo-Commit": commit[0], "ETag": etag, "Accept-Ranges": "bytes"}
         if file.lfs:
             headers |= {"X-Linked-Etag": etag, "X-Linked-Size": str(size)}
-        start, stop, status = self.range_of(size)
+        start, stop, status = (0, size, 200) if kind == "whole" else self.range_of(size)
         if status == 206:
+            start += kind == "elsewhere"
+            stop = {"longer": size, "trickle": start + 1}.get(kind or "", stop)
             headers["Content-Range"] = f"bytes {start}-{stop - 1}/{size}"
         self.send_response(status)
         for key, value in {**headers, "Content-Length": str(stop - start)}.items():

@@ -12,7 +12,8 @@ class Fault:
 
     Attributes:
         kind: "drop" cuts the connection in the middle of a file, "status" answers with `status`, "corrupt" changes
-            one byte, "truncate" serves a shorter file as if it were whole, "missing" knows no such file.
+            one byte, "truncate" serves a shorter file as if it were whole, "missing" knows no such file; of a range,
+            "whole" sends all of the file, "longer" more than was asked for, "elsewhere" another part, "trickle" a byte.
         path: Regular expression, searched in the request's path.
         method: Only requests of this method.
         times: How many requests fail before all is well again.
@@ -20,7 +21,7 @@ class Fault:
         retry_after: Seconds in the header `Retry-After` of "status".
     """
 
-    kind: Literal["drop", "status", "corrupt", "truncate", "missing"]
+    kind: Literal["drop", "status", "corrupt", "truncate", "missing", "whole", "longer", "elsewhere", "trickle"]
     path: str = ""
     method: str | None = None
     times: int = 1

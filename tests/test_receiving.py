@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from synthetic import make_store
 
-from dynamic_sparsity.loaders import hub
+from dynamic_sparsity.loaders import ranges
 from dynamic_sparsity.loaders.download import in_threads
 from dynamic_sparsity.loaders.partial import PARTIAL_FILE, PartialLedger
 
@@ -31,7 +31,7 @@ def test_a_long_answer_comes_in_one_call(ends: tuple[socket.socket, socket.socke
     found = np.zeros_like(sent)
     sender = threading.Thread(target=lambda: [there.sendall(part.data) for part in np.array_split(sent, 7)])
     sender.start()
-    assert hub._receive_all(here, found) == sent.size
+    assert ranges._receive_all(here, found) == sent.size
     sender.join()
     np.testing.assert_array_equal(found, sent)
 
@@ -41,21 +41,21 @@ def test_an_answer_that_breaks_off(ends: tuple[socket.socket, socket.socket]) ->
     there.sendall(b"half of it")
     there.close()
     found = np.zeros(100, np.uint8)
-    assert hub._receive_all(here, found) == 10
+    assert ranges._receive_all(here, found) == 10
     assert found[:10].tobytes() == b"half of it"
-    assert hub._receive_all(here, found[10:]) == 0
+    assert ranges._receive_all(here, found[10:]) == 0
 
 
 def test_an_answer_that_does_not_come(
     ends: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here, there = ends
-    monkeypatch.setattr(hub, "RANGE_TIMEOUT_S", 1)
+    monkeypatch.setattr(ranges, "RANGE_TIMEOUT_S", 1)
     there.sendall(b"some")
     found = np.zeros(100, np.uint8)
-    assert hub._receive_all(here, found) == 4
+    assert ranges._receive_all(here, found) == 4
     with pytest.raises(TimeoutError, match="nothing came"):
-        hub._receive_all(here, found[4:])
+        ranges._receive_all(here, found[4:])
 
 
 def test_the_first_error_stops_what_has_not_begun() -> None:

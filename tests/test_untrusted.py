@@ -17,6 +17,7 @@ from dynamic_sparsity.untrusted.archives import read_npz, read_tar_xz
 from dynamic_sparsity.untrusted.documents import NESTING_MAX, parse_json, read_json
 from dynamic_sparsity.untrusted.files import read_regular
 from dynamic_sparsity.untrusted.names import check_name, check_relative_path, inside
+from dynamic_sparsity.untrusted.values import COUNT_MAX, check_count, check_list, check_object, check_sha256
 
 BAD_NAMES = [
     "",
@@ -213,3 +214,28 @@ def test_a_damaged_npz_is_one_of_our_errors(tmp_path: Path) -> None:
         except CorruptStoreError:
             continue
         np.testing.assert_array_equal(found.get("a", np.arange(100.0)), np.arange(100.0))
+
+
+def test_objects_lists_counts_and_digests() -> None:
+    assert check_object({"a": 1, "b": 2}, ("a", "b"), "here") == {"a": 1, "b": 2}
+    assert check_list([1], "here") == [1]
+    assert check_count(COUNT_MAX, "here") == COUNT_MAX
+    assert check_sha256("0" * 64, "here") == "0" * 64
+    for value in ({"a": 1}, {"a": 1, "b": 2, "c": 3}, [], None, "ab"):
+        with pytest.raises(CorruptStoreError, match=r"^here"):
+            check_object(value, ("a", "b"), "here")
+    for value in ((), {}, None, "ab"):
+        with pytest.raises(CorruptStoreError, match=r"^here is .*list"):
+            check_list(value, "here")
+    for value in (-1, COUNT_MAX + 1, 10**5000, 1.0, True, None, "1", float("nan")):
+        with pytest.raises(CorruptPolicyError, match=r"^here is .*whole number"):
+            check_count(value, "here", error=CorruptPolicyError)
+    for value in ("0" * 63, "0" * 64 + "\n", "A" * 64, "٠" * 64, None, 0):
+        with pytest.raises(CorruptStoreError, match=r"^here is .*digest"):
+            check_sha256(value, "here")
+
+
+@pytest.mark.parametrize("text", [b'{"a": [' + b"{}," * 100 + b"0]}", b"[" * 200, '{"a": [' + "1," * 100 + "0]}"])
+def test_documents_of_many_values(text: bytes | str) -> None:
+    with pytest.raises(CorruptStoreError, match="more than the 50 values"):
+        parse_json(text, "here", values_max=50)

@@ -11,9 +11,10 @@ from rich.table import Table
 
 from dynamic_sparsity.cli.show import size
 from dynamic_sparsity.errors import HubError, InvalidSettingError
-from dynamic_sparsity.loaders.download import FilePlan, LocalCopy, plan_files
+from dynamic_sparsity.loaders.download import LocalCopy
 from dynamic_sparsity.loaders.hub import REPOSITORY_VARIABLE, Repository, default_repository
 from dynamic_sparsity.loaders.loading import arrays_for
+from dynamic_sparsity.loaders.plans import FilePlan, plan_files
 from dynamic_sparsity.loaders.progress import chosen
 from dynamic_sparsity.loaders.publication import PublishedStore
 from dynamic_sparsity.untrusted.console import PlainConsole
@@ -111,7 +112,7 @@ def download(
     for name in ("store", "split", "files", "to be fetched" if dry_run else "fetched", "of", "requests"):
         table.add_column(name, justify="left" if name in ("store", "split") else "right")
     for published in wanted:
-        copy = LocalCopy(repository, published, split)
+        copy = LocalCopy(repository, published, split, force=force and not dry_run)
         arrays = arrays_for(copy, columns)
         plans: list[FilePlan] = plan_files(copy.ledger, arrays, force=force)
         if not dry_run:

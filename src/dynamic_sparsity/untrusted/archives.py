@@ -32,7 +32,7 @@ RATIO_MAX: Final = 400
 RATIO_FREE_BYTES: Final = 16 * 2**20
 """Up to which size the ratio does not matter."""
 
-MEMBERS_MAX: Final = 200_000
+MEMBERS_MAX: Final = 100_000
 DECODER_BYTES_MAX: Final = 128 * 2**20
 NPY_HEADER_BYTES_MAX: Final = 4096
 DIMENSIONS_MAX: Final = 8

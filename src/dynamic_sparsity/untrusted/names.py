@@ -8,7 +8,7 @@ from typing import Final
 
 from dynamic_sparsity.errors import CorruptInputError, CorruptStoreError, DynamicSparsityError
 
-__all__ = ["NAME_PATTERN", "RELATIVE_PATH_PATTERN", "check_name", "check_relative_path", "inside", "is_name"]
+__all__ = ["NAME_PATTERN", "RELATIVE_PATH_PATTERN", "check_name", "check_relative_path", "inside", "is_name", "shown"]
 
 NAME_PATTERN: Final = r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_-])?"
 """One part of a path: ASCII letters, digits, `_`, `.` and `-`; no dot at its start or end (as `..` or `.bashrc`)."""
@@ -54,7 +54,7 @@ def check_name(value: object, what: str, error: type[DynamicSparsityError] = Cor
     """
     if not is_name(value):
         raise error(
-            f"{what} is {_shown(value)}; a name has 1 to {NAME_LENGTH_MAX} ASCII letters, digits, '_', '.' and '-', "
+            f"{what} is {shown(value)}; a name has 1 to {NAME_LENGTH_MAX} ASCII letters, digits, '_', '.' and '-', "
             "no dot at its start or end, and is no device of Windows"
         )
     return str(value)
@@ -81,7 +81,7 @@ def check_relative_path(value: object, what: str, error: type[DynamicSparsityErr
         or not all(map(is_name, value.split("/")))
     ):
         raise error(
-            f"{what} is {_shown(value)}; a path inside a folder has names of ASCII letters, digits, '_', '.' and '-', "
+            f"{what} is {shown(value)}; a path inside a folder has names of ASCII letters, digits, '_', '.' and '-', "
             f"joined by '/', at most {PATH_LENGTH_MAX} characters, and no name that begins or ends with a dot"
         )
     return value
@@ -107,7 +107,14 @@ def inside(root: Path, relative: str | PurePosixPath, error: type[DynamicSparsit
     return path
 
 
-def _shown(value: object) -> str:
-    """A value as a message may show it: escaped, and short."""
+def shown(value: object) -> str:
+    """A value from outside as a message may show it: escaped, and short.
+
+    Args:
+        value: Anything.
+    """
+    # Python refuses to write out a number of many digits.
+    if type(value) is int and value.bit_length() > 256:
+        return f"a number of {value.bit_length()} bits"
     text = ascii(value) if isinstance(value, str | int | float | bool | type(None)) else type(value).__name__
     return text if len(text) <= 120 else f"{text[:120]}…"

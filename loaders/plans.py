@@ -1,0 +1,124 @@
+"""Which bytes of a published store's shard files a request needs, and with which requests they come."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dynamic_sparsity.loaders.partial import PartialLedger
+from dynamic_sparsity.loaders.pieces import Pieces
+
+__all__ = ["FilePlan", "plan_files"]
+
+# A file is fetched in pieces if that saves at least this share of it, and this many bytes: a request costs as much.
+LEAST_SHARE_SAVED: Final = 0.35
+LEAST_BYTES_SAVED: Final = 16 * 1024
+RANGE_BYTES_MAX: Final = 16 * 2**20
+# Pieces this near to each other are fetched with one request.
+GAP_BYTES_MAX: Final = 4096
+
+Bytes = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class FilePlan:
+    """How one shard file is to be fetched.
+
+    Attributes:
+        name: Its path inside the store.
+        size: Its size, bytes.
+        sha256: Digest of the whole file, hexadecimal.
+        pieces: How it is cut; None where it is fetched whole.
+        needed: Which pieces are needed; empty where it is fetched whole.
+        run_bytes_max: About how many bytes one request may ask for.
+    """
+
+    name: str
+    size: int
+    sha256: str
+    pieces: Pieces | None = None
+    needed: tuple[int, ...] = ()
+    run_bytes_max: int = RANGE_BYTES_MAX
+
+    @cached_property
+    def runs(self) -> list[tuple[int, int]]:
+        """First needed piece, and the piece behind the last, of every request; a whole file is one piece."""
+        if self.pieces is None:
+            return [(0, 1)]
+        runs: list[tuple[int, int]] = []
+        for piece in self.needed:
+            start, stop = self.pieces.bounds(piece)
+            if runs:
+                first, behind = runs[-1]
+                near = start - self.pieces.bounds(behind - 1)[1] <= GAP_BYTES_MAX
+                if near and stop - self.pieces.bounds(first)[0] <= self.run_bytes_max:
+                    runs[-1] = first, piece + 1
+                    continue
+            runs.append((piece, piece + 1))
+        return runs
+
+    def bounds(self, run: tuple[int, int]) -> tuple[int, int]:
+        """First byte of a request, and the byte behind its last.
+
+        Args:
+            run: One of `runs`.
+        """
+        if self.pieces is None:
+            return 0, self.size
+        return self.pieces.bounds(run[0])[0], self.pieces.bounds(run[1] - 1)[1]
+
+    def is_right(self, run: tuple[int, int], contents: Bytes) -> bool:
+        """Whether bytes are those that were published.
+
+        Args:
+            run: One of `runs`.
+            contents: Its bytes, shape (n,).
+        """
+        if self.pieces is None:
+            return hashlib.sha256(contents.data).hexdigest() == self.sha256
+        pieces, first = self.pieces, self.bounds(run)[0]
+        places = ((piece, *pieces.bounds(piece)) for piece in range(*run))
+        return all(pieces.is_right(piece, contents.data[start - first : stop - first]) for piece, start, stop in places)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes that are fetched."""
+        return sum(stop - start for start, stop in map(self.bounds, self.runs))
+
+    @property
+    def requests(self) -> int:
+        """Requests that this takes: a whole file is looked up and then read."""
+        return 2 if self.pieces is None else len(self.runs)
+
+
+def plan_files(
+    ledger: PartialLedger, arrays: Sequence[str], shards: Sequence[int] | None = None, *, force: bool = False
+) -> list[FilePlan]:
+    """The shard files that some arrays of a partial copy still need.
+
+    Args:
+        ledger: Of the copy.
+        arrays: Names of arrays.
+        shards: Only these shards; None for all.
+        force: Also those that are there.
+    """
+    plans = []
+    for name, (array, shard) in ledger.wanted_files.items():
+        if array in arrays and (shards is None or shard in shards) and (force or not ledger.is_there(name)):
+            sha256, size = ledger.record(name)
+            plan = FilePlan(name, size, sha256)
+            pieces = ledger.pieces.get(name)
+            needed = tuple(pieces.needed(ledger.shard_ranges(shard))) if pieces else ()
+            if pieces and len(needed) < len(pieces.offsets):
+                cut = FilePlan(name, size, sha256, pieces, needed)
+                saved = size - cut.bytes
+                if saved >= LEAST_BYTES_SAVED and saved >= LEAST_SHARE_SAVED * size:
+                    plan = cut
+            plans.append(plan)
+    return plans
