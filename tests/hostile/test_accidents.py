@@ -42,7 +42,7 @@ def test_no_damage_is_silent(template: Template, campaign: Campaign) -> None:
 
 @pytest.mark.slow
 def test_what_is_silent_if_only_sizes_are_checked(template: Template, campaign: Campaign) -> None:
-    """A changed byte of an uncompressed array, and files of one size in each other's place; docs/security.md says so."""
+    """Changed bytes of uncompressed arrays, files of one size in each other's place: docs/security.md lists them."""
     record = campaign.run(accidents(template, "size"))
     silent = Counter((one.kind.partition(" of ")[0], one.kind.rpartition(" of ")[2]) for one in record.findings)
     assert {one.what for one in record.findings} <= {"wrong data"}, record.summary()

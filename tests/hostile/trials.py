@@ -43,6 +43,7 @@ class Hostile:
         expect: Digests that right data have, by name; None where the input may hold any values, which must then be
             the same in two runs with other garbage in memory.
         may_write: Whether files in `out` may stay after an error.
+        check: Says of a box what is wrong with the output of a command that ended well; nothing if all is right.
         stays: Whether what was written into `in` may stay there for the next input, whose `make` mends it.
     """
 
@@ -51,6 +52,7 @@ class Hostile:
     make: Callable[[Path], Arguments]
     expect: Mapping[str, str] | None = None
     may_write: bool = False
+    check: Callable[[Path], str] | None = None
     stays: bool = False
 
 
@@ -258,6 +260,8 @@ def judge(
     if "exit" in values:
         if "was not expected" in answer["output"]:
             return "said that it was not expected", output
+        if values["exit"] == 0 and hostile.check is not None and (wrong := hostile.check(box.path)):
+            return "wrong output", wrong
         return ("right" if values["exit"] == 0 else "refused"), output
     if hostile.expect is not None:
         parts = {name.partition(".")[0] for name in hostile.expect}
