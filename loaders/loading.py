@@ -84,6 +84,12 @@ def load_dataset(
     Hub's cache, so that the next time one request (does the revision still name the same commit?) is enough, and
     offline none.
 
+    Whoever made the data, what comes back is rows as they were sealed, or one of the errors below: nothing of a store or
+    repository is executed, nothing is written but below the Hub's cache, and names, sizes and structure are checked
+    before they are used. With `verify="sha256"` no damaged byte becomes a row. That the numbers are true is not
+    guaranteed, only that they are the ones that were published; and whoever can change the files while they are in use
+    can end the process. docs/security.md says it in full.
+
     Args:
         task: Name of the task, as in MuJoCo Playground: "CartpoleBalance".
         root: Folder of all stores; the store is `ROOT/<task>/<policy>[-stock].zarr`. Where neither this nor `repo_id`
@@ -96,7 +102,8 @@ def load_dataset(
         columns: Which arrays to read, or None for all of them; docs/format.md lists them. Fewer are faster.
         coordinates: "tangent" as stored, or "ambient": Jacobians and masks over (qpos, qvel, act), converted as they
             are read. They differ only in tasks with free or ball joints.
-        verify: "sha256": a shard's hash is compared at its first use. "size": only files' sizes, when opening.
+        verify: "sha256": a shard's hash is compared at its first use. "size": only files' sizes, when opening; a
+            changed byte of an uncompressed array then goes unnoticed, and shards of one size that were exchanged.
         exclude_flags: Leave out rows with any of these flags, such as "not_converged".
         streaming: From the Hub, shard by shard, without keeping what was read.
         progress: Whether to draw a bar on stderr while downloading (None: if that is a terminal), or what to tell.

@@ -99,6 +99,18 @@ def sync_directories(files: Iterable[Path], root: Path) -> None:
             os.close(descriptor)
 
 
+def files_below(folder: Path) -> Iterator[Path]:
+    """Every file below a folder in which others may be writing: what comes or goes meanwhile may be missed.
+
+    `Path.rglob` fails if a folder is renamed while it looks into it.
+
+    Args:
+        folder: The folder; one that does not exist has no files.
+    """
+    for parent, _, names in os.walk(folder):
+        yield from (Path(parent, name) for name in names)
+
+
 def sweep(path: Path) -> list[Path]:
     """Delete what interrupted writes have left of a store. Nobody else may be writing to it.
 
@@ -108,11 +120,12 @@ def sweep(path: Path) -> list[Path]:
     Returns:
         The files deleted.
     """
-    leftovers = sorted(file for file in path.rglob(f"*{PARTIAL_SUFFIX}") if file.is_file())
+    leftovers = sorted(file for file in files_below(path) if file.name.endswith(PARTIAL_SUFFIX))
     for template in path.parent.glob(f"{path.name}.*{PARTIAL_SUFFIX}"):
         if template.is_dir():
-            leftovers += sorted(file for file in template.rglob("*") if file.is_file())
-            shutil.rmtree(template)
+            leftovers += sorted(files_below(template))
+            # A worker whose driver was killed may still be at it for a moment.
+            shutil.rmtree(template, ignore_errors=True)
         else:
             leftovers.append(template)
     for file in leftovers:

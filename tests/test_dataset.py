@@ -320,7 +320,7 @@ def test_other_processes_read_the_same(dataset: JacobianDataset, method: str) ->
     parts = [range(number, ROWS, 2) for number in range(2)]
     expected = [_digest_of_rows(dataset, part) for part in parts]
     with multiprocessing.get_context(method).Pool(2) as pool:
-        found = pool.starmap_async(_digest_of_rows, [(dataset, part) for part in parts]).get(timeout=50)
+        found = pool.starmap_async(_digest_of_rows, [(dataset, part) for part in parts]).get(timeout=900)
     assert found == expected
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from processes import running, wait_for
 
 from dynamic_sparsity import load_dataset
 from dynamic_sparsity.errors import InvalidSettingError, SettingsMismatchError, StoreLockedError
@@ -129,18 +130,14 @@ def test_refuses_other_settings(store):
 
 def test_two_runs_at_once(store):
     script = (
-        "import sys, time; from pathlib import Path; from dynamic_sparsity.storage import writer\n"
-        "with writer.lock(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
+        "import sys; from pathlib import Path; from dynamic_sparsity.storage import writer\n"
+        "with writer.lock(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
     )
-    holder = subprocess.Popen([sys.executable, "-c", script, str(store)], stdout=subprocess.PIPE, text=True)
-    try:
+    pipe = subprocess.PIPE
+    with running([sys.executable, "-c", script, store], stdin=pipe, stdout=pipe, text=True) as holder:
         assert holder.stdout.readline() == "held\n"
         with pytest.raises(StoreLockedError, match="another process"):
             generate(SMALL, store.parent.parent)
-    finally:
-        holder.kill()
-        holder.wait()
-        holder.stdout.close()
 
 
 def command(root: Path, episodes: int = 40) -> list[str]:
@@ -156,10 +153,8 @@ def test_survives_kills(store, tmp_path, attempt):
     subprocess.run(command(tmp_path / "timing"), check=True, capture_output=True)
     whole = time.monotonic() - began
     for _ in range(3):
-        process = subprocess.Popen(command(tmp_path / "data"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        time.sleep(whole * rng.uniform(0.4, 1.0))
-        process.kill()
-        process.wait()
+        with running(command(tmp_path / "data"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL):
+            time.sleep(whole * rng.uniform(0.4, 1.0))
     finished = subprocess.run(command(tmp_path / "data"), capture_output=True, text=True)
     assert finished.returncode == 0, finished.stderr
     survivor = tmp_path / "data" / "CartpoleBalance" / "noise.zarr"
@@ -201,13 +196,11 @@ def test_interrupt_is_not_an_error_message(tmp_path):
     script = f"{listen}\nfrom dynamic_sparsity.cli import entry\nentry()"
     # More than it can finish before it is interrupted, however slowly this process gets to see the store.
     words = [sys.executable, "-c", script, *command(tmp_path, episodes=10**5)[3:]]
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     store = tmp_path / "CartpoleBalance" / "noise.zarr"
-    deadline = time.monotonic() + 900
-    while not store.exists() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=900)
+    with running(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        wait_for(store.exists, process)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=900)
     assert process.returncode == 130
     assert "same command goes on" in errors
     assert "Traceback" not in errors

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import signal
 import subprocess
 import time
 from pathlib import Path
@@ -12,7 +11,8 @@ from pathlib import Path
 import fake_maker
 import pytest
 import test_scaling
-from test_scaling import UNITS, command, digests, drive, undisturbed, wait_for  # noqa: F401 - a fixture
+from processes import kill, wait_for
+from test_scaling import UNITS, digests, drive, shards_done, started, undisturbed  # noqa: F401 - a fixture
 
 from dynamic_sparsity import cli
 
@@ -43,25 +43,23 @@ def actors(mark: int) -> list[int]:
 
 def test_survives_the_death_of_actors_and_driver(undisturbed, tmp_path):  # noqa: F811
     rng, mark = random.Random(0), os.getpid()
-    environment = os.environ | {fake_maker.SECONDS: "1", "RAY_TEST": str(mark)}
+    environment = {fake_maker.SECONDS: "1", "RAY_TEST": str(mark)}
 
-    def finished() -> int:
-        return len(list(tmp_path.rglob("shards/*.json")))
+    def wait_for_a_shard(driver: subprocess.Popen[str]) -> None:
+        before = shards_done(tmp_path)
+        wait_for(lambda: shards_done(tmp_path) > before, driver)
 
     for kills in (2, 1):
-        words = command(tmp_path, UNITS, ACTORS)
-        driver = subprocess.Popen(words, env=environment, stderr=subprocess.PIPE, text=True)
-        for _ in range(kills):
-            before = finished()
-            wait_for(lambda: finished() > before or driver.poll() is not None)  # noqa: B023
-            time.sleep(rng.uniform(0, 0.5))
-            if alive := actors(mark):
-                os.kill(rng.choice(alive), signal.SIGKILL)
-        if kills == 2:
-            before = finished()
-            wait_for(lambda: finished() > before or driver.poll() is not None)  # noqa: B023
-            driver.kill()
-        _, errors = driver.communicate(timeout=900)
+        with started(tmp_path, UNITS, ACTORS, **environment) as driver:
+            for _ in range(kills):
+                wait_for_a_shard(driver)
+                time.sleep(rng.uniform(0, 0.5))
+                if alive := actors(mark):
+                    kill(rng.choice(alive))
+            if kills == 2:
+                wait_for_a_shard(driver)
+                driver.kill()
+            _, errors = driver.communicate(timeout=900)
     assert driver.returncode == 0, errors
     assert digests(tmp_path) == undisturbed
 
@@ -83,12 +81,11 @@ def test_survives_the_death_of_a_node(undisturbed, tmp_path):  # noqa: F811
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
     try:
-        environment = os.environ | {fake_maker.SECONDS: "2", "RAY_ADDRESS": cluster.address}
-        words = command(tmp_path, UNITS, -3)
-        driver = subprocess.Popen(words, env=environment, stderr=subprocess.PIPE, text=True)
-        wait_for(lambda: list(tmp_path.rglob("shards/*.json")) or driver.poll() is not None)
-        cluster.remove_node(nodes[0], allow_graceful=False)
-        _, errors = driver.communicate(timeout=900)
+        environment = {fake_maker.SECONDS: "2", "RAY_ADDRESS": cluster.address}
+        with started(tmp_path, UNITS, -3, **environment) as driver:
+            wait_for(lambda: shards_done(tmp_path), driver)
+            cluster.remove_node(nodes[0], allow_graceful=False)
+            _, errors = driver.communicate(timeout=900)
         assert driver.returncode == 0, errors
     finally:
         cluster.shutdown()

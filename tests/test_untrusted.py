@@ -193,6 +193,10 @@ def npy(shape: tuple[int, ...], descr: str, body: bytes) -> bytes:
         ({"../a.npy": npy((1,), "<f8", b"12345678")}, "a name has"),
         ({"a.npy": b"\0" * (20 * 2**20)}, "declares"),
         ({"a.npy": b"\x93NUMPY\x01\x00\xff\xff" + b"(" * 5000}, "can't be read"),
+        (
+            {"a.npy": b"\x93NUMPY\x01\x00\x76\x00{'des2), }" + b" " * 108 + b"\n"},
+            "can't be read",
+        ),  # tokenize.TokenError
         ({"a.npy": b""}, "can't be read"),
     ],
 )

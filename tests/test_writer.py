@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import synthetic
 import zarr
+from processes import PATIENCE_S, running, wait_for
 
 from dynamic_sparsity.errors import (
     CorruptStoreError,
@@ -280,8 +281,8 @@ def test_sweep_deletes_leftovers_only(tmp_path: Path, reference: Path) -> None:
     assert writer.sweep(tmp_path / "nowhere.zarr") == []
 
 
-def run_child(*arguments: object) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, *map(str, arguments)], cwd=Path(__file__).parent)
+def child(*arguments: object, **options: Any) -> AbstractContextManager[subprocess.Popen[Any]]:
+    return running([sys.executable, *arguments], cwd=Path(__file__).parent, **options)
 
 
 # Syncs of a whole run are about 435: kills fall into the template, the shards, the tables and the seal.
@@ -290,14 +291,16 @@ KILL_AT = (5, 170, 300, 420)
 
 def test_killed_at_any_moment_a_resumed_run_gives_the_same_bytes(tmp_path: Path, reference: Path) -> None:
     script = Path(__file__).with_name("killed_writer.py")
-    children = {}
-    for moment in KILL_AT:
-        path = tmp_path / str(moment) / "noise.zarr"
-        path.parent.mkdir()
-        children[path] = run_child(script, path, moment)
     left: set[int] = set()
-    for path, child in children.items():
-        assert child.wait(timeout=60) == -signal.SIGKILL
+    with ExitStack() as stack:
+        children = {}
+        for moment in KILL_AT:
+            path = tmp_path / str(moment) / "noise.zarr"
+            path.parent.mkdir()
+            children[path] = stack.enter_context(child(script, path, moment))
+        codes = {path: one.wait(PATIENCE_S) for path, one in children.items()}
+    for path, code in codes.items():
+        assert code == -signal.SIGKILL
         left.add(len(writer.finished_shards(path)))
         assert not (path / "manifest.json").exists()
         with writer.lock(path):
@@ -322,22 +325,16 @@ def test_the_lock_keeps_others_out(tmp_path: Path) -> None:
 def test_the_lock_goes_when_its_holder_is_killed(tmp_path: Path) -> None:
     path = tmp_path / "noise.zarr"
     code = f"""
-import pathlib, time
+import pathlib, sys
 from dynamic_sparsity.storage.writer import lock
 with lock(pathlib.Path({str(path)!r})):
     pathlib.Path({str(tmp_path / "held")!r}).touch()
-    time.sleep(60)
+    sys.stdin.read()
 """
-    child = run_child("-c", code)
-    try:
-        while not (tmp_path / "held").exists():
-            assert child.poll() is None
-            time.sleep(0.02)
-        with pytest.raises(StoreLockedError, match=str(child.pid)), writer.lock(path):
+    with child("-c", code, stdin=subprocess.PIPE) as holder:
+        wait_for((tmp_path / "held").exists, holder)
+        with pytest.raises(StoreLockedError, match=str(holder.pid)), writer.lock(path):
             pass
-    finally:
-        child.kill()
-        child.wait()
     with writer.lock(path):
         pass
     assert not (tmp_path / "noise.zarr.lock").exists()
@@ -350,4 +347,4 @@ import dynamic_sparsity.storage.writer, dynamic_sparsity.storage.verify
 loaded = {"jax", "mujoco", "brax", "mujoco_playground"} & set(sys.modules)
 assert not loaded, loaded
 """
-    assert run_child("-c", code).wait(timeout=60) == 0
+    subprocess.run([sys.executable, "-c", code], check=True)

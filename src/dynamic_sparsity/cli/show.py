@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from dynamic_sparsity.errors import DynamicSparsityError, IncompleteStoreError
 from dynamic_sparsity.generation.tasks import TASKS
 from dynamic_sparsity.loaders.store import Store, find_stores, open_store
 from dynamic_sparsity.schemas import row_arrays
+from dynamic_sparsity.storage.atomic import files_below
 from dynamic_sparsity.untrusted.console import PlainConsole
 
 SHOWN_EDGES = 8
@@ -31,8 +33,12 @@ def size(number: float) -> str:
 
 
 def bytes_below(folder: Path) -> int:
-    """Total size of the files below a folder, bytes."""
-    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    """Total size of the files below a folder, bytes, also while others write to it."""
+    total = 0
+    for file in files_below(folder):
+        with suppress(OSError):
+            total += file.stat().st_size
+    return total
 
 
 def tasks() -> None:

@@ -1,0 +1,222 @@
+"""Coverage-guided fuzzing of what reads bytes from outside: `python tests/fuzz/fuzz.py TARGET [CORPUS…] [-libfuzzer]`.
+
+A target takes bytes and must end with right data or one of our errors; everything else is a finding, and ends the run.
+Checksums that stand in the way are made right first: an attacker does that, too. It needs `atheris`
+(`pip install 'dynamic-sparsity[fuzz]'`).
+"""
+
+from __future__ import annotations
+
+import json
+import lzma
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import atheris
+import google_crc32c
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "hostile"))
+from json_mutations import mutated
+
+with atheris.instrument_imports(include=["dynamic_sparsity"]):
+    from dynamic_sparsity.errors import DynamicSparsityError
+    from dynamic_sparsity.loaders import packed_column
+    from dynamic_sparsity.loaders.hdf5 import read_hdf5
+    from dynamic_sparsity.loaders.partial import Pieces
+    from dynamic_sparsity.policies import files as policy_files
+    from dynamic_sparsity.schemas import validate
+    from dynamic_sparsity.schemas.files import file_count, listing_problem
+    from dynamic_sparsity.schemas.layout import ArrayLayout, array_layouts, parse_shard_index
+    from dynamic_sparsity.untrusted.archives import read_npz, read_tar_xz
+    from dynamic_sparsity.untrusted.documents import parse_json
+
+FILES_MAX = 10**6
+SCHEMAS = ("store", "manifest", "shard_manifest", "episodes", "policy")
+ROWS, CHUNK_ROWS, SHARD_ROWS = 40, 8, 16
+LAYOUTS = (
+    ArrayLayout("mask_s", (ROWS, 4, 4), np.dtype("u1"), CHUNK_ROWS, SHARD_ROWS, "packed"),
+    ArrayLayout("flags", (ROWS,), np.dtype("<u2"), CHUNK_ROWS, SHARD_ROWS, "packed"),
+    ArrayLayout("contact_force", (ROWS, 2), np.dtype("<f4"), CHUNK_ROWS, SHARD_ROWS, "packed"),
+    ArrayLayout("state", (ROWS, 3), np.dtype("<f4"), CHUNK_ROWS, SHARD_ROWS, "raw"),
+)
+SCRATCH = Path(tempfile.mkdtemp(prefix="fuzz", dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
+
+
+class Ledger:
+    """What `decode_shard` asks of a store's ledger: all rows are there."""
+
+    def holds(self, start: int, stop: int) -> bool:
+        return True
+
+    def corrupt(self, name: str, problem: str) -> DynamicSparsityError:
+        return DynamicSparsityError(f"{name}: {problem}")
+
+
+def index(data: bytes) -> None:
+    """The index of a published store: a tar file, compressed here, and the pieces in it."""
+    sizes: dict[str, int] = {}
+
+    def accept(name: str, size: int) -> bool:
+        sizes[name] = size
+        return size <= 2**20
+
+    contents = data if data[:1] == b"\xfd" else lzma.compress(_with_checksums(data), preset=0)
+    members = read_tar_xz(contents, "index", accept)
+    assert {name: len(found) for name, found in members.items()} == sizes
+    for name, found in members.items():
+        if name.endswith(".json"):
+            document(found)
+
+
+def _with_checksums(contents: bytes) -> bytes:
+    """A tar file in which every block that could be a header has a right checksum."""
+    blocks = bytearray(contents)
+    for start in range(0, len(blocks) - 511, 512):
+        if blocks[start + 257 : start + 262] == b"ustar":
+            blocks[start + 148 : start + 156] = b" " * 8
+            blocks[start + 148 : start + 156] = b"%06o\0 " % sum(blocks[start : start + 512])
+    return bytes(blocks)
+
+
+def pieces(data: bytes) -> None:
+    """An entry of `pieces.json`, and which bytes it has us ask for."""
+    entry = parse_json(data, "pieces.json")
+    try:
+        found = Pieces.of(entry, 10_000)
+    except (ValueError, KeyError, TypeError):
+        return  # what the caller translates
+    for piece in found.needed(np.asarray([[0, 5], [9, 40]])):
+        start, stop = found.bounds(piece)
+        assert 0 <= start < stop <= 10_000
+
+
+def document(data: bytes) -> None:
+    """A JSON document: parsed, compared with every schema, and what follows from a store's attributes."""
+    parsed = parse_json(data, "document")
+    parsed = parsed.get("attributes", parsed) if isinstance(parsed.get("attributes"), dict) else parsed
+    for schema in SCHEMAS:
+        with suppress(DynamicSparsityError):
+            validate(parsed, schema, "document")
+            if schema == "store":
+                layouts = array_layouts(parsed)
+                assert all(layout.row_bytes > 0 and layout.shards > 0 for layout in layouts.values())
+                assert file_count(parsed) > 0
+                assert listing_problem(parsed, ["zarr.json"]) is not None
+
+
+def shard(data: bytes) -> None:
+    """A shard file: its index, its checksums, the blosc frames and what they decode to."""
+    if len(data) < 2:
+        return
+    layout, number = LAYOUTS[data[0] % len(LAYOUTS)], data[1] % 3
+    contents = _sealed(layout, number, bytearray(data[2:]))
+    try:
+        found = parse_shard_index(layout, np.frombuffer(contents, np.uint8), number)
+    except ValueError:
+        return  # what the caller translates
+    if layout.storage == "raw":
+        assert (found.sum(axis=1) <= len(contents)).all()
+        return
+    # What is not decoded keeps what was there before.
+    decoded = []
+    for garbage in (0x00, 0xA5):
+        out = np.full(SHARD_ROWS * layout.row_bytes, garbage, np.uint8).view((np.void, layout.row_bytes))
+        packed_column.decode_shard(layout, Ledger(), number, contents, found, out)  # type: ignore[arg-type]
+        decoded.append(out[: len(found) * layout.chunk_rows].tobytes())
+    assert decoded[0] == decoded[1], "memory that was not written was returned"
+
+
+def _sealed(layout: ArrayLayout, number: int, contents: bytearray) -> bytes:
+    """The bytes with right checksums wherever the index points inside them."""
+    room = len(contents) - layout.index_bytes
+    if room < 0:
+        return bytes(contents)
+    entries = np.frombuffer(bytes(contents[room:-4]), "<u8").reshape(-1, 2)
+    for start, size in entries[: layout.chunks_needed(number)].tolist():
+        if size >= 4 and start + size <= room:
+            crc = google_crc32c.value(bytes(contents[start : start + size - 4]))
+            contents[start + size - 4 : start + size] = crc.to_bytes(4, "little")
+    contents[-4:] = google_crc32c.value(bytes(contents[room:-4])).to_bytes(4, "little")
+    return bytes(contents)
+
+
+def hdf5(data: bytes) -> None:
+    """An HDF5 file, and all of its rows."""
+    path = SCRATCH / "rows.h5"
+    path.write_bytes(data)
+    dataset = read_hdf5(path)
+    rows = dataset[:]
+    assert all(len(values) == len(dataset) and values.dtype.kind in "fiu" for values in rows.values())
+    assert all(values.dtype.kind in "fiu" for values in dataset.store.episodes.values())
+    assert dataset.store.statistics is not None
+
+
+def policy(data: bytes) -> None:
+    """A policy's safetensors file."""
+    path = SCRATCH / "policy.safetensors"
+    path.write_bytes(data)
+    found = policy_files.load_policy(path)
+    assert found.mean.dtype == np.float32 and found.mean.ndim == 1
+
+
+def npz(data: bytes) -> None:
+    """An archive of arrays: the bytes of one, or of an array in it, whose checksum is right then."""
+    path = SCRATCH / "model.npz"
+    if data[:2] == b"PK":
+        path.write_bytes(data)
+    else:
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("a.npy", data)
+    assert all(values.dtype.kind in "biufc" for values in read_npz(path).values())
+
+
+TARGETS: dict[str, Callable[[bytes], None]] = {
+    one.__name__: one for one in (index, pieces, document, shard, hdf5, policy, npz)
+}
+
+
+def guarded(target: Callable[[bytes], None]) -> Callable[[bytes], None]:
+    def one_input(data: bytes) -> None:
+        with suppress(DynamicSparsityError):
+            target(data)
+
+    return one_input
+
+
+def mutator(data: bytes, max_size: int, seed: int) -> bytes:
+    """Change JSON, also that in front of a policy's arrays, in its structure as often as in its bytes."""
+    random = Random(seed)
+    head, text, tail = b"", data, b""
+    if data[8:9] == b"{" and data[:1] != b"{":
+        size = int.from_bytes(data[:8], "little")
+        head, text, tail = data[:8], data[8 : 8 + size], data[8 + size :]
+    if random.random() < 0.5:
+        with suppress(ValueError, RecursionError):
+            parsed = json.loads(text)
+            if isinstance(parsed, dict):
+                text = mutated(random, parsed)[1]
+                return ((len(text).to_bytes(8, "little") if head else b"") + text + tail)[:max_size]
+    return bytes(atheris.Mutate(data, max_size))
+
+
+def main() -> None:
+    if len(sys.argv) < 2 or sys.argv[1] not in TARGETS:
+        sys.exit(f"usage: fuzz.py {'|'.join(TARGETS)} [CORPUS…] [-max_total_time=60 …]")
+    target = TARGETS[sys.argv[1]]
+    words: list[Any] = [sys.argv[0], "-rss_limit_mb=1024", "-timeout=20", "-max_len=65536", *sys.argv[2:]]
+    if target in (document, pieces, policy):
+        atheris.Setup(words, guarded(target), custom_mutator=mutator)
+    else:
+        atheris.Setup(words, guarded(target))
+    atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,34 @@
+"""A short run of every fuzzing target from its corpus; `benchmarks/fuzz.py` runs them for long."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("atheris", reason="the extra `fuzz` is not installed")
+
+HERE = Path(__file__).parent
+RUNS = {"index": 4000, "pieces": 10_000, "document": 4000, "shard": 10_000, "hdf5": 1500, "policy": 8000, "npz": 6000}
+"""So many inputs per target: together about a minute."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", RUNS)
+def test_nothing_is_found(target: str, tmp_path: Path) -> None:
+    corpus = HERE / "corpus" / target
+    words = [sys.executable, str(HERE / "fuzz.py"), target, str(tmp_path), str(corpus), "-seed=1"]
+    limits = [f"-runs={RUNS[target]}", f"-artifact_prefix={tmp_path}/finding-"]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    ended = subprocess.run([*words, *limits], capture_output=True, text=True, env=environment, errors="replace")
+    assert ended.returncode == 0, ended.stderr[-6000:]
+    assert f"Done {RUNS[target]} runs" in ended.stderr, ended.stderr[-2000:]
+
+
+def test_the_corpus_is_small() -> None:
+    sizes = {path: path.stat().st_size for path in (HERE / "corpus").rglob("*") if path.is_file()}
+    assert sum(sizes.values()) <= 200_000
+    assert {path.parent.name for path in sizes} == set(RUNS)
