@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import html.parser
 import json
 import re
@@ -118,9 +120,11 @@ def test_markdown_leaves_plain_text_alone(text: str) -> None:
 
 
 def hostile_store(path: Path) -> Path:
-    """A store whose variables and contacts have hostile names."""
+    """A store whose variables and contacts have names as hostile as its schema lets through, and more elsewhere."""
     attributes, columns, episodes = make_all()
-    names = [f"{text}#{number}" for number, text in enumerate(HOSTILE[:-1] * 2)]
+    visible = [text for text in HOSTILE if one_line(text) == text]
+    names = [f"{text}#{number}" for number, text in enumerate(visible * 3)]
+    attributes["provenance"]["git_commit"] = "".join(HOSTILE[:-1])
     for key, start in (("tangent_names", 0), ("state_names", 0), ("action_names", 6)):
         attributes[key] = names[start : start + len(attributes[key])]
     for number, entry in enumerate(attributes["constraints"]):
@@ -166,6 +170,8 @@ def test_report(root: Path, tmp_path: Path) -> None:
     assert study["effects"][:4] == [f"{text}#{number}" for number, text in enumerate(HOSTILE[:4])]
     template = Path(cli.__file__).parent.parent / "analysis/page.js"
     assert script == template.read_text()
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in text and "script-src 'unsafe-inline'" not in text
     assert "innerHTML" not in script and "insertAdjacentHTML" not in script and "document.write" not in script
 
 
