@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 import math
 import re
@@ -31,7 +32,7 @@ from dynamic_sparsity.untrusted.text import json_in_html
 
 __all__ = ["page", "report"]
 
-PLACE = re.compile(r"/\*\{(style|data|script)\}\*/")
+PLACE = re.compile(r"/\*\{(style|data|script|digest)\}\*/")
 FRAMES = 100
 FRAME_WIDTH, FRAME_HEIGHT, SHEET_COLUMNS = 160, 120, 10
 FRAME_QUALITY = 50
@@ -99,10 +100,13 @@ def page(studies: Sequence[Study], sheets: Sequence[dict[str, Any] | None]) -> s
     """
     entries = [_entry(one, sheet) for one, sheet in zip(studies, sheets, strict=True)]
     compared = [[one.task, *_comparison(one)] for one in comparisons(studies)]
+    script = _resource("page.js")
     parts = {
         "style": _resource("page.css"),
         "data": json_in_html({"studies": entries, "comparisons": compared}),
-        "script": _resource("page.js"),
+        "script": script,
+        # The one script that a browser runs in this page.
+        "digest": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     }
     # All at once: what was put in is not searched for the next place.
     return PLACE.sub(lambda found: parts[found[1]], _resource("page.html"))

@@ -19,6 +19,9 @@ from dynamic_sparsity.schemas.naming import DYNAMICS, POLICY_PATTERN, STOCK_SUFF
 MASK_THRESHOLD = 1e-12
 """An entry of a Jacobian is zero if its absolute value is below this, in float64 (the paper's own threshold)."""
 
+BATCH_MAX = 2**20
+"""More episodes than any device simulates side by side."""
+
 MAX_BETA = 4.0
 """Largest exponent of coloured noise."""
 
@@ -73,8 +76,8 @@ class Settings:
             raise InvalidSettingError(
                 f"{self.episodes} episodes of {self.episode_length} steps are too many for one store."
             )
-        if self.batch is not None and self.batch < 1:
-            raise InvalidSettingError(f"batch is {self.batch}; it must be at least 1.")
+        if self.batch is not None and not 1 <= self.batch <= BATCH_MAX:
+            raise InvalidSettingError(f"batch is {self.batch}; it must be at least 1 and at most {BATCH_MAX}.")
         if not 0.0 <= self.noise_beta <= MAX_BETA:
             raise InvalidSettingError(
                 f"noise_beta is {self.noise_beta}; it must be in [0, {MAX_BETA:g}] (0 white, 1 pink, 2 red)."

@@ -11,10 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from dynamic_sparsity.errors import CorruptStoreError, InvalidSettingError
+from dynamic_sparsity.errors import CorruptResultError, CorruptStoreError, InvalidSettingError
 from dynamic_sparsity.learners.results import read_results
+from dynamic_sparsity.untrusted.archives import translated
+from dynamic_sparsity.untrusted.files import read_regular
 
 __all__ = ["Entry", "entries_of", "mean_and_spread", "order_of", "read_csv", "read_entries", "to_csv"]
+
+CSV_BYTES_MAX = 256 * 2**20
 
 
 @dataclass(frozen=True)
@@ -149,13 +153,23 @@ def read_csv(path: Path) -> list[Entry]:
     Raises:
         CorruptStoreError: It has other columns or values.
     """
-    return _parse(path.read_text(), str(path))
+    return _parse(_text(path), str(path))
+
+
+def _text(path: Path) -> str:
+    contents = read_regular(path, CSV_BYTES_MAX, CorruptResultError)
+    with translated(str(path), CorruptResultError):
+        return contents.decode()
 
 
 def _parse(text: str, path: str) -> list[Entry]:
     kinds = {field.name: str(field.type) for field in fields(Entry)}
     entries = []
-    for number, line in enumerate(csv.DictReader(io.StringIO(text)), 2):
+    try:
+        lines = list(csv.DictReader(io.StringIO(text)))
+    except csv.Error as error:
+        raise CorruptResultError(f"{path} is no table with commas: {error}") from error
+    for number, line in enumerate(lines, 2):
         try:
             values = {name: _parsed(line[name], kind) for name, kind in kinds.items()}
         except (KeyError, ValueError, TypeError) as error:
@@ -182,7 +196,7 @@ def read_entries(source: Path) -> list[Entry]:
         InvalidSettingError: There are none.
         CorruptStoreError: A file is not what it should be.
     """
-    text = source.read_text() if source.is_file() else to_csv(entries_of(read_results(source)))
+    text = _text(source) if source.is_file() else to_csv(entries_of(read_results(source)))
     entries = _parse(text, str(source))
     if not entries:
         raise InvalidSettingError(f"{source} has no results")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -65,8 +66,8 @@ class MLP(NetworkLearner):
     def __post_init__(self) -> None:
         """Raises UnknownNameError or InvalidSettingError if a setting is not legal."""
         check_loss(self.term)
-        if self.weight is not None and not self.weight >= 0:
-            raise InvalidSettingError(f"weight is {self.weight}; it must be at least 0")
+        if self.weight is not None and not 0 <= self.weight < math.inf:
+            raise InvalidSettingError(f"weight is {self.weight}; it must be a finite number, at least 0")
 
     @property
     def effective_weight(self) -> float:

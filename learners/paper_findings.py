@@ -125,7 +125,7 @@ def paper_findings(entries: Sequence[Entry]) -> list[str]:
 
 
 def _verdicts(found: list[TermFinding], terms: list[TermFinding]) -> list[str]:
-    raised = [escape(one.term) for one in terms if one.sparsity > one.untrained]
+    raised: list[str] = [escape(one.term) for one in terms if one.sparsity > one.untrained]
     clear = [f"{escape(one.term)} on {one.clearly_above}, the reverse on {one.clearly_below}" for one in terms]
     others = [one for one in terms if one.term != "l1"]
     still = [one for one in others if abs(one.error - 1) <= UNCHANGED]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-from dynamic_sparsity.errors import HubAccessError, HubNotFoundError, InvalidSettingError
+from dynamic_sparsity.errors import HubAccessError, HubNotFoundError, InvalidSettingError, StoreNotFoundError
 from dynamic_sparsity.loaders.hub import LOG_IN, REPOSITORY_PATTERN, Repository, hub_errors, import_hub, quiet
 from dynamic_sparsity.loaders.progress import Progress, Silent
 from dynamic_sparsity.loaders.publication import PUBLICATION_FILE, Publication, PublishedFile
@@ -22,7 +22,7 @@ from dynamic_sparsity.storage.manifests import record_of
 from dynamic_sparsity.untrusted.archives import translated
 from dynamic_sparsity.untrusted.files import read_regular
 
-__all__ = ["Plan", "plan", "publish", "require_token"]
+__all__ = ["Plan", "check", "plan", "publish", "require_token"]
 
 README = "README.md"
 KEPT = (".gitattributes",)
@@ -91,6 +91,26 @@ class Plan:
         return max(map(len, entries.values()))
 
 
+def check(root: Path, repo_id: str, tag: str | None) -> None:
+    """Refuse what can't be published, without looking at any store or the Hub.
+
+    Args:
+        root: Folder of all stores.
+        repo_id: "ORG/NAME".
+        tag: Version of the data; None for none.
+
+    Raises:
+        StoreNotFoundError: There is no such folder.
+        InvalidSettingError: The repository's name or the version is not possible.
+    """
+    if not root.is_dir():
+        raise StoreNotFoundError(f"there is no folder {root}; name the one that has the stores in it")
+    if not REPOSITORY_PATTERN.fullmatch(repo_id):
+        raise InvalidSettingError(f"repo is {repo_id!r}; a repository is named as in 'ORG/NAME'")
+    if tag is not None:
+        versions.parse_tag(tag)
+
+
 def plan(
     root: Path,
     repo_id: str,
@@ -121,8 +141,7 @@ def plan(
         HubError: The Hub can't be reached, or refuses.
         MissingDependencyError: A package of the extra `publish` is not installed.
     """
-    if not REPOSITORY_PATTERN.fullmatch(repo_id):
-        raise InvalidSettingError(f"repo is {repo_id!r}; a repository is named as in 'ORG/NAME'")
+    check(root, repo_id, tag)
     version = None if tag is None else versions.spell(versions.parse_tag(tag))
     import_hub()
     pictures.import_matplotlib()

@@ -21,6 +21,7 @@ from dynamic_sparsity.generation.jobs.status_file import Board, forget
 from dynamic_sparsity.generation.jobs.units import Part, Unit, plan_units, unfinished
 from dynamic_sparsity.generation.settings import Settings
 from dynamic_sparsity.storage import writer
+from dynamic_sparsity.storage.manifests import read_attributes
 
 
 @dataclass(frozen=True)
@@ -200,6 +201,7 @@ def finalize(store: Path) -> None:
         IncompleteStoreError: Units are missing.
         CorruptStoreError: Some file's bytes are not the ones that were written.
     """
+    read_attributes(store)  # what is no store gets no lock
     with writer.lock(store):
         writer.finalize(store)
         forget(store)

@@ -17,6 +17,8 @@ from typing import Any
 from dynamic_sparsity.errors import InvalidSettingError
 from dynamic_sparsity.generation.settings import Settings
 
+JOBS_MAX = 1_000_000
+
 
 @dataclass(frozen=True)
 class Unit:
@@ -84,8 +86,8 @@ class Part:
 
     def __post_init__(self) -> None:
         """Checks the values; raises InvalidSettingError."""
-        if self.count < 1:
-            raise InvalidSettingError(f"shard_count is {self.count}; it must be at least 1.")
+        if not 1 <= self.count <= JOBS_MAX:
+            raise InvalidSettingError(f"shard_count is {self.count}; it must be at least 1 and at most {JOBS_MAX}.")
         if not 0 <= self.index < self.count:
             raise InvalidSettingError(
                 f"shard_index is {self.index}; of {self.count} jobs it must be from 0 to {self.count - 1}."

@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.table import Table
 
 from dynamic_sparsity.generation.jobs.status import Status, read_status
+from dynamic_sparsity.storage.manifests import read_attributes
 from dynamic_sparsity.untrusted.console import PlainConsole
 
 
@@ -17,6 +18,8 @@ def finalize(stores: Sequence[Path]) -> None:
     """Seals stores and says so."""
     from dynamic_sparsity.generation.jobs.generate import finalize as seal
 
+    for store in stores:
+        read_attributes(store)  # all of them, before one is sealed
     console = PlainConsole(soft_wrap=True)
     for store in stores:
         with console.status(f"Checking and sealing {store}"):

@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from dynamic_sparsity.cli.show import size
-from dynamic_sparsity.errors import HubError, InvalidSettingError
+from dynamic_sparsity.errors import HubError, InvalidSettingError, UnknownNameError
 from dynamic_sparsity.loaders.download import LocalCopy
 from dynamic_sparsity.loaders.hub import REPOSITORY_VARIABLE, Repository, default_repository
 from dynamic_sparsity.loaders.loading import arrays_for
 from dynamic_sparsity.loaders.plans import FilePlan, plan_files
 from dynamic_sparsity.loaders.progress import chosen
 from dynamic_sparsity.loaders.publication import PublishedStore
+from dynamic_sparsity.loaders.store import store_path
+from dynamic_sparsity.schemas.splits import SPLITS
 from dynamic_sparsity.untrusted.console import PlainConsole
 
 if TYPE_CHECKING:
@@ -41,7 +43,9 @@ def parse_repository(text: str | None) -> tuple[str, str | None]:
         raise InvalidSettingError(
             f"no repository was given: name one with --repo ORG/NAME, or set {REPOSITORY_VARIABLE}"
         )
-    repository, _, revision = text.partition("@")
+    repository, at, revision = text.partition("@")
+    if at and not revision:
+        raise InvalidSettingError(f"the repository is {text!r}, without a revision behind '@'; as in 'ORG/NAME@v1.0.0'")
     return repository, revision or None
 
 
@@ -51,6 +55,7 @@ def publish(root: Path, repo: str, *, tag: str | None, private: bool, delete: bo
 
     console = PlainConsole(soft_wrap=True)
     bar = chosen(None)
+    publishing.check(root, repo, tag)
     if not dry_run:
         publishing.require_token(repo)
     try:
@@ -106,6 +111,11 @@ def download(
 ) -> None:
     """Fetches published stores and prints how to load them, or only the plan."""
     console = PlainConsole(soft_wrap=True)
+    if split is not None and split not in SPLITS:
+        raise UnknownNameError(f"split is {split!r}; it can be {', '.join(map(repr, SPLITS))}")
+    for task in tasks or ["Any"]:
+        for policy in policies or ["any"]:
+            store_path("", task, policy, dynamics)  # refuses what can be no name
     repository = Repository.open(*parse_repository(repo))
     wanted = _chosen_stores(repository, tasks, every, policies, dynamics)
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)

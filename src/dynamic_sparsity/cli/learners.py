@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
-import sys
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
-from dynamic_sparsity.errors import InvalidSettingError, UnknownNameError
+from dynamic_sparsity.cli.arguments import output_file, output_folder
+from dynamic_sparsity.cli.own_function import failures_of, function_at
+from dynamic_sparsity.errors import InvalidSettingError
 from dynamic_sparsity.learners.evaluation import evaluate as judge
+from dynamic_sparsity.learners.interface import Learner
 from dynamic_sparsity.learners.leaderboard import entries_of, read_entries, to_csv
 from dynamic_sparsity.learners.leaderboard_page import leaderboard_page
 from dynamic_sparsity.learners.protocol import get_budget
@@ -20,17 +22,26 @@ from dynamic_sparsity.learners.results import Benchmark, result_document, result
 from dynamic_sparsity.loaders import store_path
 from dynamic_sparsity.storage.atomic import publish
 from dynamic_sparsity.untrusted.console import PlainConsole, progress
+from dynamic_sparsity.untrusted.names import is_name
+
+LEARNER_SEED_MAX = 2**31 - 1
+"""Largest seed that JAX takes with numbers of 32 bits."""
+
+FIGURE_SUFFIXES = (".png", ".svg", ".pdf")
 
 
 def parse_seeds(text: str) -> list[int]:
     """Read seeds such as 0,1,2.
 
     Raises:
-        InvalidSettingError: It is not a list of integers ≥ 0 with commas between.
+        InvalidSettingError: It is not a list of integers with commas between.
     """
-    words = text.split(",")
-    if not all(word.strip().isdecimal() for word in words):
-        raise InvalidSettingError(f"seeds are {text!r}; they must be integers ≥ 0 with commas between, as in 0,1,2")
+    words = [word.strip() for word in text.split(",")]
+    if not all(re.fullmatch("[0-9]{1,10}", word) and int(word) <= LEARNER_SEED_MAX for word in words):
+        raise InvalidSettingError(
+            f"seeds are {text[:80]!r}; they must be integers from 0 to {LEARNER_SEED_MAX} with commas between, as in "
+            "0,1,2"
+        )
     return list(dict.fromkeys(int(word) for word in words))
 
 
@@ -59,7 +70,13 @@ def train(
     everything = list(learners) == ["all"]
     if everything and (loss is not None or weight is not None):
         raise InvalidSettingError("--loss and --weight belong to one learner; leave them out with --learner all")
+    output_folder(out)
+    output_folder(models, "--models")
     chosen = all_learners() if everything else [make_learner(name, loss, weight=weight) for name in learners]
+    for task in tasks:
+        path = store_path(root, task, policy, dynamics)
+        if not path.is_dir():
+            Benchmark.read(path, budget)  # says what is missing before anything is trained
     console = PlainConsole()
     with progress(console, transient=True) as bars:
         bar = bars.add_task("Training", total=len(tasks) * len(chosen))
@@ -98,10 +115,12 @@ def evaluate(
     out: Path | None,
 ) -> None:
     """Judge a saved model, or one that a function trains, and print or keep the result."""
-    budget = get_budget(protocol)
+    budget, numbers = get_budget(protocol), parse_seeds(seeds)
+    output_folder(out)
+    learner = None if Path(model).suffix == ".npz" else _own_learner(model, name, supervision, adaptive)
     benchmark = Benchmark.read(store_path(root, task, policy, dynamics), budget)
     console = PlainConsole()
-    if Path(model).suffix == ".npz":
+    if learner is None:
         from dynamic_sparsity.learners.models import load_model
 
         saved = load_model(Path(model))
@@ -117,16 +136,30 @@ def evaluate(
         )
         _report(console, document, out)
         return
-    fit = function_at(model)
+    # What the function returned is called here, too.
+    with failures_of(f"judging {model}"):
+        for document in run_learner(benchmark, learner, numbers):
+            _report(console, document, out)
+
+
+def _own_learner(place: str, name: str | None, supervision: str, adaptive: bool) -> Learner:
+    """A function of the user's own as a learner, before anything is read."""
+    fit = function_at(place)
     from dynamic_sparsity.learners.own import OwnLearner
 
-    learner = OwnLearner(name or fit.__name__, fit, supervision, adaptive)
-    for document in run_learner(benchmark, learner, parse_seeds(seeds)):
-        _report(console, document, out)
+    called = name or str(getattr(fit, "__name__", ""))
+    if not is_name(called):
+        raise InvalidSettingError(
+            f"the learner's name is {called!r}; give one with --name: letters, digits, '_', '.' and '-'"
+        )
+    return OwnLearner(called, fit, supervision, adaptive)
 
 
 def leaderboard(source: Path, out: Path, csv: Path | None, figure: Path | None) -> None:
     """Write the tables and the figure."""
+    output_file(out, "--out")
+    output_file(csv, "--csv")
+    output_file(figure, "--figure", FIGURE_SUFFIXES)
     entries = read_entries(source)
     console = PlainConsole()
     if figure is not None:
@@ -140,32 +173,6 @@ def leaderboard(source: Path, out: Path, csv: Path | None, figure: Path | None) 
     if csv is not None:
         publish(csv, [to_csv(entries).encode()])
         console.print(f"{csv}: the same, a line per result")
-
-
-def function_at(place: str) -> Callable[..., Any]:
-    """The function at FILE.py:NAME or package.module:NAME.
-
-    Raises:
-        UnknownNameError: There is none.
-    """
-    where, _, name = place.rpartition(":")
-    if not where or not name:
-        raise UnknownNameError(f"{place!r} is no model: give a saved model.npz, or FILE.py:FUNCTION")
-    if where.endswith(".py"):
-        if not Path(where).is_file():
-            raise UnknownNameError(f"there is no file {where}")
-        spec = importlib.util.spec_from_file_location(Path(where).stem, where)
-        if spec is None or spec.loader is None:
-            raise UnknownNameError(f"{where} can't be imported")
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[spec.name] = module
-        spec.loader.exec_module(module)
-    else:
-        module = importlib.import_module(where)
-    function = getattr(module, name, None)
-    if not callable(function):
-        raise UnknownNameError(f"{where} has no function {name!r}")
-    return function  # type: ignore[no-any-return]
 
 
 def summary(document: dict[str, Any]) -> str:

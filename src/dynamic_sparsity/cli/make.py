@@ -21,6 +21,7 @@ from rich.progress import (
 from rich.text import Text
 
 from dynamic_sparsity.cli import show
+from dynamic_sparsity.cli.arguments import output_folder
 from dynamic_sparsity.errors import InvalidSettingError
 from dynamic_sparsity.generation.tasks import TASKS, get_task
 from dynamic_sparsity.untrusted.console import PlainConsole, PlainTextColumn
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from dynamic_sparsity.generation.executors.protocol import Executor
 
 EXECUTORS = ("local", "ray")
+WORKERS_MAX = 4096
 
 
 def chosen_tasks(names: Sequence[str], every: bool) -> list[str]:
@@ -56,6 +58,7 @@ def generate(tasks: Sequence[str], out: Path, work: Work, **options: Any) -> Non
     from dynamic_sparsity.generation.jobs.units import Part
     from dynamic_sparsity.generation.settings import Settings
 
+    output_folder(out)
     settings = [Settings(task=task, **options) for task in tasks]
     part = Part(work.shard_index, work.shard_count)
     from dynamic_sparsity.generation.jobs.generate import generate_all
@@ -108,8 +111,8 @@ class Work:
         """
         if self.executor not in EXECUTORS:
             raise InvalidSettingError(f"executor is {self.executor!r}; it must be one of: {', '.join(EXECUTORS)}.")
-        if self.workers is not None and self.workers < 1:
-            raise InvalidSettingError(f"workers is {self.workers}; it must be at least 1.")
+        if self.workers is not None and not 1 <= self.workers <= WORKERS_MAX:
+            raise InvalidSettingError(f"workers is {self.workers}; it must be at least 1 and at most {WORKERS_MAX}.")
         if self.ray_address is not None and self.executor != "ray":
             raise InvalidSettingError("--ray-address needs --executor ray.")
         if self.executor == "ray":

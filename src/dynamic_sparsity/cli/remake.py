@@ -8,10 +8,12 @@ from typing import Any
 from rich.table import Table
 
 from dynamic_sparsity.cli import show
+from dynamic_sparsity.cli.arguments import check_least, output_folder
 from dynamic_sparsity.cli.hub import parse_repository
 from dynamic_sparsity.errors import InvalidSettingError
 from dynamic_sparsity.loaders.download import LocalCopy
 from dynamic_sparsity.loaders.hub import Repository
+from dynamic_sparsity.loaders.store import store_path
 from dynamic_sparsity.untrusted.console import PlainConsole
 
 
@@ -24,6 +26,10 @@ def regenerate(
         0, or 1 if a shard's bits do not agree.
     """
     console = PlainConsole(soft_wrap=True)
+    output_folder(out)
+    check_least(seed, "--seed")
+    check_least(check, "--check")
+    store_path(out, task, policy, dynamics)  # refuses what can be no name
     if check is not None and seed is not None:
         raise InvalidSettingError("--check makes published rows again, with their own seed: leave out --seed.")
     repository = Repository.open(*parse_repository(repo))

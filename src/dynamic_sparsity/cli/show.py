@@ -12,6 +12,7 @@ import numpy as np
 from rich.table import Table
 from rich.text import Text
 
+from dynamic_sparsity.cli.arguments import input_folder
 from dynamic_sparsity.errors import DynamicSparsityError, IncompleteStoreError
 from dynamic_sparsity.generation.tasks import TASKS
 from dynamic_sparsity.loaders.store import Store, find_stores, open_store
@@ -66,6 +67,7 @@ def tasks() -> None:
 
 def stores(root: Path) -> None:
     """Prints the stores below a folder."""
+    input_folder(root, "--root")
     console = PlainConsole()
     found = find_stores(root)
     if not found:

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from dynamic_sparsity.analysis.study import Study, StudyOptions
 from dynamic_sparsity.analysis.tables import table1
+from dynamic_sparsity.cli.arguments import input_folder, output_folder
 from dynamic_sparsity.errors import UnknownNameError
 from dynamic_sparsity.untrusted.console import PlainConsole, PlainTextColumn
 
@@ -24,9 +25,10 @@ def analyze(
     """Studies stores and prints where the results are."""
     from dynamic_sparsity.analysis.files import analyze as analyze_stores
 
+    output_folder(out)
     console = PlainConsole()
     with _progress(console) as bars:
-        render = _Pictures(bars.console) if frames else None
+        render = _Pictures(console) if frames else None
         studies = analyze_stores(
             stores, out, options=options, formats=formats, render=render, redraw=redraw, progress=_Bars(bars)
         )
@@ -42,9 +44,12 @@ def report(root: Path, out: Path, results: Path | None, options: StudyOptions, f
     from dynamic_sparsity.analysis.page import report as write_report
     from dynamic_sparsity.cli.show import size
 
+    input_folder(root, "ROOT")
+    output_folder(out)
+    output_folder(results, "--results")
     console = PlainConsole()
     with _progress(console) as bars:
-        render = _Pictures(bars.console) if frames else None
+        render = _Pictures(console) if frames else None
         made = write_report(
             root, out, results=results, options=options, frames=frames, render=render, progress=_Bars(bars)
         )

@@ -18,6 +18,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from dynamic_sparsity.cli.arguments import check_least, output_folder
 from dynamic_sparsity.generation import jax_runtime
 from dynamic_sparsity.untrusted.console import PlainConsole, PlainTextColumn
 
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
 def train(tasks: Sequence[str], out: Path, *, profile: str | None, **options: Any) -> None:
     """Trains one task after the other and prints what each came to."""
+    output_folder(out)
+    check_least(options["seed"], "--seed", most=2**31 - 1)
+    check_least(options["steps"], "--steps", least=1, most=10**12)
     console = PlainConsole(soft_wrap=True)
     with console.status("Loading the simulator and brax"):
         jax_runtime.configure()

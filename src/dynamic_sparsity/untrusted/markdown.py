@@ -58,7 +58,7 @@ def link(text: object, target: str) -> Markdown:
         text: What is shown; escaped unless it is `Markdown`.
         target: A relative path or an address.
     """
-    return Markdown(f"[{escape(text)}]({quote(target, safe='/:#._-~')})")
+    return Markdown(f"[{escape(text)}]({quote(target, safe='/:#._-~', errors='replace')})")
 
 
 def table(head: Sequence[object], rows: Iterable[Sequence[object]], align: Sequence[str] | None = None) -> list[str]:

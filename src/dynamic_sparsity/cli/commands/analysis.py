@@ -8,6 +8,10 @@ from typing import Annotated
 import typer
 
 from dynamic_sparsity.cli.app import app
+from dynamic_sparsity.cli.arguments import SEED_MAX
+
+MAP_ROWS_MAX = 100_000
+FRAMES_MAX = 10_000
 
 
 @app.command()
@@ -18,10 +22,12 @@ def analyze(
         list[str] | None,
         typer.Option("--format", help="Format of the figures: png, svg; repeat it for both.", show_default="both"),
     ] = None,
-    map_rows: Annotated[int, typer.Option(help="Rows of the map of (s, a, s') by t-SNE; 0 for none.", min=0)] = 1000,
+    map_rows: Annotated[
+        int, typer.Option(help="Rows of the map of (s, a, s') by t-SNE; 0 for none.", min=0, max=MAP_ROWS_MAX)
+    ] = 1000,
     frames: Annotated[bool, typer.Option(help="Render pictures of the robot (needs the extra `generate`).")] = True,
     redraw: Annotated[bool, typer.Option("--redraw", help="Draw figures again that are there already.")] = False,
-    seed: Annotated[int, typer.Option(help="Seed of the samples and of t-SNE.", min=0)] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the samples and of t-SNE.", min=0, max=SEED_MAX)] = 0,
 ) -> None:
     """Answer the paper's questions: is the causal graph sparse, does that depend on the state, how does it change?
 
@@ -46,11 +52,16 @@ def report(
         Path | None,
         typer.Option(help="Where `analyze` has left its results, to be used again.", show_default=False),
     ] = None,
-    map_rows: Annotated[int, typer.Option(help="Rows of the map of (s, a, s') by t-SNE; 0 for none.", min=0)] = 1000,
+    map_rows: Annotated[
+        int, typer.Option(help="Rows of the map of (s, a, s') by t-SNE; 0 for none.", min=0, max=MAP_ROWS_MAX)
+    ] = 1000,
     frames: Annotated[
-        int, typer.Option(help="Pictures of the robot per episode (needs the extra `generate`); 0 for none.", min=0)
+        int,
+        typer.Option(
+            help="Pictures of the robot per episode (needs the extra `generate`); 0 for none.", min=0, max=FRAMES_MAX
+        ),
     ] = 100,
-    seed: Annotated[int, typer.Option(help="Seed of the samples and of t-SNE.", min=0)] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the samples and of t-SNE.", min=0, max=SEED_MAX)] = 0,
 ) -> None:
     """Write one self-contained HTML page of all stores: open it in a browser, hover, move through an episode.
 

@@ -174,8 +174,8 @@ def verify(
             "--deep", help="Also compute sampled rows again with an independent oracle (needs the extra `generate`)."
         ),
     ] = False,
-    sample: Annotated[int, typer.Option(help="Rows that --deep computes again.", min=1)] = 64,
-    seed: Annotated[int, typer.Option(help="Seed of the draw of these rows.", min=0)] = 0,
+    sample: Annotated[int, typer.Option(help="Rows that --deep computes again.", min=1, max=10_000_000)] = 64,
+    seed: Annotated[int, typer.Option(help="Seed of the draw of these rows.", min=0, max=2**63 - 1)] = 0,
 ) -> None:
     """Check stores: structure, checksums, values; exit code 1 and a list if anything is wrong.
 

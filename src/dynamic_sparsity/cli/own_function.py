@@ -1,0 +1,109 @@
+"""A function of the user's own, found by its place: what goes wrong in it is told as theirs, not as ours."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from dynamic_sparsity.errors import DynamicSparsityError, InvalidSettingError, UnknownNameError
+
+__all__ = ["failures_of", "function_at"]
+
+
+@contextmanager
+def failures_of(what: str) -> Iterator[None]:
+    """Say of an error of the user's code that it is one.
+
+    Args:
+        what: What is being done, as in "importing mine.py"; begins the message.
+
+    Raises:
+        InvalidSettingError: For any error but this package's own.
+    """
+    try:
+        yield
+    except DynamicSparsityError:
+        raise
+    except (Exception, SystemExit) as error:
+        words = f": {error}" if str(error) else ""
+        raise InvalidSettingError(
+            f"{what} failed with {type(error).__name__}{words}; `--debug` shows where it came from"
+        ) from error
+
+
+def function_at(place: str) -> Callable[..., Any]:
+    """The function at FILE.py:NAME or package.module:NAME.
+
+    Args:
+        place: Where it is.
+
+    Returns:
+        The function; an error in it is an `InvalidSettingError` that names it.
+
+    Raises:
+        UnknownNameError: There is none.
+        InvalidSettingError: Importing its module fails.
+    """
+    where, _, name = place.rpartition(":")
+    if not where or not name:
+        raise UnknownNameError(f"{place!r} is no model: give a saved model.npz, FILE.py:FUNCTION or MODULE:FUNCTION")
+    module = _module_of_file(where) if where.endswith(".py") else _module_of_name(where)
+    function = getattr(module, name, None)
+    if not callable(function):
+        raise UnknownNameError(f"{where} has no function {name!r}")
+
+    @functools.wraps(function)
+    def told(*arguments: Any) -> Any:
+        with failures_of(place):
+            made = function(*arguments)
+        if not callable(getattr(made, "predict", made)):
+            raise InvalidSettingError(
+                f"{place} returned {type(made).__name__}, which is no model: it has no method `predict(state, action)`"
+            )
+        return made
+
+    return told
+
+
+def _module_of_file(where: str) -> ModuleType:
+    if not Path(where).is_file():
+        raise UnknownNameError(f"there is no file {where}")
+    spec = importlib.util.spec_from_file_location(Path(where).stem, where)
+    if spec is None or spec.loader is None:
+        raise UnknownNameError(f"{where} can't be imported")
+    module = importlib.util.module_from_spec(spec)
+    before = sys.modules.get(spec.name)
+    sys.modules[spec.name] = module
+    try:
+        with failures_of(f"importing {where}"):
+            spec.loader.exec_module(module)
+    except BaseException:
+        # A module that is half there would be taken for whole by the next import.
+        if before is None:
+            del sys.modules[spec.name]
+        else:
+            sys.modules[spec.name] = before
+        raise
+    return module
+
+
+def _module_of_name(where: str) -> ModuleType:
+    if not all(part.isidentifier() for part in where.split(".")):
+        raise UnknownNameError(f"{where!r} is no name of a module, as in package.module")
+    with failures_of(f"importing {where}"):
+        try:
+            return importlib.import_module(where)
+        except ModuleNotFoundError as error:
+            if error.name is None or not f"{where}.".startswith(f"{error.name}."):
+                raise
+            raise UnknownNameError(
+                f"there is no module {error.name!r}; install it, put its folder into PYTHONPATH, or give "
+                "FILE.py:FUNCTION"
+            ) from error
