@@ -4,7 +4,7 @@
     python benchmarks/executors.py overhead [--ways direct local ray] [--json benchmarks/results/executors.json]
 
 Every worker compiles its programs first and waits until all others have done so; the clock runs from then until the
-executor has told that the last unit is finished.
+executor has reported that the last unit is finished.
 
 *throughput*: the same units by one local worker, which has all cores, and by two, which share them; taken in turns.
 
@@ -31,16 +31,16 @@ from typing import Any
 from provenance import SIMULATOR, made_with
 
 from dynamic_sparsity.generation import jax_runtime
-from dynamic_sparsity.generation.executors.protocol import Executor, Report
-from dynamic_sparsity.generation.jobs.unit_runner import Workshop
+from dynamic_sparsity.generation.executors.protocol import Executor, UnitProgress
+from dynamic_sparsity.generation.jobs.unit_runner import SimulationUnitRunner
 from dynamic_sparsity.generation.jobs.units import Unit
 
 LOG, WORKERS = "EXECUTORS_LOG", "EXECUTORS_WORKERS"
 """Environment variables: the folder where workers note times, and how many of them there are."""
 
 
-class Timed(Workshop):
-    """A workshop that compiles at once, waits for the others, and notes when it makes units.
+class Timed(SimulationUnitRunner):
+    """A unit runner that compiles at once, waits for the others, and notes when it makes units.
 
     Times are monotonic, and so the same for all processes of a Linux machine.
     """
@@ -51,7 +51,7 @@ class Timed(Workshop):
 
     def check(self, unit: Unit) -> None:
         super().check(unit)
-        self._ready(unit, self.devices()[0], _Deaf())
+        self._compiled_episodes(unit, self.devices()[0], _NoProgress())
         folder = Path(os.environ[LOG])
         (folder / f"{os.getpid()}.ready").touch()
         while len(list(folder.glob("*.ready"))) < int(os.environ[WORKERS]):
@@ -59,37 +59,37 @@ class Timed(Workshop):
         with contextlib.suppress(FileExistsError), (folder / "began").open("x") as file:
             file.write(str(time.monotonic()))
 
-    def make(self, unit: Unit, device: Any, report: Report) -> None:
+    def run(self, unit: Unit, device: Any, progress: UnitProgress) -> None:
         began = time.monotonic()
-        super().make(unit, device, report)
+        super().run(unit, device, progress)
         note = {"worker": os.getpid(), "began": began, "ended": time.monotonic()}
         (Path(os.environ[LOG]) / f"{unit.index}.json").write_text(json.dumps(note))
 
 
-class _Deaf:
-    """Wants to know nothing."""
+class _NoProgress:
+    """Ignores progress."""
 
-    def compiling(self, unit: Unit) -> None: ...
+    def on_compiling(self, unit: Unit) -> None: ...
 
-    def compiled(self, unit: Unit, seconds: float) -> None: ...
+    def on_compiled(self, unit: Unit, seconds: float) -> None: ...
 
-    def advanced(self, unit: Unit, rows: int) -> None: ...
+    def on_progress(self, unit: Unit, rows: int) -> None: ...
 
 
 def executor_of(way: str, workers: int) -> Executor:
     """What makes the units."""
     # Workers import this very file.
     if way == "direct":
-        from dynamic_sparsity.generation.executors.threads import InProcess
+        from dynamic_sparsity.generation.executors.threads import ThreadExecutor
 
-        return InProcess(Timed())
+        return ThreadExecutor(Timed())
     if way == "ray":
-        from dynamic_sparsity.generation.executors.ray_actors import OnRay
+        from dynamic_sparsity.generation.executors.ray_actors import RayExecutor
 
-        return OnRay(None, workers, "executors:Timed")
-    from dynamic_sparsity.generation.executors.processes import Processes
+        return RayExecutor(None, workers, "executors:Timed")
+    from dynamic_sparsity.generation.executors.processes import ProcessExecutor
 
-    return Processes(workers, "executors:Timed")
+    return ProcessExecutor(workers, "executors:Timed")
 
 
 def run(way: str, workers: int, options: argparse.Namespace) -> dict[str, Any]:
@@ -103,7 +103,7 @@ def run(way: str, workers: int, options: argparse.Namespace) -> dict[str, Any]:
 
 def once(way: str, workers: int, options: argparse.Namespace) -> dict[str, Any]:
     """Makes the units once; seconds of the whole and of the engine."""
-    from dynamic_sparsity.generation.executors.threads import InProcess
+    from dynamic_sparsity.generation.executors.threads import ThreadExecutor
     from dynamic_sparsity.generation.jobs import scheduler
     from dynamic_sparsity.generation.jobs.units import plan_units
     from dynamic_sparsity.generation.settings import Settings
@@ -121,12 +121,12 @@ def once(way: str, workers: int, options: argparse.Namespace) -> dict[str, Any]:
             attributes = executor.describe(settings)
             writer.create_store(store, attributes)
             units = plan_units(settings, store, attributes)
-            if isinstance(executor, InProcess):
+            if isinstance(executor, ThreadExecutor):
                 executor.check(units[0])
-            aside = scheduler.work(executor, iter(units), lambda event: None)
+            quarantined = scheduler.run_units(executor, iter(units), lambda event: None)
             ended = time.monotonic()
-        if aside:
-            raise SystemExit(f"{way}: {aside[0].trouble}")
+        if quarantined:
+            raise SystemExit(f"{way}: {quarantined[0].failure}")
         notes = [json.loads((log / f"{unit.index}.json").read_text()) for unit in units]
         total = ended - float((log / "began").read_text())
     seconds = [note["ended"] - note["began"] for note in notes]

@@ -87,21 +87,20 @@ def keep_rows(store: Path, batch: int, length: int, folder: Path) -> None:
         np.save(folder / f"{name}s.npy", values.swapaxes(1, 2).reshape(-1, batch, values.shape[-1]))
 
 
-def timed_write(workshop: Any, settings: Any, simulated: int) -> float:
+def timed_write(runner: Any, settings: Any, simulated: int) -> float:
     """Seconds of writing one unit from memory."""
     from dynamic_sparsity.generation.jobs.store_attributes import store_sizes
-    from dynamic_sparsity.generation.jobs.unit_runner import finish
     from dynamic_sparsity.schemas import row_arrays
     from dynamic_sparsity.storage import writer
 
-    episodes = workshop._prepare(settings)
+    episodes = runner._prepare(settings)
     columns = episodes.simulate(0, simulated)
     specs = row_arrays(store_sizes(episodes.physics), settings.dynamics)
-    table = finish(columns, specs, settings, 0)
+    table = finish_columns(columns, specs, settings, 0)
     flat = {spec.name: columns[spec.name].reshape(-1, *columns[spec.name].shape[2:]) for spec in specs}
     with tempfile.TemporaryDirectory() as folder:
         store = settings.store_path(Path(folder))
-        writer.create_store(store, workshop.describe(settings))
+        writer.create_store(store, runner.describe(settings))
         return timed(lambda: writer.write_unit(store, 0, flat, table))
 
 
@@ -109,15 +108,15 @@ def measure(task: str, batch: int | None, workers: int | None, length: int, repe
     """One record."""
     import jax
 
-    from dynamic_sparsity.generation.executors.processes import Processes, share_of_cores
+    from dynamic_sparsity.generation.executors.processes import ProcessExecutor, share_of_cores
     from dynamic_sparsity.generation.executors.protocol import UNITS_AT_ONCE
-    from dynamic_sparsity.generation.jobs.unit_runner import Workshop
+    from dynamic_sparsity.generation.jobs.unit_runner import SimulationUnitRunner
     from dynamic_sparsity.generation.settings import Settings
 
-    workshop = Workshop()
+    runner = SimulationUnitRunner()
     times: dict[str, list[float]] = {name: [] for name in ("engine", "engine_all", "generate", "seal", "write")}
     with ExitStack() as stack:
-        executor = stack.enter_context(Processes(workers))
+        executor = stack.enter_context(ProcessExecutor(workers))
         described = executor.describe(Settings(task, episodes=10**6, episode_length=length, batch=batch))
         count, simulated = executor.capacity // UNITS_AT_ONCE, described["settings"]["unit_episodes"]
         settings = Settings(task, episodes=2 * count * simulated, episode_length=length, batch=batch)
@@ -139,7 +138,7 @@ def measure(task: str, batch: int | None, workers: int | None, length: int, repe
             times["seal"].append(sealed)
             stored = sum(file.stat().st_size for file in root.rglob("*") if file.is_file())
             shutil.rmtree(root)
-            times["write"].append(timed_write(workshop, settings, simulated))
+            times["write"].append(timed_write(runner, settings, simulated))
             times["engine"].append(timed(lambda: engine_alone(*job)))
             together = timed(lambda: list(pool.map(engine_alone, *zip(*[job] * count, strict=True))))
             times["engine_all"].append(together / count)
@@ -179,7 +178,7 @@ def make(executor: Any, settings: Any, root: Path) -> tuple[float, float]:
     store, attributes = settings.store_path(root), executor.describe(settings)
     writer.create_store(store, attributes)
     planned = plan_units(settings, store, attributes)
-    made = timed(lambda: scheduler.work(executor, iter(planned), lambda event: None))
+    made = timed(lambda: scheduler.run_units(executor, iter(planned), lambda event: None))
     return made, timed(lambda: writer.finalize(store))
 
 

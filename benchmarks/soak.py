@@ -32,7 +32,7 @@ from typing import Any
 from provenance import SIMULATOR, made_with
 
 EPISODE_LENGTH = 256
-WORKER_MARKS = {"local": "executors.process_worker", "ray": "ray::Actor"}
+WORKER_MARKS = {"local": "executors.process_worker", "ray": "ray::RayActor"}
 """What the command line of a worker has in it."""
 
 STORE = Path("CartpoleBalance") / "noise.zarr"

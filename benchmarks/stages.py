@@ -38,21 +38,21 @@ def measure(task: str, repetitions: int) -> dict[str, Any]:
     import numpy as np
 
     from dynamic_sparsity.generation.jobs.store_attributes import store_sizes
-    from dynamic_sparsity.generation.jobs.unit_runner import Workshop, finish
+    from dynamic_sparsity.generation.jobs.unit_runner import SimulationUnitRunner
     from dynamic_sparsity.generation.physics import constraint_solver
     from dynamic_sparsity.generation.settings import Settings
     from dynamic_sparsity.schemas import row_arrays
     from dynamic_sparsity.storage import writer
 
-    workshop = Workshop()
-    count = workshop.describe(Settings(task, episodes=10**6))["settings"]["unit_episodes"]
+    runner = SimulationUnitRunner()
+    count = runner.describe(Settings(task, episodes=10**6))["settings"]["unit_episodes"]
     settings = Settings(task, episodes=count)
     length = settings.episode_length
-    episodes = workshop._prepare(settings)
+    episodes = runner._prepare(settings)
     episodes.compile(count)
     specs = row_arrays(store_sizes(episodes.physics), settings.dynamics)
     columns = episodes.simulate(0, count)
-    table = finish(columns, specs, settings, 0)
+    table = finish_columns(columns, specs, settings, 0)
     flat = {spec.name: columns[spec.name].reshape(-1, *columns[spec.name].shape[2:]) for spec in specs}
     program = cached_engine(task, count)
     states = columns["state"].astype(np.float64).swapaxes(0, 1).copy()
@@ -75,7 +75,7 @@ def measure(task: str, repetitions: int) -> dict[str, Any]:
     for _ in range(repetitions):
         with tempfile.TemporaryDirectory() as folder:
             store = settings.store_path(Path(folder))
-            writer.create_store(store, workshop.describe(settings))
+            writer.create_store(store, runner.describe(settings))
             stages: dict[str, Callable[[], Any]] = {
                 "engine": engine,
                 "steps": steps,

@@ -84,8 +84,8 @@ def load_dataset(
     Hub's cache, so that the next time one request (does the revision still name the same commit?) is enough, and
     offline none.
 
-    Whoever made the data, what comes back is rows as they were sealed, or one of the errors below: nothing of a store or
-    repository is executed, nothing is written but below the Hub's cache, and names, sizes and structure are checked
+    Whoever made the data, what comes back is rows as they were sealed, or one of the errors below: nothing of a store
+    or repository is executed, nothing is written but below the Hub's cache, and names, sizes and structure are checked
     before they are used. With `verify="sha256"` no damaged byte becomes a row. That the numbers are true is not
     guaranteed, only that they are the ones that were published; and whoever can change the files while they are in use
     can end the process. docs/security.md says it in full.

@@ -104,12 +104,12 @@ def test_regenerated_bit_by_bit(version: str, name: str, tmp_path: Path) -> None
     from dynamic_sparsity.generation import jax_runtime
 
     jax_runtime.configure()
-    from dynamic_sparsity.generation.executors.threads import InProcess
+    from dynamic_sparsity.generation.executors.threads import ThreadExecutor
     from dynamic_sparsity.generation.verification.regenerate import other_settings, published_settings, regenerate
     from dynamic_sparsity.loaders.store import open_store
 
     store = open_store(unpacked(version, name, tmp_path / "golden"))
-    with InProcess() as executor:
+    with ThreadExecutor() as executor:
         present = executor.describe(published_settings(store.metadata))
     others = other_settings(store.metadata["settings"], present["settings"])
     if present["schema_version"] != version:

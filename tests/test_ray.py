@@ -1,4 +1,4 @@
-"""Units on Ray actors, and what is left when actors, the driver or a whole node die. Rows come from `fake_maker`."""
+"""Units on Ray actors, and what is left when actors, the driver or a whole node die; rows of `fake_unit_runner`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import subprocess
 import time
 from pathlib import Path
 
-import fake_maker
+import fake_unit_runner
 import pytest
 import test_scaling
 from processes import kill, wait_for
@@ -33,7 +33,7 @@ def actors(mark: int) -> list[int]:
     found = []
     for entry in Path("/proc").iterdir():
         try:
-            is_actor = entry.name.isdigit() and b"ray::Actor" in (entry / "cmdline").read_bytes()
+            is_actor = entry.name.isdigit() and b"ray::RayActor" in (entry / "cmdline").read_bytes()
             if is_actor and f"RAY_TEST={mark}".encode() in (entry / "environ").read_bytes():
                 found.append(int(entry.name))
         except OSError:
@@ -43,7 +43,7 @@ def actors(mark: int) -> list[int]:
 
 def test_survives_the_death_of_actors_and_driver(undisturbed, tmp_path):  # noqa: F811
     rng, mark = random.Random(0), os.getpid()
-    environment = {fake_maker.SECONDS: "1", "RAY_TEST": str(mark)}
+    environment = {fake_unit_runner.SECONDS: "1", "RAY_TEST": str(mark)}
 
     def wait_for_a_shard(driver: subprocess.Popen[str]) -> None:
         before = shards_done(tmp_path)
@@ -64,8 +64,8 @@ def test_survives_the_death_of_actors_and_driver(undisturbed, tmp_path):  # noqa
     assert digests(tmp_path) == undisturbed
 
 
-def test_a_unit_that_kills_its_actor_is_set_aside(undisturbed, tmp_path):  # noqa: F811
-    finished = drive(tmp_path, ACTORS, **{fake_maker.CRASHING: "2"})
+def test_a_unit_that_kills_its_actor_is_quarantined(undisturbed, tmp_path):  # noqa: F811
+    finished = drive(tmp_path, ACTORS, **{fake_unit_runner.CRASHING: "2"})
     assert finished.returncode == 3
     assert "unit 2: WorkerError: the actor died" in finished.stderr
     assert drive(tmp_path, 0).returncode == 0
@@ -81,7 +81,7 @@ def test_survives_the_death_of_a_node(undisturbed, tmp_path):  # noqa: F811
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
     try:
-        environment = {fake_maker.SECONDS: "2", "RAY_ADDRESS": cluster.address}
+        environment = {fake_unit_runner.SECONDS: "2", "RAY_ADDRESS": cluster.address}
         with started(tmp_path, UNITS, -3, **environment) as driver:
             wait_for(lambda: shards_done(tmp_path), driver)
             cluster.remove_node(nodes[0], allow_graceful=False)

@@ -1,4 +1,4 @@
-"""Executors, and what is left when processes are really killed. No simulator: `fake_maker` makes the rows."""
+"""Executors, and what is left when processes are really killed. No simulator: `fake_unit_runner` makes the rows."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-import fake_maker
+import fake_unit_runner
 import pytest
 from processes import children, command_line, files_below, is_alive, kill, running, wait_for
 
@@ -26,9 +26,15 @@ from dynamic_sparsity.errors import (
     UnitsFailedError,
     WorkerError,
 )
-from dynamic_sparsity.generation.executors.processes import Processes, cores, device_environment, memory, workers_on
+from dynamic_sparsity.generation.executors.processes import (
+    ProcessExecutor,
+    cores,
+    device_environment,
+    memory,
+    workers_on,
+)
 from dynamic_sparsity.generation.executors.protocol import UNITS_AT_ONCE
-from dynamic_sparsity.generation.executors.threads import InProcess
+from dynamic_sparsity.generation.executors.threads import ThreadExecutor
 from dynamic_sparsity.generation.jobs.generate import finalize, generate_all
 from dynamic_sparsity.generation.jobs.status import read_status
 from dynamic_sparsity.generation.jobs.units import plan_units
@@ -48,9 +54,9 @@ def digests(root: Path) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory) -> dict[str, str]:
     root = tmp_path_factory.mktemp("undisturbed")
-    wanted = [fake_maker.settings(UNITS, task) for task in TASKS]
-    summary = generate_all(wanted, root, InProcess(fake_maker.FakeMaker()))
-    assert (summary.units, len(summary.sealed), summary.set_aside) == (2 * UNITS, 2, ())
+    wanted = [fake_unit_runner.settings(UNITS, task) for task in TASKS]
+    summary = generate_all(wanted, root, ThreadExecutor(fake_unit_runner.FakeUnitRunner()))
+    assert (summary.units, len(summary.sealed), summary.quarantined) == (2 * UNITS, 2, ())
     return digests(root)
 
 
@@ -64,7 +70,7 @@ def stored(tmp_path_factory, monkeypatch) -> Path:
     """A file to which every unit that is made and stored appends a line."""
     log = tmp_path_factory.mktemp("stored") / "units"
     log.touch()
-    monkeypatch.setenv(fake_maker.MADE, str(log))
+    monkeypatch.setenv(fake_unit_runner.MADE, str(log))
     return log
 
 
@@ -85,9 +91,9 @@ def started(root: Path, *numbers: int, **environment: str) -> Iterator[subproces
         yield driver
 
 
-def drive(root: Path, workers: int, *part: int, **environment: str) -> subprocess.CompletedProcess[str]:
+def drive(root: Path, workers: int, *job: int, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        command(root, UNITS, workers, *part), env=os.environ | environment, capture_output=True, text=True, timeout=900
+        command(root, UNITS, workers, *job), env=os.environ | environment, capture_output=True, text=True, timeout=900
     )
 
 
@@ -111,7 +117,7 @@ def test_processes_make_the_same_bytes(undisturbed, tmp_path):
 
 def test_jobs_of_an_array(undisturbed, tmp_path):
     with ExitStack() as stack:
-        slowly = {fake_maker.SECONDS: "0.1"}
+        slowly = {fake_unit_runner.SECONDS: "0.1"}
         jobs = [stack.enter_context(started(tmp_path, UNITS, 0, index, 3, **slowly)) for index in range(3)]
         assert [job.wait(900) for job in jobs] == [0, 0, 0]
     stores = [tmp_path / task / "noise.zarr" for task in TASKS]
@@ -127,7 +133,7 @@ def test_finalize_refuses_what_is_incomplete(tmp_path):
 
 
 def test_the_same_job_twice_is_refused(tmp_path):
-    with started(tmp_path, UNITS, 0, 1, 3, **{fake_maker.SECONDS: "900"}) as job:
+    with started(tmp_path, UNITS, 0, 1, 3, **{fake_unit_runner.SECONDS: "900"}) as job:
         wait_for((tmp_path / TASKS[0] / "noise.zarr" / "zarr.json").exists, job)
         assert "StoreLockedError" in drive(tmp_path, 0, 1, 3).stderr
         with pytest.raises(StoreLockedError):
@@ -136,11 +142,11 @@ def test_the_same_job_twice_is_refused(tmp_path):
 
 def test_a_machine_that_would_make_another_store_is_refused(tmp_path, monkeypatch):
     """A worker whose packages differ: its bits would, too."""
-    wanted = fake_maker.settings(UNITS)
-    other = fake_maker.FakeMaker()
+    wanted = fake_unit_runner.settings(UNITS)
+    other = fake_unit_runner.FakeUnitRunner()
     unit = plan_units(wanted, wanted.store_path(tmp_path), other.describe(wanted))[0]
     other.check(unit)
-    monkeypatch.setattr(fake_maker, "EPISODES_PER_UNIT", 8)
+    monkeypatch.setattr(fake_unit_runner, "EPISODES_PER_UNIT", 8)
     with pytest.raises(SettingsMismatchError, match="unit_episodes"):
         other.check(unit)
 
@@ -152,7 +158,7 @@ def test_a_machine_that_would_make_another_store_is_refused(tmp_path, monkeypatc
 def test_survives_the_death_of_workers(undisturbed, tmp_path, stored, seed):
     """Random workers, at random moments; each death costs no more than what that worker was making."""
     rng, kills = random.Random(seed), 0
-    with started(tmp_path, UNITS, 2, **{fake_maker.SECONDS: "1"}) as driver:
+    with started(tmp_path, UNITS, 2, **{fake_unit_runner.SECONDS: "1"}) as driver:
         while kills < 6 and driver.poll() is None:
             time.sleep(rng.uniform(0, 0.5))
             if workers := workers_of(driver):
@@ -176,7 +182,7 @@ def test_survives_the_death_of_workers(undisturbed, tmp_path, stored, seed):
 def test_survives_the_death_of_the_driver(undisturbed, tmp_path, stored, workers):
     rng = random.Random(workers)
     for _ in range(4):
-        with started(tmp_path, UNITS, workers, **{fake_maker.SECONDS: "0.3"}) as driver:
+        with started(tmp_path, UNITS, workers, **{fake_unit_runner.SECONDS: "0.3"}) as driver:
             wait_for(lambda: files_below(tmp_path, "*.lock"), driver)
             time.sleep(rng.uniform(0, 3.0))
             orphans = workers_of(driver)
@@ -187,8 +193,8 @@ def test_survives_the_death_of_the_driver(undisturbed, tmp_path, stored, workers
     assert not twice(stored)
 
 
-def test_a_unit_that_kills_its_worker_is_set_aside(undisturbed, tmp_path):
-    finished = drive(tmp_path, 1, **{fake_maker.CRASHING: "2"})
+def test_a_unit_that_kills_its_worker_is_quarantined(undisturbed, tmp_path):
+    finished = drive(tmp_path, 1, **{fake_unit_runner.CRASHING: "2"})
     assert finished.returncode == 3
     assert "CartpoleBalance/noise.zarr unit 2: WorkerError: worker process" in finished.stderr
     assert "signal 9" in finished.stderr
@@ -200,8 +206,8 @@ def test_a_unit_that_kills_its_worker_is_set_aside(undisturbed, tmp_path):
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_unit_that_fails_is_set_aside(undisturbed, tmp_path, workers):
-    finished = drive(tmp_path, workers, **{fake_maker.FAILING: "0,3"})
+def test_a_unit_that_fails_is_quarantined(undisturbed, tmp_path, workers):
+    finished = drive(tmp_path, workers, **{fake_unit_runner.FAILING: "0,3"})
     assert finished.returncode == 3
     assert finished.stderr.count("does not converge") == 4, "two units in each of two stores"
     assert drive(tmp_path, workers).returncode == 0
@@ -210,17 +216,17 @@ def test_a_unit_that_fails_is_set_aside(undisturbed, tmp_path, workers):
 
 def test_workers_that_never_start_end_the_run(tmp_path):
     with pytest.raises(WorkerError, match="no_such_module"):
-        generate_all([fake_maker.settings(1)], tmp_path, Processes(1, "no_such_module:Maker"))
+        generate_all([fake_unit_runner.settings(1)], tmp_path, ProcessExecutor(1, "no_such_module:Runner"))
     assert not list(tmp_path.rglob("*.zarr"))
 
 
 def test_a_worker_without_simulator_says_so(tmp_path):
     with pytest.raises(MissingDependencyError, match="pip install"):
-        generate_all([fake_maker.settings(1)], tmp_path, Processes(2, "fake_maker:MissingMaker"))
+        generate_all([fake_unit_runner.settings(1)], tmp_path, ProcessExecutor(2, "fake_unit_runner:MissingUnitRunner"))
 
 
 def test_two_runs_at_once(undisturbed, tmp_path):
-    with started(tmp_path, UNITS, 0, **{fake_maker.SECONDS: "5"}) as first:
+    with started(tmp_path, UNITS, 0, **{fake_unit_runner.SECONDS: "5"}) as first:
         wait_for((tmp_path / TASKS[0] / "noise.zarr" / "zarr.json").exists, first)
         second = drive(tmp_path, 0)
         assert second.returncode == 1
@@ -256,7 +262,7 @@ def test_full_disk(undisturbed, small_disk, workers):
 
 def test_disk_that_becomes_read_only(undisturbed, small_disk):
     subprocess.run(["mount", "-o", "remount,size=100m", str(small_disk)], check=True)
-    assert drive(small_disk, 0, **{fake_maker.FAILING: "1"}).returncode == 3
+    assert drive(small_disk, 0, **{fake_unit_runner.FAILING: "1"}).returncode == 3
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     finished = drive(small_disk, 0)
     assert finished.returncode == 1
@@ -268,7 +274,7 @@ def test_disk_that_becomes_read_only(undisturbed, small_disk):
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_full_disk_is_no_reason_to_try_every_unit(tmp_path, workers):
-    finished = drive(tmp_path, workers, **{fake_maker.FULL: "1"})
+    finished = drive(tmp_path, workers, **{fake_unit_runner.FULL: "1"})
     assert finished.returncode == 1
     assert "No space left" in finished.stderr
     assert not list(tmp_path.rglob("*.partial")), "what another unit was writing"
@@ -297,7 +303,7 @@ def test_status_of_a_run(tmp_path, capsys):
             shown.update(json.loads(capsys.readouterr().out)[0])
         return shown.get("units_done", 0) > 0 and bool(shown["running"])
 
-    with started(tmp_path, UNITS, 0, **{fake_maker.SECONDS: "5"}) as driver:
+    with started(tmp_path, UNITS, 0, **{fake_unit_runner.SECONDS: "5"}) as driver:
         wait_for(between_first_and_last, driver)
         assert (shown["state"], shown["units"]) == ("running", UNITS) and shown["units_done"] < UNITS
         assert shown["rows_per_s"] > 0 and shown["seconds_left"] > 0
@@ -313,9 +319,9 @@ def test_status_of_nothing(tmp_path, capsys):
     assert "no store" in capsys.readouterr().err
 
 
-def test_summary_names_what_was_set_aside(tmp_path, monkeypatch):
-    monkeypatch.setenv(fake_maker.FAILING, "1")
-    summary = generate_all([fake_maker.settings(3)], tmp_path, InProcess(fake_maker.FakeMaker()))
+def test_summary_names_quarantined_units(tmp_path, monkeypatch):
+    monkeypatch.setenv(fake_unit_runner.FAILING, "1")
+    summary = generate_all([fake_unit_runner.settings(3)], tmp_path, ThreadExecutor(fake_unit_runner.FakeUnitRunner()))
     assert (summary.units, summary.rows, summary.sealed) == (2, 140, ())
     with pytest.raises(UnitsFailedError, match=r"CartpoleBalance/noise\.zarr unit 1: NotConvergedError"):
         summary.check()
@@ -327,7 +333,9 @@ def test_summary_names_what_was_set_aside(tmp_path, monkeypatch):
         (["--executor", "spark"], "executor is 'spark'; it must be one of: local, ray"),
         (["--workers", "0"], "workers is 0"),
         (["--ray-address", "auto"], "--ray-address needs --executor ray"),
-        (["--shard-index", "4", "--shard-count", "4"], "shard_index is 4"),
+        (["--job-index", "4", "--num-jobs", "4"], "job_index is 4"),
+        # Their former names.
+        (["--shard-index", "4", "--shard-count", "4"], "job_index is 4"),
     ],
 )
 def test_wrong_options(words, expected, capsys):
@@ -341,13 +349,13 @@ def test_wrong_options(words, expected, capsys):
 def test_each_worker_has_its_share_of_the_machine(monkeypatch):
     monkeypatch.delenv("JAX_PLATFORMS", raising=False)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,2,5")
-    assert Processes().capacity == 3 * UNITS_AT_ONCE, "one process per GPU"
+    assert ProcessExecutor().capacity == 3 * UNITS_AT_ONCE, "one process per GPU"
     assert [device_environment(i, 3) for i in range(3)] == [{"CUDA_VISIBLE_DEVICES": gpu} for gpu in "025"]
     shared = device_environment(4, 6)
     assert shared["CUDA_VISIBLE_DEVICES"] == "2" and float(shared["XLA_PYTHON_CLIENT_MEM_FRACTION"]) < 0.5
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")
     monkeypatch.delenv("NPROC", raising=False)
-    assert Processes().capacity == UNITS_AT_ONCE * workers_on(cores(), memory())
+    assert ProcessExecutor().capacity == UNITS_AT_ONCE * workers_on(cores(), memory())
     assert [workers_on(16, gib * 2**30) for gib in (1, 24, 480)] == [1, 8, 16], "cores, as far as memory allows"
     assert int(device_environment(0, 10_000)["NPROC"]) == 1
 

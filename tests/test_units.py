@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import fake_maker
+import fake_unit_runner
 import pytest
 
 from dynamic_sparsity.errors import InvalidSettingError
-from dynamic_sparsity.generation.jobs.units import Part, Unit, plan_units, unfinished
+from dynamic_sparsity.generation.jobs.units import Job, Unit, plan_units, unfinished
 
 
 def planned(units: int) -> list[Unit]:
-    wanted = fake_maker.settings(units)
-    return plan_units(wanted, wanted.store_path(Path("data")), fake_maker.FakeMaker().describe(wanted))
+    wanted = fake_unit_runner.settings(units)
+    return plan_units(wanted, wanted.store_path(Path("data")), fake_unit_runner.FakeUnitRunner().describe(wanted))
 
 
 def test_units_fill_the_store():
@@ -36,14 +36,14 @@ def test_unfinished():
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7])
-def test_parts_share_out_all_units(count):
+def test_jobs_share_out_all_units(count):
     units = planned(5)
-    shares = [Part(index, count).of(units, before=3) for index in range(count)]
+    shares = [Job(index, count).select(units, before=3) for index in range(count)]
     assert sorted(unit.index for share in shares for unit in share) == list(range(5))
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
 
 @pytest.mark.parametrize(("index", "count"), [(-1, 2), (2, 2), (0, 0)])
-def test_wrong_parts(index, count):
+def test_wrong_jobs(index, count):
     with pytest.raises(InvalidSettingError, match="must be"):
-        Part(index, count)
+        Job(index, count)

@@ -1,7 +1,7 @@
-"""A process that makes units for `processes`: `python -m dynamic_sparsity.generation.executors.process_worker`.
+"""A worker process of `processes`: `python -m dynamic_sparsity.generation.executors.process_worker`.
 
-It reads and writes lines of JSON on the socket it is given. When its parent is gone, so is it: at once on Linux, when
-the socket closes elsewhere.
+It reads and writes lines of JSON on the socket it is given. It ends with its parent: at once on Linux, elsewhere when
+the socket closes.
 """
 
 from __future__ import annotations
@@ -16,32 +16,37 @@ import threading
 import traceback
 from typing import Any
 
-from dynamic_sparsity.generation.executors.protocol import Event, Happening, Trouble, load_maker
-from dynamic_sparsity.generation.executors.threads import InProcess
+from dynamic_sparsity.generation.executors.protocol import Event, EventKind, Failure, load_unit_runner
+from dynamic_sparsity.generation.executors.threads import ThreadExecutor
 from dynamic_sparsity.generation.jobs.units import Unit
 from dynamic_sparsity.generation.settings import Settings
 
-_DIE_WITH_PARENT = 1
-"""PR_SET_PDEATHSIG of Linux' prctl."""
+_PR_SET_PDEATHSIG = 1
+"""Option of Linux' prctl: the signal that this process gets when its parent dies."""
 
 
-def serve(connection: socket.socket, maker: str) -> None:
-    """Answers until the other side closes the connection."""
-    writing = threading.Lock()
+def serve(connection: socket.socket, runner: str) -> None:
+    """Answer requests until the other side closes the connection.
+
+    Args:
+        connection: The socket.
+        runner: MODULE:CLASS of the unit runner.
+    """
+    write_lock = threading.Lock()
 
     def send(message: dict[str, Any]) -> None:
-        with writing:
+        with write_lock:
             connection.sendall(json.dumps(message).encode() + b"\n")
 
-    def tell(event: Event) -> None:
-        trouble = None if event.trouble is None else event.trouble.document()
-        send({"what": event.what, "unit": key(event.unit), "amount": event.amount, "trouble": trouble})
+    def send_event(event: Event) -> None:
+        failure = None if event.failure is None else event.failure.document()
+        send({"event": event.kind, "unit": unit_key(event.unit), "amount": event.amount, "failure": failure})
 
-    executor: InProcess | Exception
+    executor: ThreadExecutor | Exception
     try:
-        executor = InProcess(load_maker(maker), tell)
+        executor = ThreadExecutor(load_unit_runner(runner), send_event)
     except Exception as error:
-        # A simulator that is missing is an answer to whatever will be asked.
+        # A missing simulator is reported in answer to the first request.
         executor = error
     checked = set()
     with connection.makefile("rb") as lines:
@@ -60,25 +65,29 @@ def serve(connection: socket.socket, maker: str) -> None:
                     checked.add(unit.store)
                 executor.submit(unit)
             except Exception as error:
-                trouble = Trouble.of(error)
+                failure = Failure.from_exception(error)
                 if unit is None:
-                    send({"trouble": trouble.document()})
+                    send({"failure": failure.document()})
                 else:
-                    tell(Event(Happening.FAILED, unit, trouble=trouble))
+                    send_event(Event(EventKind.FAILED, unit, failure=failure))
 
 
-def key(unit: Unit) -> list[Any]:
-    """What tells a unit from all others of a run, as JSON data."""
+def unit_key(unit: Unit) -> list[Any]:
+    """Return what identifies a unit in a run, as JSON data: its store's path and its index.
+
+    Args:
+        unit: The unit.
+    """
     return [str(unit.store), unit.index]
 
 
 def main() -> None:
-    """Arguments: descriptor of the socket, the parent's process id, MODULE:CLASS of what makes the units."""
+    """Serve; arguments are the socket's descriptor, the parent's process id, MODULE:CLASS of the unit runner."""
     # Ctrl-C in a terminal reaches every process of its group; the parent decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     descriptor, parent = int(sys.argv[1]), int(sys.argv[2])
     if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:
             return
     try:
@@ -86,7 +95,7 @@ def main() -> None:
     except Exception:
         traceback.print_exc()
     finally:
-        # Whatever threads are doing is of no use to anybody any more.
+        # Nobody needs the results of threads that still run.
         sys.stderr.flush()
         os._exit(0)
 

@@ -1,4 +1,12 @@
-"""Units in processes of their own on this machine; one that dies is replaced, and what it was making is made again."""
+"""Units in worker processes on this machine; a worker that dies is replaced, and its units are made again.
+
+Why not `concurrent.futures.ProcessPoolExecutor` with one spawned worker per device: measured with Python 3.11 on Linux,
+a worker of that pool was still alive 15 s after its parent had been killed by SIGKILL, idle or computing, and so would
+keep its device and go on writing to the store; a worker of this executor is gone at once. When a worker dies, the pool
+reports every unit that it was given as broken; this executor tells those that had begun from those that had not, so
+that a unit that kills its worker is not confused with its neighbours, and it reports the end of the worker's output.
+Speed decides nothing: the pool's round trip is 1.5 ms on a busy machine, a unit takes seconds to minutes.
+"""
 
 from __future__ import annotations
 
@@ -17,40 +25,42 @@ from pathlib import Path
 from typing import IO, Any
 
 from dynamic_sparsity.errors import InvalidSettingError, WorkerError
-from dynamic_sparsity.generation.executors.protocol import UNITS_AT_ONCE, WORKSHOP, Event, Happening, Trouble
+from dynamic_sparsity.generation.executors.protocol import SIMULATION, UNITS_AT_ONCE, Event, EventKind, Failure
 from dynamic_sparsity.generation.jobs.units import Unit
 from dynamic_sparsity.generation.settings import Settings
 
-PATIENCE_S = 0.5
-MERCY_S = 5.0
+POLL_TIMEOUT_S = 0.5
+SHUTDOWN_TIMEOUT_S = 5.0
+"""Time that a worker which closed its connection gets to end by itself before it is killed."""
+
 WORKER_BYTES = 3 * 2**30
 """Memory that a worker without a GPU may need: two units, and the compiler while it works."""
 
-STILLBIRTHS = 3
-"""Workers that may die one after the other without having begun a unit: then something is wrong with the machine."""
+MAX_STARTUP_FAILURES = 3
+"""Workers in a row that may die before they begin a unit; one more ends the run."""
 
-_TAIL_BYTES = 600
+_OUTPUT_TAIL_BYTES = 600
 
 
 @dataclass(eq=False)
 class _Worker:
-    """One process."""
+    """One worker process, its connection, and the units it was given."""
 
     index: int
     process: subprocess.Popen[bytes]
     connection: socket.socket
-    errors: IO[bytes]
+    output: IO[bytes]
     received: bytes = b""
     units: dict[tuple[str, int], Unit] = field(default_factory=dict)
     started: set[tuple[str, int]] = field(default_factory=set)
 
     def send(self, message: dict[str, Any]) -> None:
-        """Sends a message; that the worker is gone shows when it is read from."""
+        """Send a message; whether the worker is still there shows when it is read from."""
         with contextlib.suppress(OSError):
             self.connection.sendall(json.dumps(message).encode() + b"\n")
 
     def receive(self) -> list[dict[str, Any]] | None:
-        """Messages that have come, waiting for some; None if the worker is gone."""
+        """Wait for messages and return them; None if the worker is gone."""
         try:
             data = self.connection.recv(2**16)
         except ConnectionError:
@@ -60,112 +70,132 @@ class _Worker:
         *lines, self.received = (self.received + data).split(b"\n")
         return [json.loads(line) for line in lines]
 
-    def bury(self, mercy_s: float = 0.0) -> str:
-        """Ends it for good; returns what is known of its death."""
+    def terminate(self, timeout_s: float = 0.0) -> str:
+        """End the process, by SIGKILL if it does not end by itself in time; return how it ended and its last output."""
         self.connection.close()
         try:
-            code = self.process.wait(mercy_s)
+            code = self.process.wait(timeout_s)
         except subprocess.TimeoutExpired:
             self.process.kill()
             code = self.process.wait()
-        self.errors.seek(0, os.SEEK_END)
-        self.errors.seek(max(0, self.errors.tell() - _TAIL_BYTES))
-        said = self.errors.read().decode(errors="replace").strip()
-        self.errors.close()
+        self.output.seek(0, os.SEEK_END)
+        self.output.seek(max(0, self.output.tell() - _OUTPUT_TAIL_BYTES))
+        tail = self.output.read().decode(errors="replace").strip()
+        self.output.close()
         how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
-        return f"worker process {self.process.pid} ended {how}" + (f"; it said last: {said}" if said else "")
+        return f"worker process {self.process.pid} ended {how}" + (f"; its last output: {tail}" if tail else "")
 
 
-class Processes:
+class ProcessExecutor:
     """An executor of spawned processes, each with devices of its own.
 
-    On a machine with GPUs worker i has GPU i modulo their number to itself, or shares it; on one without, each has its
-    share of the cores. A worker is started when there is a unit for it.
+    On a machine with GPUs, worker i has GPU i modulo their number, alone or shared; on one without, every worker has
+    its share of the cores. A worker is started when there is a unit for it.
 
     Attributes:
-        capacity: Units it takes at a time.
+        capacity: Units that it accepts at a time.
     """
 
-    def __init__(self, workers: int | None = None, maker: str = WORKSHOP) -> None:
-        """Starts nothing yet.
+    def __init__(self, workers: int | None = None, runner: str = SIMULATION) -> None:
+        """Start nothing yet.
 
         Args:
             workers: Number of processes; None for one per GPU, or, where there are none, one per core as far as memory
                 allows: XLA gains nothing from a second core for one of our programs (`benchmarks/generate.py`).
-            maker: MODULE:CLASS of what makes their units.
+            runner: MODULE:CLASS of the unit runner that the workers load.
 
         Raises:
             InvalidSettingError: The number of workers is not positive.
         """
         if workers is not None and workers < 1:
             raise InvalidSettingError(f"workers is {workers}; it must be at least 1.")
-        self._count, self._maker = workers or len(visible_gpus()) or workers_on(cores(), memory()), maker
+        self._count, self._runner = workers or len(visible_gpus()) or workers_on(cores(), memory()), runner
         self.capacity = self._count * UNITS_AT_ONCE
         self._workers: list[_Worker] = []
         self._selector = selectors.DefaultSelector()
-        self._news: deque[Event] = deque()
-        self._stillbirths = 0
+        self._pending: deque[Event] = deque()
+        self._startup_failures = 0
 
-    def __enter__(self) -> Processes:
-        """Starts the first worker."""
+    def __enter__(self) -> ProcessExecutor:
+        """Start the first worker."""
         self._start(0)
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Ends them."""
+        """End the workers."""
         for worker in self._workers:
-            worker.bury()
+            worker.terminate()
         self._workers.clear()
         self._selector.close()
 
     def _start(self, index: int) -> _Worker:
-        ours, theirs = socket.socketpair()
-        errors = tempfile.TemporaryFile()  # noqa: SIM115 - the worker's, closed with it
+        parent_socket, worker_socket = socket.socketpair()
+        output = tempfile.TemporaryFile()  # noqa: SIM115 - the worker's, closed with it
         process = subprocess.Popen(
             [
                 sys.executable,
                 "-m",
                 "dynamic_sparsity.generation.executors.process_worker",
-                str(theirs.fileno()),
+                str(worker_socket.fileno()),
                 str(os.getpid()),
-                self._maker,
+                self._runner,
             ],
             env=os.environ | device_environment(index, self._count),
-            pass_fds=[theirs.fileno()],
+            pass_fds=[worker_socket.fileno()],
             stdin=subprocess.DEVNULL,
-            stdout=errors,
-            stderr=errors,
+            stdout=output,
+            stderr=output,
         )
-        theirs.close()
-        worker = _Worker(index, process, ours, errors)
+        worker_socket.close()
+        worker = _Worker(index, process, parent_socket, output)
         self._workers.append(worker)
-        self._selector.register(ours, selectors.EVENT_READ, worker)
+        self._selector.register(parent_socket, selectors.EVENT_READ, worker)
         return worker
 
     def describe(self, settings: Settings) -> dict[str, Any]:
-        """As `Executor`; the first worker is asked."""
-        for _ in range(STILLBIRTHS + 1):
+        """Return a store's attributes, as `Executor.describe`; the first worker is asked.
+
+        Args:
+            settings: The settings.
+
+        Raises:
+            WorkerError: Every worker dies before it answers.
+            DynamicSparsityError: What the worker raised, for example a missing simulator.
+        """
+        for _ in range(MAX_STARTUP_FAILURES + 1):
             worker = self._workers[0]
             worker.send({"describe": asdict(settings)})
-            while (messages := worker.receive()) is not None:
-                answer = None
-                for message in messages:
-                    if "what" in message:
-                        self._take(worker, message)
-                    else:
-                        answer = message
-                if answer is not None:
-                    if "trouble" in answer:
-                        raise Trouble.from_document(answer["trouble"]).error()
-                    attributes: dict[str, Any] = answer["attributes"]
-                    # A worker may have several devices, of a kind that is not handed out one by one.
-                    self.capacity = self._count * answer["capacity"]
-                    return attributes
-            self._replace(worker)
+            answer = self._wait_for_answer(worker)
+            if answer is None:
+                self._replace(worker)
+                continue
+            if "failure" in answer:
+                raise Failure.from_document(answer["failure"]).to_exception()
+            attributes: dict[str, Any] = answer["attributes"]
+            # A worker may have several devices, of a kind that is not handed out one by one.
+            self.capacity = self._count * answer["capacity"]
+            return attributes
         raise WorkerError("no worker lives long enough to load the simulator; is there enough memory?")
 
+    def _wait_for_answer(self, worker: _Worker) -> dict[str, Any] | None:
+        """Return the worker's next message that is not an event; None if the worker dies first."""
+        while (messages := worker.receive()) is not None:
+            answer = None
+            for message in messages:
+                if "event" in message:
+                    self._on_message(worker, message)
+                else:
+                    answer = message
+            if answer is not None:
+                return answer
+        return None
+
     def submit(self, unit: Unit) -> None:
-        """As `Executor`; the worker with the fewest units gets it, or a new one if all have some."""
+        """Accept a unit, as `Executor.submit`; a new worker gets it, or the one with the fewest units.
+
+        Args:
+            unit: The unit.
+        """
         worker = min(self._workers, key=lambda one: len(one.units))
         if worker.units and len(self._workers) < self._count:
             worker = self._start(len(self._workers))
@@ -173,54 +203,64 @@ class Processes:
         worker.send({"unit": unit.document()})
 
     def events(self) -> Sequence[Event]:
-        """As `Executor`."""
-        if not self._news:
-            for chosen, _ in self._selector.select(PATIENCE_S):
+        """Wait for events and return them, as `Executor.events`.
+
+        Raises:
+            WorkerError: Workers died one after the other before they began a unit.
+        """
+        if not self._pending:
+            for chosen, _ in self._selector.select(POLL_TIMEOUT_S):
                 worker: _Worker = chosen.data
                 messages = worker.receive()
                 if messages is None:
                     self._replace(worker)
                 for message in messages or ():
-                    self._take(worker, message)
-        found = list(self._news)
-        self._news.clear()
+                    self._on_message(worker, message)
+        found = list(self._pending)
+        self._pending.clear()
         return found
 
-    def _take(self, worker: _Worker, message: dict[str, Any]) -> None:
-        """Turns a worker's message into an event."""
+    def _on_message(self, worker: _Worker, message: dict[str, Any]) -> None:
+        """Turn a worker's message into an event."""
         store, index = message["unit"]
-        what = Happening(message["what"])
+        kind = EventKind(message["event"])
         unit = worker.units.get((store, index))
         if unit is None:
             return
-        if what is Happening.STARTED:
+        if kind is EventKind.STARTED:
             worker.started.add((store, index))
-            self._stillbirths = 0
-        elif what in (Happening.FINISHED, Happening.FAILED):
+            self._startup_failures = 0
+        elif kind in (EventKind.FINISHED, EventKind.FAILED):
             del worker.units[store, index]
             worker.started.discard((store, index))
-        trouble = None if message["trouble"] is None else Trouble.from_document(message["trouble"])
-        self._news.append(Event(what, unit, message["amount"], trouble))
+        failure = None if message["failure"] is None else Failure.from_document(message["failure"])
+        self._pending.append(Event(kind, unit, message["amount"], failure))
 
     def _replace(self, worker: _Worker) -> None:
-        """Buries a worker, says what became of its units, and starts another one in its place."""
+        """Start another worker in place of a dead one, and report what became of the dead one's units."""
         self._selector.unregister(worker.connection)
         self._workers.remove(worker)
-        # It closed its side of the connection: what it died of shows when it is really dead.
-        death = worker.bury(MERCY_S)
+        # It closed its side of the connection; its exit code is known when it has ended.
+        cause = worker.terminate(SHUTDOWN_TIMEOUT_S)
         if not worker.started:
-            self._stillbirths += 1
-            if self._stillbirths > STILLBIRTHS:
-                raise WorkerError(f"{self._stillbirths} workers died before they began a unit; the last: {death}")
+            self._startup_failures += 1
+            if self._startup_failures > MAX_STARTUP_FAILURES:
+                raise WorkerError(f"{self._startup_failures} workers died before they began a unit; the last: {cause}")
         for name, unit in worker.units.items():
-            begun = name in worker.started
-            trouble = Trouble("WorkerError", death) if begun else None
-            self._news.append(Event(Happening.FAILED if begun else Happening.RETURNED, unit, trouble=trouble))
+            if name in worker.started:
+                self._pending.append(Event(EventKind.FAILED, unit, failure=Failure("WorkerError", cause)))
+            else:
+                self._pending.append(Event(EventKind.REQUEUED, unit))
         self._start(worker.index)
 
 
 def device_environment(index: int, count: int) -> dict[str, str]:
-    """Environment variables that give worker `index` of `count` its share of the machine, set before JAX starts."""
+    """Return environment variables that give a worker its share of the machine; set before JAX starts.
+
+    Args:
+        index: Which worker, from 0.
+        count: Number of workers.
+    """
     gpus = visible_gpus()
     if not gpus:
         return share_of_cores(count)
@@ -228,34 +268,47 @@ def device_environment(index: int, count: int) -> dict[str, str]:
 
 
 def cores() -> int:
-    """Cores that this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def memory() -> int:
-    """Bytes of this machine's memory."""
+    """Return the size of this machine's memory, bytes."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def workers_on(cores: int, memory: float) -> int:
-    """One worker per core, but no more than `memory` (bytes) is enough for."""
+    """Return how many workers fit: one per core, as far as memory allows; at least 1.
+
+    Args:
+        cores: Number of cores.
+        memory: Bytes.
+    """
     return max(1, min(cores, int(memory // WORKER_BYTES)))
 
 
 def share_of_cores(count: int) -> dict[str, str]:
-    """Environment variables of each of `count` processes that share this machine's cores."""
+    """Return environment variables for processes that share this machine's cores.
+
+    Args:
+        count: Number of processes.
+    """
     # XLA's own number of threads per process; without it every worker would use all cores.
     return {} if "NPROC" in os.environ else {"NPROC": str(max(1, cores() // count))}
 
 
 def share_of_gpu(count: int) -> dict[str, str]:
-    """Environment variables of each of `count` processes that share a GPU."""
+    """Return environment variables for processes that share a GPU.
+
+    Args:
+        count: Number of processes.
+    """
     # One alone keeps to JAX's own default.
     return {"XLA_PYTHON_CLIENT_MEM_FRACTION": f"{0.9 / count:.3f}"} if count > 1 else {}
 
 
 def visible_gpus() -> list[str]:
-    """Names of the NVIDIA GPUs this process may use, as CUDA_VISIBLE_DEVICES spells them."""
+    """Return the names of the NVIDIA GPUs that this process may use, as in CUDA_VISIBLE_DEVICES."""
     if os.environ.get("JAX_PLATFORMS") == "cpu":
         return []
     if "CUDA_VISIBLE_DEVICES" in os.environ:

@@ -1,4 +1,7 @@
-"""What every executor offers, and what it tells of its units. Nothing here or in `processes` needs a simulator."""
+"""What every executor offers, and the events it reports about its units.
+
+Neither this module nor `processes` imports a simulator: the process that hands out units needs none.
+"""
 
 from __future__ import annotations
 
@@ -27,15 +30,15 @@ _DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES,
 
 
 @dataclass(frozen=True)
-class Trouble:
-    """Why a unit was not made.
+class Failure:
+    """Why a unit was not made; an exception that can be sent to another process.
 
     Attributes:
-        kind: The exception's class.
-        text: What it says.
-        fatal: Whether every other unit would fail of it as well (a full disk, a package of another version).
-        errno: The system's number of the error, for errors of the system.
-        filename: The file it is about.
+        kind: Name of the exception's class.
+        text: Its message.
+        fatal: Whether every other unit would fail for the same reason (a full disk, another version of a package).
+        errno: The system's error number, for an OSError.
+        filename: The file that an OSError is about.
     """
 
     kind: str
@@ -45,47 +48,55 @@ class Trouble:
     filename: str | None = None
 
     @classmethod
-    def of(cls, error: BaseException) -> Trouble:
-        """The trouble an exception is."""
+    def from_exception(cls, error: BaseException) -> Failure:
+        """Describe an exception.
+
+        Args:
+            error: The exception.
+        """
         if isinstance(error, OSError) and error.errno is not None and not isinstance(error, DynamicSparsityError):
             name = None if error.filename is None else str(error.filename)
             return cls(type(error).__name__, error.strerror or "", error.errno in _DISK_ERRORS, error.errno, name)
-        hopeless = isinstance(error, DynamicSparsityError) and not isinstance(error, NotConvergedError)
-        return cls(type(error).__name__, str(error), hopeless)
+        fatal = isinstance(error, DynamicSparsityError) and not isinstance(error, NotConvergedError)
+        return cls(type(error).__name__, str(error), fatal)
 
     @classmethod
-    def from_document(cls, document: Mapping[str, Any]) -> Trouble:
-        """The trouble that `asdict` says."""
+    def from_document(cls, document: Mapping[str, Any]) -> Failure:
+        """Read what `document` returned.
+
+        Args:
+            document: JSON data.
+        """
         return cls(**document)
 
     def document(self) -> dict[str, Any]:
-        """The trouble as JSON data."""
+        """Return the failure as JSON data."""
         return asdict(self)
 
     def __str__(self) -> str:
-        """One line for people."""
+        """Return one line for people."""
         where = f" ({self.filename})" if self.filename else ""
         return f"{self.kind}: {self.text}{where}"
 
-    def error(self) -> Exception:
-        """The exception again, as far as it is one of the system's or ours."""
+    def to_exception(self) -> Exception:
+        """Return the exception again if it was an OSError or one of `dynamic_sparsity.errors`, else a WorkerError."""
         if self.errno is not None:
             return OSError(self.errno, self.text, self.filename)
-        known = (InvalidSettingError, MissingDependencyError, NotConvergedError, SettingsMismatchError)
-        by_name: dict[str, type[DynamicSparsityError]] = {one.__name__: one for one in known}
+        classes = (InvalidSettingError, MissingDependencyError, NotConvergedError, SettingsMismatchError)
+        by_name: dict[str, type[DynamicSparsityError]] = {one.__name__: one for one in classes}
         return by_name.get(self.kind, WorkerError)(self.text)
 
 
-class Happening(StrEnum):
-    """What can happen to a unit; `returned` is one that no worker had begun when its worker died."""
+class EventKind(StrEnum):
+    """What can happen to a unit; `REQUEUED` is one that no worker had begun when its worker died."""
 
     STARTED = "started"
     COMPILING = "compiling"
     COMPILED = "compiled"
-    ADVANCED = "advanced"
+    PROGRESS = "progress"
     FINISHED = "finished"
     FAILED = "failed"
-    RETURNED = "returned"
+    REQUEUED = "requeued"
 
 
 @dataclass(frozen=True)
@@ -93,71 +104,109 @@ class Event:
     """Something that happened to a unit.
 
     Attributes:
-        what: What happened.
+        kind: What happened.
         unit: The unit.
-        amount: Seconds for compiled and finished, rows for advanced.
-        trouble: Why it failed.
+        amount: Seconds for COMPILED and FINISHED, rows computed since the last event for PROGRESS.
+        failure: Why it failed, for FAILED.
     """
 
-    what: Happening
+    kind: EventKind
     unit: Unit
     amount: float = 0.0
-    trouble: Trouble | None = None
+    failure: Failure | None = None
 
 
-class Report(Protocol):
-    """Told what a unit is at; may raise to give it up."""
+class UnitProgress(Protocol):
+    """Receives the progress of a unit; a method may raise to stop the unit."""
 
-    def compiling(self, unit: Unit) -> None:
-        """Its programs are being compiled, or read from the cache."""
+    def on_compiling(self, unit: Unit) -> None:
+        """The unit's programs are being compiled, or read from the cache.
 
-    def compiled(self, unit: Unit, seconds: float) -> None:
-        """They are ready."""
+        Args:
+            unit: The unit.
+        """
 
-    def advanced(self, unit: Unit, rows: int) -> None:
-        """More of its rows were computed."""
+    def on_compiled(self, unit: Unit, seconds: float) -> None:
+        """The unit's programs are ready.
+
+        Args:
+            unit: The unit.
+            seconds: Time that this took.
+        """
+
+    def on_progress(self, unit: Unit, rows: int) -> None:
+        """More rows were computed.
+
+        Args:
+            unit: The unit.
+            rows: Rows computed since the last call.
+        """
 
 
-class Maker(Protocol):
-    """Makes units in this process: `Workshop`, or what a test puts in its place."""
+class UnitRunner(Protocol):
+    """Makes units in this process: `jobs.unit_runner.SimulationUnitRunner`, or a fake in tests."""
 
     def devices(self) -> Sequence[Any]:
-        """What units can be made on."""
+        """Return the devices on which units can be made."""
         ...
 
     def describe(self, settings: Settings) -> dict[str, Any]:
-        """The attributes of the store that these settings make on this machine."""
+        """Return the attributes of the store that these settings make on this machine.
+
+        Args:
+            settings: The settings.
+        """
         ...
 
     def check(self, unit: Unit) -> None:
-        """Raises SettingsMismatchError if this machine would make a unit of another store than the one there is."""
+        """Check that this machine makes units of the store that exists.
+
+        Args:
+            unit: A unit of the store.
+
+        Raises:
+            SettingsMismatchError: It would make units of a different store.
+        """
         ...
 
-    def make(self, unit: Unit, device: Any, report: Report) -> None:
-        """Makes a unit on a device and writes it. Called from several threads at once."""
+    def run(self, unit: Unit, device: Any, progress: UnitProgress) -> None:
+        """Make a unit on a device and write it. Called from several threads at once.
+
+        Args:
+            unit: The unit.
+            device: One of `devices`.
+            progress: Receives the unit's progress.
+        """
         ...
 
 
-WORKSHOP = "dynamic_sparsity.generation.jobs.unit_runner:Workshop"
-"""Where the processes of an executor find what makes their units: MODULE:CLASS."""
+SIMULATION = "dynamic_sparsity.generation.jobs.unit_runner:SimulationUnitRunner"
+"""The unit runner that the processes of an executor load unless told otherwise: MODULE:CLASS."""
 
 
-def load_maker(name: str) -> Maker:
-    """Makes a maker from its MODULE:CLASS, with JAX set up for it."""
-    if name == WORKSHOP:
+def load_unit_runner(name: str) -> UnitRunner:
+    """Make a unit runner, with JAX set up if it simulates.
+
+    Args:
+        name: MODULE:CLASS.
+
+    Raises:
+        MissingDependencyError: The simulator is not installed.
+    """
+    if name == SIMULATION:
         from dynamic_sparsity.generation import jax_runtime
 
         jax_runtime.configure()
     module, _, attribute = name.partition(":")
-    maker: Maker = getattr(importlib.import_module(module), attribute)()
-    return maker
+    runner: UnitRunner = getattr(importlib.import_module(module), attribute)()
+    return runner
 
 
 class Executor(Protocol):
-    """Makes units somewhere; a context.
+    """Makes units somewhere; a context manager.
 
     Attributes:
-        capacity: Units it takes at a time.
+        capacity: Units that it accepts at a time.
     """
 
     capacity: int
@@ -167,13 +216,21 @@ class Executor(Protocol):
     def __exit__(self, *_: object) -> None: ...
 
     def describe(self, settings: Settings) -> dict[str, Any]:
-        """The attributes of the store that these settings make where the units are made."""
+        """Return the attributes of the store that these settings make where the units are made.
+
+        Args:
+            settings: The settings.
+        """
         ...
 
     def submit(self, unit: Unit) -> None:
-        """Takes a unit; at most `capacity` are taken and not finished or failed."""
+        """Accept a unit; at most `capacity` units may be submitted and neither finished nor failed.
+
+        Args:
+            unit: The unit.
+        """
         ...
 
     def events(self) -> Sequence[Event]:
-        """Waits for something to happen, and tells it. Empty now and then, so that an interrupt is noticed."""
+        """Wait for events and return them; empty after a timeout, so that an interrupt is noticed."""
         ...

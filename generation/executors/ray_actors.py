@@ -1,7 +1,7 @@
-"""Units in actors on a Ray cluster: one per GPU, or, where there are none, one per core as far as memory allows.
+"""Units in actors on a Ray cluster: one per GPU, or, without GPUs, one per core as far as memory allows.
 
-Ray only carries units to actors and their outcome back; failures are counted here, not by Ray, which would hide them.
-The store's folder must be the same on all nodes.
+Ray only sends units to actors and outcomes back; failed attempts are counted here, because Ray would hide them. The
+store's folder must be the same on all nodes.
 """
 
 from __future__ import annotations
@@ -18,59 +18,67 @@ from typing import Any
 from dynamic_sparsity.errors import InvalidSettingError, MissingDependencyError, WorkerError
 from dynamic_sparsity.generation.executors.processes import share_of_cores, share_of_gpu, workers_on
 from dynamic_sparsity.generation.executors.protocol import (
+    SIMULATION,
     UNITS_AT_ONCE,
-    WORKSHOP,
     Event,
-    Happening,
-    Trouble,
-    load_maker,
+    EventKind,
+    Failure,
+    load_unit_runner,
 )
-from dynamic_sparsity.generation.executors.threads import InProcess
+from dynamic_sparsity.generation.executors.threads import ThreadExecutor
 from dynamic_sparsity.generation.jobs.units import Unit
 from dynamic_sparsity.generation.settings import Settings
 
-PATIENCE_S = 0.5
-PATIENCE_CONNECT_S = 20.0
-DEATHS = 5
-"""Actors that may die one after the other without having made anything: then something is wrong with the cluster."""
+POLL_TIMEOUT_S = 0.5
+CONNECT_TIMEOUT_S = 20.0
+MAX_ACTOR_FAILURES = 5
+"""Deaths in a row, per actor, without a unit made in between; one more ends the run."""
 
 OBJECT_STORE_BYTES = 100 * 2**20
-"""Of a cluster started here; only units and outcomes travel."""
+"""Size for a cluster started here; only units and outcomes are sent."""
 
 
-class Actor:
-    """What runs on the cluster: an in-process executor whose units are asked for one by one."""
+class RayActor:
+    """What runs on the cluster: a thread executor whose units are requested one by one."""
 
-    def __init__(self, maker: str, sharing: int = 1, on_gpu: bool = False) -> None:
+    def __init__(self, runner: str, sharing: int = 1, on_gpu: bool = False) -> None:
         # Before JAX starts: Ray tells an actor its GPU, but not how many others share it, or the node's cores.
         os.environ |= share_of_gpu(sharing) if on_gpu else share_of_cores(sharing)
         self._outcomes: dict[tuple[str, int], queue.SimpleQueue[Event]] = {}
         self._checked: set[str] = set()
-        self._executor: InProcess | Exception
+        self._executor: ThreadExecutor | Exception
         try:
-            self._executor = InProcess(load_maker(maker), self._tell)
+            self._executor = ThreadExecutor(load_unit_runner(runner), self._on_event)
         except Exception as error:
-            # A simulator that is missing is an answer to whatever will be asked.
+            # A missing simulator is reported in answer to the first request.
             self._executor = error
 
-    def _ready(self) -> InProcess:
+    def _ready(self) -> ThreadExecutor:
         if isinstance(self._executor, Exception):
             raise self._executor
         return self._executor
 
-    def _tell(self, event: Event) -> None:
-        if event.what in (Happening.FINISHED, Happening.FAILED):
+    def _on_event(self, event: Event) -> None:
+        if event.kind in (EventKind.FINISHED, EventKind.FAILED):
             self._outcomes[str(event.unit.store), event.unit.index].put(event)
 
     def describe(self, settings: dict[str, Any]) -> dict[str, Any]:
-        """Attributes of a store, or the trouble with it."""
+        """Return the attributes of a store, or the failure.
+
+        Args:
+            settings: The settings, as JSON data.
+        """
         try:
             return {"attributes": self._ready().describe(Settings(**settings))}
         except Exception as error:
-            return {"trouble": Trouble.of(error).document()}
+            return {"failure": Failure.from_exception(error).document()}
 
-    def make(self, document: dict[str, Any]) -> dict[str, Any]:
-        """Makes a unit; returns seconds or trouble."""
+    def run(self, document: dict[str, Any]) -> dict[str, Any]:
+        """Make a unit; return the seconds it took, or the failure.
+
+        Args:
+            document: The unit, as JSON data.
+        """
         unit = Unit.from_document(document)
         try:
             executor = self._ready()
@@ -78,38 +86,38 @@ class Actor:
                 executor.check(unit)
                 self._checked.add(str(unit.store))
         except Exception as error:
-            return {"trouble": Trouble.of(error).document()}
+            return {"failure": Failure.from_exception(error).document()}
         outcome = self._outcomes.setdefault((str(unit.store), unit.index), queue.SimpleQueue())
         executor.submit(unit)
         event = outcome.get()
-        trouble = None if event.trouble is None else event.trouble.document()
-        return {"seconds": event.amount, "trouble": trouble}
+        failure = None if event.failure is None else event.failure.document()
+        return {"seconds": event.amount, "failure": failure}
 
 
 @dataclass(eq=False)
-class _Member:
-    """An actor and what it is asked to make, by the reference of the outcome."""
+class _ActorState:
+    """An actor and its units, by the reference of their outcome."""
 
     handle: Any
     units: dict[Any, Unit] = field(default_factory=dict)
 
 
-class OnRay:
+class RayExecutor:
     """An executor of Ray actors.
 
     Attributes:
-        capacity: Units it takes at a time.
+        capacity: Units that it accepts at a time.
     """
 
-    def __init__(self, address: str | None = None, workers: int | None = None, maker: str = WORKSHOP) -> None:
-        """Connects to nothing yet.
+    def __init__(self, address: str | None = None, workers: int | None = None, runner: str = SIMULATION) -> None:
+        """Connect to nothing yet.
 
         Args:
             address: "auto" or HOST:PORT of a cluster; None for the one that the environment variable RAY_ADDRESS
                 names, and if there is none for one that is started on this machine.
             workers: Number of actors; None for one per GPU, or, where there are none, one per core as far as the nodes'
                 memory allows.
-            maker: MODULE:CLASS of what makes their units.
+            runner: MODULE:CLASS of the unit runner that the actors load.
 
         Raises:
             MissingDependencyError: Ray is not installed.
@@ -128,15 +136,15 @@ class OnRay:
             raise InvalidSettingError(f"workers is {workers}; it must be at least 1.")
         self._ray: Any = ray
         self._address = address or os.environ.get("RAY_ADDRESS")
-        self._wanted, self._maker = workers, maker
-        self._members: list[_Member] = []
-        self._news: deque[Event] = deque()
-        self._deaths = 0
+        self._requested, self._runner = workers, runner
+        self._actors: list[_ActorState] = []
+        self._pending: deque[Event] = deque()
+        self._failures_in_a_row = 0
         self._own = False
         self.capacity = 0
 
-    def __enter__(self) -> OnRay:
-        """Connects and starts the actors.
+    def __enter__(self) -> RayExecutor:
+        """Connect and start the actors.
 
         Raises:
             WorkerError: There is no cluster at the address, or none can be started.
@@ -150,110 +158,128 @@ class OnRay:
                     here = {"_node_ip_address": "127.0.0.1", "object_store_memory": OBJECT_STORE_BYTES}
                     ray.init(address="local", include_dashboard=False, **here, **quiet)
                 else:
-                    _knock(self._address)
+                    _check_reachable(self._address)
                     ray.init(address=self._address, **quiet)
             except (OSError, ValueError, RuntimeError) as error:
-                wrong = f"There is no Ray cluster at {self._address!r}" if self._address else "Ray does not start here"
-                raise WorkerError(f"{wrong}: {error}") from error
+                cause = f"There is no Ray cluster at {self._address!r}" if self._address else "Ray does not start here"
+                raise WorkerError(f"{cause}: {error}") from error
         gpus = int(ray.cluster_resources().get("GPU", 0))
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         on_cores = sum(workers_on(int(node.get("CPU", 1)), node.get("memory", 0)) for node in nodes)
-        count = self._wanted or gpus or on_cores
+        count = self._requested or gpus or on_cores
         # An actor without GPU asks for no CPU, so that --workers may be more than the cores; it takes what there is.
         resources = {"num_gpus": min(1.0, gpus / count)} if gpus else {"num_cpus": 0}
-        self._remote = ray.remote(Actor).options(
+        self._remote = ray.remote(RayActor).options(
             max_restarts=0,
             max_task_retries=0,
             max_concurrency=UNITS_AT_ONCE + 1,
             scheduling_strategy="SPREAD",
             **resources,
         )
-        self._start = (self._maker, -(-count // (gpus or len(nodes) or 1)), bool(gpus))
-        self._members = [self._member() for _ in range(count)]
+        self._start = (self._runner, -(-count // (gpus or len(nodes) or 1)), bool(gpus))
+        self._actors = [self._new_actor() for _ in range(count)]
         self.capacity = count * UNITS_AT_ONCE
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Ends the actors, and the cluster if it was started here."""
-        for member in self._members:
-            self._ray.kill(member.handle)
-        self._members.clear()
+        """End the actors, and the cluster if it was started here."""
+        for actor in self._actors:
+            self._ray.kill(actor.handle)
+        self._actors.clear()
         if self._own:
             self._ray.shutdown()
 
-    def _member(self) -> _Member:
-        return _Member(self._remote.remote(*self._start))
+    def _new_actor(self) -> _ActorState:
+        return _ActorState(self._remote.remote(*self._start))
 
     def describe(self, settings: Settings) -> dict[str, Any]:
-        """As `Executor`; any actor that lives is asked."""
+        """Return a store's attributes, as `Executor.describe`; the first actor is asked.
+
+        Args:
+            settings: The settings.
+
+        Raises:
+            WorkerError: Every actor dies before it answers.
+            DynamicSparsityError: What the actor raised, for example a missing simulator.
+        """
         death: Exception | None = None
-        for _ in range(DEATHS):
-            member = self._members[0]
+        for _ in range(MAX_ACTOR_FAILURES):
+            actor = self._actors[0]
             try:
-                answer = self._ray.get(member.handle.describe.remote(asdict(settings)))
+                answer = self._ray.get(actor.handle.describe.remote(asdict(settings)))
             except self._ray.exceptions.RayError as error:
                 death = error
-                self._replace(member, error)
+                self._replace(actor, error)
                 continue
-            if "trouble" in answer:
-                raise Trouble.from_document(answer["trouble"]).error()
+            if "failure" in answer:
+                raise Failure.from_document(answer["failure"]).to_exception()
             attributes: dict[str, Any] = answer["attributes"]
             return attributes
         raise WorkerError(f"no actor lives long enough to load the simulator: {_first_line(death)}")
 
     def submit(self, unit: Unit) -> None:
-        """As `Executor`; the actor with the fewest units gets it."""
-        member = min(self._members, key=lambda one: len(one.units))
-        member.units[member.handle.make.remote(unit.document())] = unit
-        self._news.append(Event(Happening.STARTED, unit))
+        """Accept a unit, as `Executor.submit`; the actor with the fewest units gets it.
+
+        Args:
+            unit: The unit.
+        """
+        actor = min(self._actors, key=lambda one: len(one.units))
+        actor.units[actor.handle.run.remote(unit.document())] = unit
+        self._pending.append(Event(EventKind.STARTED, unit))
 
     def events(self) -> Sequence[Event]:
-        """As `Executor`."""
-        if not self._news:
-            references = [reference for member in self._members for reference in member.units]
+        """Wait for events and return them, as `Executor.events`.
+
+        Raises:
+            WorkerError: Actors died one after the other before they made a unit.
+        """
+        if not self._pending:
+            references = [reference for actor in self._actors for reference in actor.units]
             if not references:
-                time.sleep(PATIENCE_S)
-            ready, _ = self._ray.wait(references, timeout=PATIENCE_S) if references else ([], [])
+                time.sleep(POLL_TIMEOUT_S)
+            ready, _ = self._ray.wait(references, timeout=POLL_TIMEOUT_S) if references else ([], [])
             for reference in ready:
-                self._take(reference)
-        found = list(self._news)
-        self._news.clear()
+                self._on_outcome(reference)
+        found = list(self._pending)
+        self._pending.clear()
         return found
 
-    def _take(self, reference: Any) -> None:
-        """Turns an outcome into an event."""
-        member = next((one for one in self._members if reference in one.units), None)
-        if member is None:
+    def _on_outcome(self, reference: Any) -> None:
+        """Turn an outcome into an event."""
+        actor = next((one for one in self._actors if reference in one.units), None)
+        if actor is None:
             return
         try:
             outcome = self._ray.get(reference)
         except self._ray.exceptions.RayError as error:
-            self._replace(member, error)
+            self._replace(actor, error)
             return
-        unit = member.units.pop(reference)
-        self._deaths = 0
-        if outcome["trouble"] is None:
-            self._news.append(Event(Happening.FINISHED, unit, outcome["seconds"]))
+        unit = actor.units.pop(reference)
+        self._failures_in_a_row = 0
+        if outcome["failure"] is None:
+            self._pending.append(Event(EventKind.FINISHED, unit, outcome["seconds"]))
         else:
-            self._news.append(Event(Happening.FAILED, unit, trouble=Trouble.from_document(outcome["trouble"])))
+            self._pending.append(Event(EventKind.FAILED, unit, failure=Failure.from_document(outcome["failure"])))
 
-    def _replace(self, member: _Member, error: Exception) -> None:
-        """Gives up an actor, says what became of its units, and starts another one in its place."""
-        self._deaths += 1
-        if self._deaths > DEATHS * len(self._members):
-            raise WorkerError(f"{self._deaths} actors died before they made a unit; the last: {_first_line(error)}")
-        self._members.remove(member)
-        self._ray.kill(member.handle)
-        trouble = Trouble("WorkerError", f"the actor died: {_first_line(error)}")
-        self._news.extend(Event(Happening.FAILED, unit, trouble=trouble) for unit in member.units.values())
-        self._members.append(self._member())
+    def _replace(self, actor: _ActorState, error: Exception) -> None:
+        """Start another actor in place of a dead one, and report its units as failed."""
+        self._failures_in_a_row += 1
+        if self._failures_in_a_row > MAX_ACTOR_FAILURES * len(self._actors):
+            raise WorkerError(
+                f"{self._failures_in_a_row} actors died before they made a unit; the last: {_first_line(error)}"
+            )
+        self._actors.remove(actor)
+        self._ray.kill(actor.handle)
+        failure = Failure("WorkerError", f"the actor died: {_first_line(error)}")
+        self._pending.extend(Event(EventKind.FAILED, unit, failure=failure) for unit in actor.units.values())
+        self._actors.append(self._new_actor())
 
 
-def _knock(address: str) -> None:
-    """Raises OSError or ValueError if nobody listens at HOST:PORT; Ray itself would try for minutes."""
+def _check_reachable(address: str) -> None:
+    """Raise OSError or ValueError if nobody listens at HOST:PORT; Ray itself would try for minutes."""
     if ":" in address and "://" not in address:
         host, _, port = address.rpartition(":")
-        socket.create_connection((host.strip("[]"), int(port)), PATIENCE_CONNECT_S).close()
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT_TIMEOUT_S).close()
 
 
 def _first_line(error: Exception | None) -> str:

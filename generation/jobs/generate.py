@@ -1,7 +1,7 @@
-"""The main job: stores, from settings to sealed data, in units of work; killed at any moment, it goes on.
+"""`generate`: stores, from settings to sealed data, in units of work. Killed at any moment, a run can be resumed.
 
 Stores are opened one after the other, when the executor has room for their first unit, and sealed in the background
-when their last one is on disk.
+when their last unit is on disk.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from dynamic_sparsity.errors import UnitsFailedError
-from dynamic_sparsity.generation.executors.protocol import Event, Executor, Happening
-from dynamic_sparsity.generation.jobs.run_progress import Progress, Silent
-from dynamic_sparsity.generation.jobs.scheduler import SetAside, work
-from dynamic_sparsity.generation.jobs.status_file import Board, forget
-from dynamic_sparsity.generation.jobs.units import Part, Unit, plan_units, unfinished
+from dynamic_sparsity.generation.executors.protocol import Event, EventKind, Executor
+from dynamic_sparsity.generation.jobs.run_progress import NoRunProgress, RunProgress
+from dynamic_sparsity.generation.jobs.scheduler import MAX_ATTEMPTS, QuarantinedUnit, run_units
+from dynamic_sparsity.generation.jobs.status_file import StatusFile, delete_status_files
+from dynamic_sparsity.generation.jobs.units import Job, Unit, plan_units, unfinished
 from dynamic_sparsity.generation.settings import Settings
 from dynamic_sparsity.storage import writer
 from dynamic_sparsity.storage.manifests import read_attributes
@@ -29,48 +30,53 @@ class Summary:
     """What a run did.
 
     Attributes:
-        stores: Paths of all stores asked for, in order.
+        stores: Paths of all requested stores, in order.
         sealed: Those that are complete now.
         rows: Rows made by this run.
         units: Units made by this run.
-        set_aside: Units that failed again and again.
+        quarantined: Units that failed in every attempt.
     """
 
     stores: tuple[Path, ...]
     sealed: tuple[Path, ...]
     rows: int
     units: int
-    set_aside: tuple[SetAside, ...]
+    quarantined: tuple[QuarantinedUnit, ...]
 
     def check(self) -> None:
-        """Raises UnitsFailedError if units were set aside."""
-        if self.set_aside:
-            lines = "\n".join(f"  {one.unit.name}: {one.trouble}" for one in self.set_aside)
+        """Check that every unit was made.
+
+        Raises:
+            UnitsFailedError: Units were quarantined.
+        """
+        if self.quarantined:
+            lines = "\n".join(f"  {one.unit.name}: {one.failure}" for one in self.quarantined)
             raise UnitsFailedError(
-                f"{len(self.set_aside)} units failed three times each and were set aside; all others are finished:\n"
-                f"{lines}\nThe same command tries these again; `dynamic-sparsity status STORE` lists them."
+                f"{len(self.quarantined)} units failed {MAX_ATTEMPTS} times each and were given up; all others are "
+                f"finished:\n{lines}\nRerun the same command to try these again; `dynamic-sparsity status STORE` lists "
+                "them."
             )
 
 
-def generate(settings: Settings, root: Path, progress: Progress | None = None) -> Path:
-    """Makes a store in this process, or goes on with one, and seals it. A complete one is checked and left as it is.
+def generate(settings: Settings, root: Path, progress: RunProgress | None = None) -> Path:
+    """Make or resume a store in this process, and seal it. A complete store is checked and left as it is.
 
     Args:
         settings: What to generate.
         root: Folder of all stores.
-        progress: Told how it goes on.
+        progress: Receives the progress of the run.
 
     Returns:
-        The store's path.
+        Path of the store.
 
     Raises:
         SettingsMismatchError: The store exists with other settings.
         StoreLockedError: Another process is writing to it.
         UnitsFailedError: Units failed, for example because the constraint solver did not converge.
     """
-    from dynamic_sparsity.generation.executors.threads import InProcess
+    from dynamic_sparsity.generation.executors.threads import ThreadExecutor
 
-    summary = generate_all([settings], root, InProcess(), progress)
+    summary = generate_all([settings], root, ThreadExecutor(), progress)
     summary.check()
     return summary.stores[0]
 
@@ -79,121 +85,131 @@ def generate_all(
     wanted: Sequence[Settings],
     root: Path,
     executor: Executor,
-    progress: Progress | None = None,
-    part: Part | None = None,
+    progress: RunProgress | None = None,
+    job: Job | None = None,
 ) -> Summary:
-    """Makes stores, or goes on with them, and seals them; arguments and errors as `generate`.
+    """Make or resume stores, and seal them.
 
     Args:
         wanted: What to generate, one entry per store.
         root: Folder of all stores.
         executor: Makes the units; entered and left here.
-        progress: Told how it goes on.
-        part: Make only this job's units and seal nothing: `finalize` does that when all jobs have ended.
+        progress: Receives the progress of the run.
+        job: Make only this job's units and seal nothing; `finalize` seals the stores when all jobs have ended.
 
     Returns:
-        What was done; `Summary.check` raises if units were set aside.
+        What was done; `Summary.check` raises if units failed in every attempt.
+
+    Raises:
+        SettingsMismatchError: A store exists with other settings.
+        StoreLockedError: Another process is writing to a store.
     """
-    run = _Run(root, executor, progress or Silent(), part or Part())
+    run = _Run(root, executor, progress or NoRunProgress(), job or Job())
     # The executor is left before the locks: nobody else may write while one of its workers still does.
     with ExitStack() as locks, ThreadPoolExecutor(1, thread_name_prefix="seal") as sealer, executor:
         run.sealer = sealer
         try:
-            aside = work(executor, run.units(wanted, locks), run.told)
-            for one in aside:
-                run.boards[one.unit.store].set_aside(one.unit, one.trouble)
+            quarantined = run_units(executor, run.units(wanted, locks), run.on_event)
+            for one in quarantined:
+                run.status_files[one.unit.store].quarantine(one.unit, one.failure)
         finally:
-            for board in run.boards.values():
-                board.close()
+            for status_file in run.status_files.values():
+                status_file.close()
     for future in run.sealing.values():
         future.result()
     stores = tuple(settings.store_path(root) for settings in wanted)
-    return Summary(stores, tuple(run.sealing), run.rows, run.made, tuple(aside))
+    return Summary(stores, tuple(run.sealing), run.rows, run.made, tuple(quarantined))
 
 
 @dataclass
 class _Run:
-    """The stores a run has opened, and what is left to do for each."""
+    """The stores that a run has opened, and how many units are left of each."""
 
     root: Path
     executor: Executor
-    progress: Progress
-    part: Part
-    left: dict[Path, int] = field(default_factory=dict)
-    boards: dict[Path, Board] = field(default_factory=dict)
+    progress: RunProgress
+    job: Job
+    units_left: dict[Path, int] = field(default_factory=dict)
+    status_files: dict[Path, StatusFile] = field(default_factory=dict)
     sealing: dict[Path, Future[None]] = field(default_factory=dict)
     rows: int = 0
     made: int = 0
     sealer: ThreadPoolExecutor = field(init=False)
 
     def units(self, wanted: Sequence[Settings], locks: ExitStack) -> Iterator[Unit]:
-        """Opens store after store, and yields what is to be made of each."""
+        """Open store after store, and yield the units to make of each."""
         planned = 0
         for settings in wanted:
             store = settings.store_path(self.root)
-            locks.enter_context(writer.lock(store, shared=not self.part.whole))
-            if not self.part.whole:
-                locks.enter_context(writer.lock(store.with_name(f"{store.name}.{self.part.name}")))
-            attributes = self.executor.describe(settings)
-            writer.create_store(store, attributes)
-            if self.part.whole:
-                writer.sweep(store)
-                forget(store)
-                locks.push(partial(_sweep_after_error, store))
+            attributes = self._open(store, settings, locks)
             units = plan_units(settings, store, attributes)
-            own, planned = self.part.of(units, planned), planned + len(units)
-            todo = unfinished(own, writer.missing_shards(store))
-            rows = sum(unit.rows for unit in todo)
-            self.boards[store], self.left[store] = Board(store, self.part, rows), len(todo)
+            own, planned = self.job.select(units, planned), planned + len(units)
+            to_make = unfinished(own, writer.missing_shards(store))
+            rows = sum(unit.rows for unit in to_make)
+            self.status_files[store], self.units_left[store] = StatusFile(store, self.job, rows), len(to_make)
             total = sum(unit.rows for unit in own)
-            self.progress.opened(store, total, total - rows)
-            if todo:
-                yield from todo
+            self.progress.on_opened(store, total, total - rows)
+            if to_make:
+                yield from to_make
             else:
                 self._finish(store)
 
-    def told(self, event: Event) -> None:
-        """Takes note of what happened to a unit."""
+    def _open(self, store: Path, settings: Settings, locks: ExitStack) -> dict[str, Any]:
+        """Lock a store, and create it or clean up after an earlier run; return its attributes."""
+        locks.enter_context(writer.lock(store, shared=not self.job.alone))
+        if not self.job.alone:
+            locks.enter_context(writer.lock(store.with_name(f"{store.name}.{self.job.name}")))
+        attributes = self.executor.describe(settings)
+        writer.create_store(store, attributes)
+        if self.job.alone:
+            writer.sweep(store)
+            delete_status_files(store)
+            locks.push(partial(_sweep_after_error, store))
+        return attributes
+
+    def on_event(self, event: Event) -> None:
+        """Report an event of a unit, and seal its store after the last unit."""
         store = event.unit.store
-        if event.what is Happening.COMPILING:
-            self.progress.compiling(store)
-        elif event.what is Happening.COMPILED:
-            self.progress.compiled(store, event.amount)
-        change = self.boards[store].told(event)
+        if event.kind is EventKind.COMPILING:
+            self.progress.on_compiling(store)
+        elif event.kind is EventKind.COMPILED:
+            self.progress.on_compiled(store, event.amount)
+        change = self.status_files[store].on_event(event)
         if change:
-            self.progress.advanced(store, change)
-        if event.what is Happening.FINISHED:
+            self.progress.on_progress(store, change)
+        if event.kind is EventKind.FINISHED:
             self.rows, self.made = self.rows + event.unit.rows, self.made + 1
-            self.left[store] -= 1
-            if not self.left[store]:
+            self.units_left[store] -= 1
+            if not self.units_left[store]:
                 self._finish(store)
 
     def _finish(self, store: Path) -> None:
-        if not self.part.whole:
-            self.progress.closed(store)
+        """Seal a store in the background, unless other jobs make units of it too."""
+        if not self.job.alone:
+            self.progress.on_closed(store)
             return
-        self.progress.sealing(store)
+        self.progress.on_sealing(store)
 
         def seal() -> None:
             writer.finalize(store)
-            self.boards[store].close()
-            self.progress.closed(store)
+            self.status_files[store].close()
+            self.progress.on_closed(store)
 
         self.sealing[store] = self.sealer.submit(seal)
 
 
 def _sweep_after_error(store: Path, kind: type[BaseException] | None, *_: object) -> None:
-    """Deletes what workers that were stopped in the midst of writing have left; one that dies itself leaves it."""
+    """Delete what workers that were stopped in the midst of writing have left; an ExitStack callback."""
     if kind is not None:
         with suppress(OSError):
             writer.sweep(store)
 
 
 def finalize(store: Path) -> None:
-    """Seals a store whose units were made by several jobs.
+    """Seal a store whose units were made by several jobs.
 
     Args:
-        store: Its path.
+        store: Path of the store.
 
     Raises:
         StoreNotFoundError: There is none.
@@ -204,4 +220,4 @@ def finalize(store: Path) -> None:
     read_attributes(store)  # what is no store gets no lock
     with writer.lock(store):
         writer.finalize(store)
-        forget(store)
+        delete_status_files(store)

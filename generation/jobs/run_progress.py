@@ -6,45 +6,73 @@ from pathlib import Path
 from typing import Protocol
 
 
-class Progress(Protocol):
-    """Told how a run goes on; the command line draws bars from it. Every call names the store's path."""
+class RunProgress(Protocol):
+    """Receives the progress of a run; every call names the store's path."""
 
-    def opened(self, store: Path, rows: int, finished: int) -> None:
-        """A store is begun or gone on with: rows to be made here in all, and how many of them are there already."""
+    def on_opened(self, store: Path, rows: int, finished: int) -> None:
+        """A store is begun or resumed.
 
-    def compiling(self, store: Path) -> None:
-        """Its programs are being compiled, or read from the cache."""
+        Args:
+            store: Path of the store.
+            rows: Rows that this run has to make in all.
+            finished: How many of them exist already.
+        """
 
-    def compiled(self, store: Path, seconds: float) -> None:
-        """They are ready, after so many seconds."""
+    def on_compiling(self, store: Path) -> None:
+        """The store's programs are being compiled, or read from the cache.
 
-    def advanced(self, store: Path, rows: int) -> None:
-        """More rows were computed; negative if some were lost with a worker."""
+        Args:
+            store: Path of the store.
+        """
 
-    def sealing(self, store: Path) -> None:
-        """All rows are on disk; checksums and statistics are being made."""
+    def on_compiled(self, store: Path, seconds: float) -> None:
+        """The store's programs are ready.
 
-    def closed(self, store: Path) -> None:
-        """Nothing more is done with it."""
+        Args:
+            store: Path of the store.
+            seconds: Time that this took.
+        """
+
+    def on_progress(self, store: Path, rows: int) -> None:
+        """More rows were computed.
+
+        Args:
+            store: Path of the store.
+            rows: Rows computed since the last call; negative if some were lost with a worker.
+        """
+
+    def on_sealing(self, store: Path) -> None:
+        """All rows are on disk; checksums and statistics are being made.
+
+        Args:
+            store: Path of the store.
+        """
+
+    def on_closed(self, store: Path) -> None:
+        """This run is done with the store.
+
+        Args:
+            store: Path of the store.
+        """
 
 
-class Silent:
+class NoRunProgress:
     """Reports nothing."""
 
-    def opened(self, store: Path, rows: int, finished: int) -> None:
-        """Does nothing."""
+    def on_opened(self, store: Path, rows: int, finished: int) -> None:
+        """Do nothing."""
 
-    def compiling(self, store: Path) -> None:
-        """Does nothing."""
+    def on_compiling(self, store: Path) -> None:
+        """Do nothing."""
 
-    def compiled(self, store: Path, seconds: float) -> None:
-        """Does nothing."""
+    def on_compiled(self, store: Path, seconds: float) -> None:
+        """Do nothing."""
 
-    def advanced(self, store: Path, rows: int) -> None:
-        """Does nothing."""
+    def on_progress(self, store: Path, rows: int) -> None:
+        """Do nothing."""
 
-    def sealing(self, store: Path) -> None:
-        """Does nothing."""
+    def on_sealing(self, store: Path) -> None:
+        """Do nothing."""
 
-    def closed(self, store: Path) -> None:
-        """Does nothing."""
+    def on_closed(self, store: Path) -> None:
+        """Do nothing."""

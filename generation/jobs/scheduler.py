@@ -1,82 +1,102 @@
-"""Hands out units, counts attempts, sets aside what fails again and again."""
+"""Hand out units, count attempts, quarantine the units that fail again and again."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from dynamic_sparsity.generation.executors.protocol import Event, Executor, Happening, Trouble
+from dynamic_sparsity.generation.executors.protocol import Event, EventKind, Executor, Failure
 from dynamic_sparsity.generation.jobs.units import Unit
 
-ATTEMPTS = 3
-"""Times a unit is tried before it is set aside."""
+MAX_ATTEMPTS = 3
+"""Times a unit is tried before it is quarantined."""
 
 
 @dataclass(frozen=True)
-class SetAside:
-    """A unit that failed `ATTEMPTS` times.
+class QuarantinedUnit:
+    """A unit that failed `MAX_ATTEMPTS` times.
 
     Attributes:
         unit: The unit.
-        trouble: Why it failed the last time.
+        failure: Why it failed the last time.
     """
 
     unit: Unit
-    trouble: Trouble
+    failure: Failure
 
 
-def work(executor: Executor, units: Iterator[Unit], told: Callable[[Event], None]) -> list[SetAside]:
-    """Has every unit made; keeps the executor busy and never gives it more than it takes.
+@dataclass
+class _Queue:
+    """Which unit runs next.
+
+    Units share workers. If two units that failed ran side by side again, one that kills its worker would take the other
+    one with it again, until both were quarantined: so at most one unit that has failed runs at a time.
+
+    Attributes:
+        fresh: Units to make, in order; drawn only when there is room for one.
+        requeued: Units that no worker had begun when its worker died.
+        suspects: Units that failed, and wait for another attempt.
+        running_suspect: The suspect that runs now, if one does.
+        attempts: Failed attempts by unit.
+        quarantined: Units that are not tried again.
+    """
+
+    fresh: Iterator[Unit]
+    requeued: deque[Unit] = field(default_factory=deque)
+    suspects: deque[Unit] = field(default_factory=deque)
+    running_suspect: Unit | None = None
+    attempts: dict[Unit, int] = field(default_factory=dict)
+    quarantined: list[QuarantinedUnit] = field(default_factory=list)
+
+    def next_unit(self) -> Unit | None:
+        """Return the next unit that may run now; None if there is none."""
+        if self.suspects and self.running_suspect is None:
+            self.running_suspect = self.suspects.popleft()
+            return self.running_suspect
+        return self.requeued.popleft() if self.requeued else next(self.fresh, None)
+
+    def on_end(self, event: Event) -> None:
+        """Take back a unit that finished, failed or was requeued; raises the exception of a fatal failure."""
+        if event.unit == self.running_suspect:
+            self.running_suspect = None
+        if event.kind is EventKind.REQUEUED:
+            self.requeued.append(event.unit)
+        elif event.kind is EventKind.FAILED:
+            failure = event.failure or Failure("WorkerError", "the worker did not say why")
+            if failure.fatal:
+                raise failure.to_exception()
+            self.attempts[event.unit] = self.attempts.get(event.unit, 0) + 1
+            if self.attempts[event.unit] < MAX_ATTEMPTS:
+                self.suspects.append(event.unit)
+            else:
+                self.quarantined.append(QuarantinedUnit(event.unit, failure))
+
+
+def run_units(executor: Executor, units: Iterator[Unit], on_event: Callable[[Event], None]) -> list[QuarantinedUnit]:
+    """Have every unit made; keep the executor busy, and within its capacity.
 
     Args:
-        executor: Makes the units.
+        executor: Makes the units; already entered.
         units: What to make, in order; drawn only when there is room for one.
-        told: Called with every event.
+        on_event: Called with every event.
 
     Returns:
-        Units that failed `ATTEMPTS` times.
+        Units that failed `MAX_ATTEMPTS` times.
 
     Raises:
-        Exception: A unit failed of something that every other unit would fail of too; that error.
+        Exception: The exception of a unit that failed for a reason for which every other unit would fail too.
     """
-    failures: dict[Unit, int] = {}
-    untouched: deque[Unit] = deque()
-    suspects: deque[Unit] = deque()
-    suspected: Unit | None = None
-    aside: list[SetAside] = []
+    queue = _Queue(units)
     running = 0
     while True:
-        while running < executor.capacity:
-            # Units share workers. If two that failed ran side by side again, one that kills its worker would take the
-            # other one with it again, until both were set aside: so only one of them runs at a time.
-            unit: Unit | None
-            if suspects and suspected is None:
-                unit = suspected = suspects.popleft()
-            else:
-                unit = untouched.popleft() if untouched else next(units, None)
-            if unit is None:
-                break
+        while running < executor.capacity and (unit := queue.next_unit()) is not None:
             executor.submit(unit)
             running += 1
         if not running:
-            return aside
+            return queue.quarantined
         for event in executor.events():
-            told(event)
-            if event.what not in (Happening.FINISHED, Happening.FAILED, Happening.RETURNED):
-                continue
-            running -= 1
-            if event.unit == suspected:
-                suspected = None
-            if event.what is Happening.RETURNED:
-                untouched.append(event.unit)
-            if event.what is not Happening.FAILED:
-                continue
-            trouble = event.trouble or Trouble("WorkerError", "the worker did not say why")
-            if trouble.fatal:
-                raise trouble.error()
-            failures[event.unit] = failures.get(event.unit, 0) + 1
-            if failures[event.unit] < ATTEMPTS:
-                suspects.append(event.unit)
-            else:
-                aside.append(SetAside(event.unit, trouble))
+            on_event(event)
+            if event.kind in (EventKind.FINISHED, EventKind.FAILED, EventKind.REQUEUED):
+                running -= 1
+                queue.on_end(event)

@@ -1,4 +1,4 @@
-"""The metadata of a store: names, sizes and meaning of what is in it."""
+"""The attributes of a store's root group: names, sizes and meaning of what is in it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,11 @@ _TANGENT_PARTS = {
 
 
 def joints(model: mujoco.MjModel) -> list[dict[str, Any]]:
-    """Name, type and addresses of every joint, in order."""
+    """Return name, type and addresses of every joint, in order.
+
+    Args:
+        model: MuJoCo's model.
+    """
     return [
         {
             "name": model.joint(index).name or f"joint{index}",
@@ -54,7 +58,11 @@ def _names(prefix: str, parts: dict[str, tuple[str, ...]], described: list[dict[
 
 
 def store_sizes(physics: Physics) -> dict[str, int]:
-    """The sizes by which a store's arrays are shaped."""
+    """Return the sizes by which a store's arrays are shaped; `docs/format.md` explains the keys.
+
+    Args:
+        physics: The task's physics.
+    """
     task, constraints = physics.task, physics.constraints
     return {
         "nq": task.nq,
@@ -69,8 +77,12 @@ def store_sizes(physics: Physics) -> dict[str, int]:
     }
 
 
-def engine(physics: Physics) -> str:
-    """Which engine computes the Jacobians of a model, and why not the fast one if it does not."""
+def jacobian_engine(physics: Physics) -> str:
+    """Return which engine computes the Jacobians of a model, and why if it is not the fast one.
+
+    Args:
+        physics: The task's physics.
+    """
     if physics.dynamics == "stock":
         return "forward differentiation of the control step"
     gap = residual.closed_form_gap(physics)
@@ -80,7 +92,14 @@ def engine(physics: Physics) -> str:
 
 
 def store_attributes(physics: Physics, settings: Settings, layout: Layout, backend: str) -> dict[str, Any]:
-    """Builds the attributes of a store's root group; `docs/format.md` says what each one is."""
+    """Return the attributes of a store's root group; `docs/format.md` explains each one.
+
+    Args:
+        physics: The task's physics.
+        settings: The run's settings.
+        layout: How the rows are cut into chunks, shards and units.
+        backend: JAX's backend: "cpu", "gpu" or "tpu".
+    """
     model, task = physics.mj_model, physics.task
     described = joints(model)
     velocities = _names("qvel", _QVEL_PARTS, described)
@@ -115,5 +134,5 @@ def store_attributes(physics: Physics, settings: Settings, layout: Layout, backe
         "splits": ["train", "validation", "test"],
         "settings": document,
         "settings_sha256": settings_digest(document),
-        "provenance": settings_module.provenance(backend) | {"jacobians": engine(physics)},
+        "provenance": settings_module.provenance(backend) | {"jacobians": jacobian_engine(physics)},
     }

@@ -1,4 +1,4 @@
-"""Where units are made: one process with its devices, its compiled programs, and the store's folder."""
+"""Make units in this process: its devices, its compiled programs, and the memory that units write to."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from dynamic_sparsity.generation import jax_runtime
-from dynamic_sparsity.generation.executors.protocol import Report
+from dynamic_sparsity.generation.executors.protocol import UnitProgress
 from dynamic_sparsity.generation.jobs.store_attributes import store_attributes, store_sizes
 from dynamic_sparsity.generation.jobs.units import Unit
 from dynamic_sparsity.generation.rollout.batch_size import default_batch
@@ -24,18 +24,18 @@ from dynamic_sparsity.schemas.splits import split_of
 from dynamic_sparsity.storage import layout, writer
 
 
-class Workshop:
-    """Makes units, from several threads if one likes; keeps what was compiled for the next ones."""
+class SimulationUnitRunner:
+    """Makes units by simulation, from several threads at once; keeps compiled programs for the next units."""
 
     def __init__(self) -> None:
         self._preparing, self._compiling, self._lending = threading.Lock(), threading.Lock(), threading.Lock()
         self._episodes: dict[Settings, Episodes] = {}
         self._compiled: set[tuple[Settings, int, jax.Device]] = set()
-        self._memory_of: tuple[Any, ...] = ()
-        self._unused: list[Columns] = []
+        self._column_kind: tuple[Any, ...] = ()
+        self._free_columns: list[Columns] = []
 
     def devices(self) -> Sequence[jax.Device]:
-        """All of JAX's devices in this process."""
+        """Return all of JAX's devices in this process."""
         devices: list[jax.Device] = jax.local_devices()
         return devices
 
@@ -48,7 +48,14 @@ class Workshop:
             return self._episodes[key]
 
     def describe(self, settings: Settings) -> dict[str, Any]:
-        """The attributes of the store that these settings make on this machine."""
+        """Return the attributes of the store that these settings make on this machine.
+
+        Args:
+            settings: The settings.
+
+        Raises:
+            InvalidSettingError: The policy does not fit the task.
+        """
         physics = self._prepare(settings).physics
         backend = jax.default_backend()
         specs = row_arrays(store_sizes(physics), settings.dynamics)
@@ -62,63 +69,78 @@ class Workshop:
         return store_attributes(physics, settings, planned, backend)
 
     def check(self, unit: Unit) -> None:
-        """Raises SettingsMismatchError if this machine would make a unit of another store than the one there is."""
+        """Check that this machine makes units of the store that exists.
+
+        Args:
+            unit: A unit of the store.
+
+        Raises:
+            SettingsMismatchError: It would make units of a different store.
+        """
         writer.create_store(unit.store, self.describe(unit.settings))
 
-    def make(self, unit: Unit, device: jax.Device, report: Report) -> None:
-        """Simulates a unit on a device and writes it. One that is there already is left as it is.
+    def run(self, unit: Unit, device: jax.Device, progress: UnitProgress) -> None:
+        """Simulate a unit on a device and write it. A unit that is on disk already is left as it is.
+
+        Args:
+            unit: The unit.
+            device: The device.
+            progress: Receives the unit's progress.
 
         Raises:
             NotConvergedError: The constraint solver failed on a state.
-            OSError: It can't be written.
+            OSError: The unit can't be written.
         """
         if not writer.missing_shards(unit.store).intersection(unit.shards):
             return
-        episodes = self._ready(unit, device, report)
-        with self._memory(episodes, unit.simulated) as memory:
+        episodes = self._compiled_episodes(unit, device, progress)
+        with self._lend_columns(episodes, unit.simulated) as memory:
             with jax.default_device(device):
                 share = unit.episodes / unit.simulated
                 columns = episodes.simulate(
-                    unit.first_episode, unit.simulated, lambda rows: report.advanced(unit, round(rows * share)), memory
+                    unit.first_episode,
+                    unit.simulated,
+                    lambda rows: progress.on_progress(unit, round(rows * share)),
+                    memory,
                 )
             specs = row_arrays(store_sizes(episodes.physics), unit.settings.dynamics)
-            table = finish(columns, specs, unit.settings, unit.first_episode)
-            # What lies behind the store's last episode was simulated for the shape's sake.
+            table = finish_columns(columns, specs, unit.settings, unit.first_episode)
+            # Episodes behind the store's last one were simulated only because bits depend on their number.
             flat = {spec.name: columns[spec.name].reshape(-1, *columns[spec.name].shape[2:]) for spec in specs}
             rows = {name: column[: unit.rows] for name, column in flat.items()}
             writer.write_unit(unit.store, unit.first_row, rows, table[: unit.episodes])
 
     @contextmanager
-    def _memory(self, *kind: Any) -> Iterator[Columns]:
-        """Columns of an earlier unit of the same kind to write over: fresh memory costs up to a tenth of the time."""
+    def _lend_columns(self, *kind: Any) -> Iterator[Columns]:
+        """Lend the columns of an earlier unit of the same kind; fresh memory costs up to a tenth of the time."""
         with self._lending:
-            if self._memory_of != kind:
-                self._memory_of, self._unused = kind, []
-            columns = self._unused.pop() if self._unused else {}
+            if self._column_kind != kind:
+                self._column_kind, self._free_columns = kind, []
+            columns = self._free_columns.pop() if self._free_columns else {}
         yield columns
         with self._lending:
-            if self._memory_of == kind:
-                self._unused.append(columns)
+            if self._column_kind == kind:
+                self._free_columns.append(columns)
 
-    def _ready(self, unit: Unit, device: jax.Device, report: Report) -> Episodes:
-        """The unit's programs, compiled for a device. Threads take turns: tracing patches Playground."""
+    def _compiled_episodes(self, unit: Unit, device: jax.Device, progress: UnitProgress) -> Episodes:
+        """Return the unit's programs, compiled for a device. Threads take turns, because tracing patches Playground."""
         episodes = self._prepare(unit.settings)
         with self._compiling:
             key = (episodes.settings, unit.simulated, device)
             if key not in self._compiled:
-                report.compiling(unit)
+                progress.on_compiling(unit)
                 group = f"{episodes.physics.task.group}-{episodes.physics.dynamics}-{unit.simulated}"
                 with jax.default_device(device), jax_runtime.compiled_once(group):
                     seconds = episodes.compile(unit.simulated)
                 self._compiled.add(key)
-                report.compiled(unit, seconds)
+                progress.on_compiled(unit, seconds)
         return episodes
 
 
-def finish(
+def finish_columns(
     columns: Columns, specs: Sequence[ArraySpec], settings: Settings, first_episode: int
 ) -> list[dict[str, Any]]:
-    """Adds `episode` and `step`, turns what follows a termination into padding, and lists the episodes.
+    """Add `episode` and `step`, turn what follows a termination into padding, and list the episodes.
 
     Args:
         columns: Columns with leading axes (count, episode_length); changed in place.
@@ -157,7 +179,7 @@ def finish(
 
 
 def _pad(columns: Columns, specs: Sequence[ArraySpec], row: int, used: int) -> None:
-    """Gives the rows of an episode behind its end the fill value, and the padding flag."""
+    """Give the rows of an episode behind its end the fill value, and the padding flag."""
     for spec in specs:
         columns[spec.name][row, used:] = spec.fill_value
     columns["flags"][row, used:] = 1 << FLAG_BITS["padding"]

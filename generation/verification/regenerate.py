@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dynamic_sparsity.errors import InvalidSettingError
-from dynamic_sparsity.generation.executors.threads import InProcess
+from dynamic_sparsity.generation.executors.threads import ThreadExecutor
 from dynamic_sparsity.generation.jobs.generate import generate, generate_all
-from dynamic_sparsity.generation.jobs.units import Part
+from dynamic_sparsity.generation.jobs.units import Job
 from dynamic_sparsity.generation.settings import Settings
 from dynamic_sparsity.loaders.hub import Repository
 from dynamic_sparsity.loaders.publication import PublishedStore
@@ -124,10 +124,10 @@ def check_shard(repository: Repository, published: PublishedStore, shard: int) -
 
 def _make_unit(settings: Settings, root: Path, row: int) -> Path:
     """Make the one unit of a store that holds a row; return the store, which has no other."""
-    with InProcess() as executor:
+    with ThreadExecutor() as executor:
         unit_episodes = executor.describe(settings)["settings"]["unit_episodes"]
-        part = Part(row // (unit_episodes * settings.episode_length), -(-settings.episodes // unit_episodes))
-        generate_all([settings], root, executor, part=part).check()
+        job = Job(row // (unit_episodes * settings.episode_length), -(-settings.episodes // unit_episodes))
+        generate_all([settings], root, executor, job=job).check()
     return settings.store_path(root)
 
 

@@ -51,7 +51,7 @@ def status(stores: Sequence[Path], *, as_json: bool) -> None:
     console.print(table)
     for one in found:
         for unit, why in one.set_aside.items():
-            console.print(f"{one.store} unit {unit} was set aside: {why}", soft_wrap=True)
+            console.print(f"{one.store} unit {unit} failed in every attempt: {why}", soft_wrap=True)
 
 
 def _left(one: Status) -> str:

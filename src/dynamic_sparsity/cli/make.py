@@ -53,21 +53,21 @@ def generate(tasks: Sequence[str], out: Path, work: Work, **options: Any) -> Non
     """Generates the stores of several tasks and prints what was made.
 
     Raises:
-        UnitsFailedError: Some units were set aside.
+        UnitsFailedError: Some units failed in every attempt.
     """
-    from dynamic_sparsity.generation.jobs.units import Part
+    from dynamic_sparsity.generation.jobs.units import Job
     from dynamic_sparsity.generation.settings import Settings
 
     output_folder(out)
     settings = [Settings(task=task, **options) for task in tasks]
-    part = Part(work.shard_index, work.shard_count)
+    job = Job(work.job_index, work.num_jobs)
     from dynamic_sparsity.generation.jobs.generate import generate_all
 
     console = PlainConsole()
     executor = work.executor_of()
     began = time.monotonic()
     with _progress(console) as bars:
-        summary = generate_all(settings, out, executor, _Reporter(bars), part)
+        summary = generate_all(settings, out, executor, _Reporter(bars), job)
     seconds = time.monotonic() - began
     if summary.sealed:
         show.made(console, summary.sealed)
@@ -76,11 +76,11 @@ def generate(tasks: Sequence[str], out: Path, work: Work, **options: Any) -> Non
         highlight=False,
     )
     summary.check()
-    if part.whole:
+    if job.alone:
         following = f"verify {shlex.quote(str(summary.stores[0]))} --deep"
     else:
         following = f"finalize {' '.join(shlex.quote(str(store)) for store in summary.stores)}"
-    after = "Next" if part.whole else f"When all {part.count} jobs have ended"
+    after = "Next" if job.alone else f"When all {job.count} jobs have ended"
     console.print(Text.assemble(f"{after}: ", (f"dynamic-sparsity {following}", "bold")), soft_wrap=True)
 
 
@@ -92,15 +92,15 @@ class Work:
         executor: "local" or "ray".
         workers: Processes, or actors; None for one per GPU, or per core where there is none.
         ray_address: A cluster to join: "auto", HOST:PORT; None for RAY_ADDRESS, or one that is started on this machine.
-        shard_index: Which of several jobs this is.
-        shard_count: How many there are.
+        job_index: Which of several jobs this is.
+        num_jobs: How many there are.
     """
 
     executor: str = "local"
     workers: int | None = None
     ray_address: str | None = None
-    shard_index: int = 0
-    shard_count: int = 1
+    job_index: int = 0
+    num_jobs: int = 1
 
     def executor_of(self) -> Executor:
         """Sets up the executor.
@@ -116,12 +116,12 @@ class Work:
         if self.ray_address is not None and self.executor != "ray":
             raise InvalidSettingError("--ray-address needs --executor ray.")
         if self.executor == "ray":
-            from dynamic_sparsity.generation.executors.ray_actors import OnRay
+            from dynamic_sparsity.generation.executors.ray_actors import RayExecutor
 
-            return OnRay(self.ray_address, self.workers)
-        from dynamic_sparsity.generation.executors.processes import Processes
+            return RayExecutor(self.ray_address, self.workers)
+        from dynamic_sparsity.generation.executors.processes import ProcessExecutor
 
-        return Processes(self.workers)
+        return ProcessExecutor(self.workers)
 
 
 class _Rate(ProgressColumn):
@@ -167,7 +167,7 @@ class _Reporter:
         self._rows: dict[Path, int] = {}
         self._compiled: dict[Path, float] = {}
 
-    def opened(self, store: Path, rows: int, finished: int) -> None:
+    def on_opened(self, store: Path, rows: int, finished: int) -> None:
         if self._loading is not None:
             self._bars.remove_task(self._loading)
             self._loading = None
@@ -175,24 +175,24 @@ class _Reporter:
         self._rows[store] = rows
         self._ids[store] = self._bars.add_task(name, total=rows, completed=finished, phase="waiting", since=None)
 
-    def compiling(self, store: Path) -> None:
+    def on_compiling(self, store: Path) -> None:
         self._bars.update(self._ids[store], phase="compiling (once; then kept on disk)", since=time.monotonic())
 
-    def compiled(self, store: Path, seconds: float) -> None:
+    def on_compiled(self, store: Path, seconds: float) -> None:
         self._compiled[store] = self._compiled.get(store, 0.0) + seconds
         self._show(store, f"simulating{self._after(store)}")
 
-    def advanced(self, store: Path, rows: int) -> None:
+    def on_progress(self, store: Path, rows: int) -> None:
         if store not in self._compiled:
             self._compiled[store] = 0.0
             self._show(store, "simulating")
         self._bars.advance(self._ids[store], rows)
 
-    def sealing(self, store: Path) -> None:
+    def on_sealing(self, store: Path) -> None:
         self._bars.update(self._ids[store], completed=self._rows[store])
         self._show(store, f"checking and sealing{self._after(store)}")
 
-    def closed(self, store: Path) -> None:
+    def on_closed(self, store: Path) -> None:
         self._show(store, f"done{self._after(store)}")
 
     def _after(self, store: Path) -> str:

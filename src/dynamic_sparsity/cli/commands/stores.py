@@ -102,13 +102,15 @@ def generate(
             rich_help_panel=SCALING,
         ),
     ] = None,
-    shard_index: Annotated[
+    job_index: Annotated[
         int,
         typer.Option(
-            help="Which job of an array this is, from 0. `finalize` joins what they made.", rich_help_panel=SCALING
+            help="Which job of an array this is, from 0. `finalize` seals what they made.", rich_help_panel=SCALING
         ),
     ] = 0,
-    shard_count: Annotated[int, typer.Option(help="Jobs of the array.", rich_help_panel=SCALING)] = 1,
+    num_jobs: Annotated[int, typer.Option(help="Jobs of the array.", rich_help_panel=SCALING)] = 1,
+    former_job_index: Annotated[int | None, typer.Option("--shard-index", hidden=True)] = None,
+    former_num_jobs: Annotated[int | None, typer.Option("--shard-count", hidden=True)] = None,
 ) -> None:
     """Make data sets: simulate, differentiate, check, write.
 
@@ -124,7 +126,13 @@ def generate(
     make.generate(
         make.chosen_tasks(tasks or [], every),
         out,
-        make.Work(executor, workers, ray_address, shard_index, shard_count),
+        make.Work(
+            executor,
+            workers,
+            ray_address,
+            job_index if former_job_index is None else former_job_index,
+            num_jobs if former_num_jobs is None else former_num_jobs,
+        ),
         episodes=episodes,
         episode_length=episode_length,
         seed=seed,

@@ -1,4 +1,4 @@
-"""Makes units without a simulator: for tests of who makes units where, and what happens when they die."""
+"""A unit runner without a simulator: for tests of executors, and of what happens when processes die."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from typing import Any
 import synthetic
 
 from dynamic_sparsity.errors import MissingDependencyError, NotConvergedError
-from dynamic_sparsity.generation.executors.protocol import Report
+from dynamic_sparsity.generation.executors.protocol import UnitProgress
 from dynamic_sparsity.generation.jobs.units import Unit
 from dynamic_sparsity.generation.settings import Settings
 from dynamic_sparsity.schemas.consistency import settings_digest
 from dynamic_sparsity.storage import writer
 
-NAME = "fake_maker:FakeMaker"
+NAME = "fake_unit_runner:FakeUnitRunner"
 EPISODES_PER_UNIT = 4
 SHARD_ROWS = 80
 
@@ -33,8 +33,8 @@ def settings(units: int, task: str = "CartpoleBalance", **options: Any) -> Setti
     return Settings(task, episodes=units * EPISODES_PER_UNIT - 1, episode_length=20, **options)
 
 
-class FakeMaker:
-    """As `Workshop`, with the pendulums of `synthetic`."""
+class FakeUnitRunner:
+    """As `SimulationUnitRunner`, with the pendulums of `synthetic`."""
 
     def devices(self) -> Sequence[Any]:
         return [None]
@@ -57,7 +57,7 @@ class FakeMaker:
     def check(self, unit: Unit) -> None:
         writer.create_store(unit.store, self.describe(unit.settings))
 
-    def make(self, unit: Unit, device: Any, report: Report) -> None:
+    def run(self, unit: Unit, device: Any, progress: UnitProgress) -> None:
         if not writer.missing_shards(unit.store).intersection(unit.shards):
             return
         if _listed(FAILING, unit):
@@ -68,7 +68,7 @@ class FakeMaker:
         steps = 10
         for _ in range(steps):
             time.sleep(float(os.environ.get(SECONDS, "0")) / steps)
-            report.advanced(unit, unit.rows // steps)
+            progress.on_progress(unit, unit.rows // steps)
         if _listed(CRASHING, unit):
             os.kill(os.getpid(), signal.SIGKILL)
         attributes = self.describe(unit.settings)
@@ -80,7 +80,7 @@ class FakeMaker:
                 log.write(f"{unit.store.parent.name} {unit.index}\n")
 
 
-class MissingMaker(FakeMaker):
+class MissingUnitRunner(FakeUnitRunner):
     """On a machine without a simulator."""
 
     def __init__(self) -> None:
