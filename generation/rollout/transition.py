@@ -114,7 +114,7 @@ def _flag(name: str, condition: jax.Array) -> jax.Array:
 def _row(physics: Physics, before: Carry, action: jax.Array, result: engines.Transition, after: Carry) -> Row:
     info = result.info
     features = info.features
-    changes = jnp.sum(jnp.any(features.rows[1:] != features.rows[:-1], axis=(1, 2)), dtype=jnp.uint8)
+    changes = jnp.sum(jnp.any(features.rows[1:] != features.rows[:-1], axis=1), dtype=jnp.uint8)
     residual = jnp.max(info.residual)
     slow = jnp.array(False)
     for _, k in manifold.quaternion_parts(physics.blocks):
