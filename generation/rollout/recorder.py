@@ -37,6 +37,7 @@ class Recorder:
 
     Attributes:
         columns: The store's columns but `episode` and `step`, each with leading axes (count, episode_length).
+        overflow: Whether a row had more contact points than slots: such rows are wrong.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class Recorder:
         count = len(first_state)
         self._shape = (count, length)
         self.columns: Columns = {} if memory is None else memory
+        self.overflow = False
         self._state = first_state
         cores = int(os.environ.get("NPROC", 0)) or os.cpu_count() or 1
         counters = min(MAX_COUNTERS, max(1, cores // CORES_PER_COUNTER)) if physics.constraints.pairs else 0
@@ -82,7 +84,8 @@ class Recorder:
             "reward": np.asarray(reward).astype(np.float32),
             "done": (np.asarray(done) != 0).astype(np.uint8),
         }
-        seen = values.pop("contact_count")
+        seen = values.pop("contact_count")[:, 0]
+        self.overflow |= bool(values.pop("overflow").any())
         flags = values["flags"] | _bit("nonfinite", ~np.isfinite(values["reward"]))
         if self._oracles:
             flags = flags | _bit("contact_mismatch", self._contacts(self._state) != seen)
