@@ -25,7 +25,7 @@ from dynamic_sparsity.loaders.integrity import Ledger, VerifyMode
 from dynamic_sparsity.loaders.layout import CHECKSUM_BYTES
 from dynamic_sparsity.loaders.partial import open_ledger
 from dynamic_sparsity.loaders.shards import DECODED_BYTES, ShardReader
-from dynamic_sparsity.schemas import SCHEMA_VERSION, episode_columns, row_arrays, validate
+from dynamic_sparsity.schemas import READABLE_VERSIONS, episode_columns, row_arrays, validate
 
 __all__ = ["Store", "StoreLocation", "find_stores", "generate_command", "open_store", "parse_store_path", "store_path"]
 
@@ -327,10 +327,10 @@ def _read_attributes(path: Path, document: bytes) -> dict[str, Any]:
 
 
 def _check_version(file: Path, version: object) -> None:
-    if version != SCHEMA_VERSION:
+    if version not in READABLE_VERSIONS:
         raise CorruptStoreError(
-            f"{file}: its schema_version is {version!r}, this package reads {SCHEMA_VERSION!r}; install the version of "
-            "dynamic-sparsity that made the store, or generate the store again"
+            f"{file}: its schema_version is {version!r}, this package reads {', '.join(READABLE_VERSIONS)}; install "
+            "the version of dynamic-sparsity that made the store, or generate the store again"
         )
 
 
