@@ -52,7 +52,7 @@ def check(task: str, policy: str, rows: int, jacobians: int) -> dict[str, Any]:
     from dynamic_sparsity.generation.rollout.episodes import Episodes
     from dynamic_sparsity.generation.settings import Settings
     from dynamic_sparsity.generation.verification import mujoco_steps
-    from dynamic_sparsity.schemas import FLAG_BITS
+    from dynamic_sparsity.schemas import FLAG_BITS, MUJOCO_TOLERANCE
 
     settings = Settings(task, policy=policy)
     episodes, length = Episodes.prepare(settings), settings.episode_length
@@ -79,7 +79,7 @@ def check(task: str, policy: str, rows: int, jacobians: int) -> dict[str, Any]:
             for name, value in jacobian_errors(physics, flat, jacobians // blocks, rng).items():
                 sample[name] += value
     difference, excluded = np.concatenate(differences), np.concatenate(flagged)
-    same = difference < mujoco_steps.SAME_STATE
+    same = difference < MUJOCO_TOLERANCE
     kept = difference[~excluded]
     return {
         "task": task,

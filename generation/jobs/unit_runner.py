@@ -51,9 +51,11 @@ class Workshop:
         """The attributes of the store that these settings make on this machine."""
         physics = self._prepare(settings).physics
         backend = jax.default_backend()
-        specs = row_arrays(store_sizes(physics), settings.dynamics)
+        specs = row_arrays(store_sizes(physics, settings.check_with_mujoco), settings.dynamics)
         row_bytes = sum(
-            int(np.prod(spec.shape(store_sizes(physics), 1))) * np.dtype(spec.dtype).itemsize for spec in specs
+            int(np.prod(spec.shape(store_sizes(physics, settings.check_with_mujoco), 1)))
+            * np.dtype(spec.dtype).itemsize
+            for spec in specs
         )
         batch = settings.batch or default_batch(physics.task, row_bytes, settings.episode_length, backend)
         planned = layout.plan(settings.episode_length, physics.task.dx, batch)
@@ -81,7 +83,7 @@ class Workshop:
                 columns = episodes.simulate(
                     unit.first_episode, unit.simulated, lambda rows: report.advanced(unit, round(rows * share)), memory
                 )
-            specs = row_arrays(store_sizes(episodes.physics), unit.settings.dynamics)
+            specs = row_arrays(store_sizes(episodes.physics, unit.settings.check_with_mujoco), unit.settings.dynamics)
             table = finish(columns, specs, unit.settings, unit.first_episode)
             # What lies behind the store's last episode was simulated for the shape's sake.
             flat = {spec.name: columns[spec.name].reshape(-1, *columns[spec.name].shape[2:]) for spec in specs}

@@ -194,7 +194,7 @@ class Episodes:
         length = self.settings.episode_length
         carry, task, plan = self._start(first, count)
         state = np.concatenate([carry.qpos, carry.qvel], axis=1).astype(np.float32)
-        with Recorder(self.physics, state, length, memory) as recorder:
+        with Recorder(self.physics, state, length, memory, self.settings.check_with_mujoco) as recorder:
             for index in range(length):
                 carry, step = self._step(index, carry, task, plan, max_iterations, all_slots)
                 task = step.task

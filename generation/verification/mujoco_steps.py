@@ -16,10 +16,6 @@ from numpy.typing import NDArray
 
 from dynamic_sparsity.generation.physics.model import Physics
 
-SAME_STATE = 1e-6
-"""Largest difference of next states, relative to 1 + |state|, up to which two programs are said to have stepped alike.
-Stored states are float32: their own rounding is 6e-8."""
-
 
 class HostSteps(NamedTuple):
     """What MuJoCo C makes of rows.
@@ -34,11 +30,14 @@ class HostSteps(NamedTuple):
 
 
 def difference(next_state: NDArray[Any], reference: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Largest |s' - s'_C| / (1 + |s'_C|) of each row, shape (n,); infinite where only one of the two is finite."""
+    """Largest |s' - s'_C| / (1 + |s'_C|) of each row, shape (n,); the largest float32 where one is not finite."""
+    most = np.finfo(np.float32).max
     with np.errstate(invalid="ignore", over="ignore"):
         gap = np.abs(next_state.astype(np.float64) - reference) / (1 + np.abs(reference))
-    largest = np.where(np.isnan(gap), np.inf, gap).max(axis=-1)
-    return largest.astype(np.float32)
+    largest: NDArray[np.float32] = np.minimum(np.where(np.isnan(gap), np.inf, gap).max(axis=-1), most).astype(
+        np.float32
+    )
+    return largest
 
 
 def _ignore_warning(message: str) -> None:
@@ -70,6 +69,10 @@ class Stepper:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the threads."""
         self._pool.shutdown(cancel_futures=True)
 
     def steps(self, state: NDArray[Any], action: NDArray[Any]) -> HostSteps:
