@@ -110,7 +110,7 @@ def measure(task: str, batch: int | None, workers: int | None, length: int, repe
 
     from dynamic_sparsity.generation.executors.processes import ProcessExecutor, share_of_cores
     from dynamic_sparsity.generation.executors.protocol import UNITS_AT_ONCE
-    from dynamic_sparsity.generation.jobs.unit_runner import SimulationUnitRunner
+    from dynamic_sparsity.generation.jobs.unit_runner import SimulationUnitRunner, finish_columns
     from dynamic_sparsity.generation.settings import Settings
 
     runner = SimulationUnitRunner()

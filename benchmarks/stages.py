@@ -38,7 +38,7 @@ def measure(task: str, repetitions: int) -> dict[str, Any]:
     import numpy as np
 
     from dynamic_sparsity.generation.jobs.store_attributes import store_sizes
-    from dynamic_sparsity.generation.jobs.unit_runner import SimulationUnitRunner
+    from dynamic_sparsity.generation.jobs.unit_runner import SimulationUnitRunner, finish_columns
     from dynamic_sparsity.generation.physics import constraint_solver
     from dynamic_sparsity.generation.settings import Settings
     from dynamic_sparsity.schemas import row_arrays

@@ -52,6 +52,8 @@ class Settings:
         dynamics: "converged" or "stock".
         batch: Least number of episodes simulated side by side; rounded up so that they fill whole shards. None
             for a default that depends on the task alone.
+        check_with_mujoco: Step every row with MuJoCo C as well, and say where it differs. Nothing else depends on
+            it.
     """
 
     task: str
@@ -62,6 +64,7 @@ class Settings:
     noise_beta: float = 0.5
     dynamics: str = "converged"
     batch: int | None = None
+    check_with_mujoco: bool = True
 
     def __post_init__(self) -> None:
         """Checks every value; raises UnknownNameError or InvalidSettingError."""

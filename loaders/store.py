@@ -22,7 +22,7 @@ from dynamic_sparsity.errors import (
 from dynamic_sparsity.loaders.integrity import Ledger, VerifyMode
 from dynamic_sparsity.loaders.partial import open_ledger
 from dynamic_sparsity.loaders.shards import DECODED_BYTES, ShardReader
-from dynamic_sparsity.schemas import SCHEMA_VERSION, ArraySpec, episode_columns, statistics_arrays, validate
+from dynamic_sparsity.schemas import READABLE_VERSIONS, ArraySpec, episode_columns, statistics_arrays, validate
 from dynamic_sparsity.schemas.documents import array_document, plain_file, store_arrays
 from dynamic_sparsity.schemas.files import MANIFEST_FILE, listing_problem
 from dynamic_sparsity.schemas.layout import CHECKSUM_BYTES, array_layouts
@@ -269,10 +269,10 @@ def _read_attributes(path: Path, document: bytes) -> dict[str, Any]:
 
 
 def _check_version(file: Path, version: object) -> None:
-    if version != SCHEMA_VERSION:
+    if version not in READABLE_VERSIONS:
         raise CorruptStoreError(
-            f"{file}: its schema_version is {version!r}, this package reads {SCHEMA_VERSION!r}; install the version of "
-            "dynamic-sparsity that made the store, or generate the store again"
+            f"{file}: its schema_version is {version!r}, this package reads {', '.join(READABLE_VERSIONS)}; install "
+            "the version of dynamic-sparsity that made the store, or generate the store again"
         )
 
 

@@ -24,6 +24,8 @@ from dynamic_sparsity.schemas.consistency import attribute_contradictions
 
 __all__ = [
     "FLAG_BITS",
+    "MUJOCO_TOLERANCE",
+    "READABLE_VERSIONS",
     "SCHEMA_VERSION",
     "ArraySpec",
     "episode_columns",
@@ -34,7 +36,15 @@ __all__ = [
     "validate",
 ]
 
-SCHEMA_VERSION: Final = "1.0.0"
+SCHEMA_VERSION: Final = "1.1.0"
+"""What is written."""
+
+READABLE_VERSIONS: Final = ("1.0.0", "1.1.0")
+"""What is read."""
+
+MUJOCO_TOLERANCE: Final = 1e-6
+"""`mujoco_difference` from which on a row is flagged `differs_from_mujoco`; rounding to float32 gives 6e-8."""
+
 SCHEMA_NAMES: Final = ("store", "shard_manifest", "manifest", "episodes", "policy")
 
 ERRORS_MAX: Final = 50
@@ -57,6 +67,7 @@ class ArraySpec:
         unit: Unit of its values.
         description: What it holds.
         dynamics: The only dynamics whose stores have it, or None where all have.
+        needs: The key of the metadata's `sizes` that must be there and above zero, or None.
     """
 
     name: str
@@ -68,6 +79,7 @@ class ArraySpec:
     unit: str
     description: str
     dynamics: str | None = None
+    needs: str | None = None
 
     def shape(self, sizes: Mapping[str, int], rows: int) -> tuple[int, ...]:
         """Shape of the array.
@@ -111,7 +123,11 @@ def row_arrays(sizes: Mapping[str, int], dynamics: str) -> tuple[ArraySpec, ...]
         dynamics: `converged` or `stock`.
     """
     return tuple(
-        spec for spec in _specs("rows") if 0 not in spec.shape(sizes, rows=1) and spec.dynamics in (None, dynamics)
+        spec
+        for spec in _specs("rows")
+        if 0 not in spec.shape(sizes, rows=1)
+        and spec.dynamics in (None, dynamics)
+        and (spec.needs is None or sizes.get(spec.needs, 0) > 0)
     )
 
 
@@ -208,4 +224,4 @@ def _short(value: object) -> str:
     return text if len(text) <= 200 else f"{text[:200]}…"
 
 
-FLAG_BITS: Final[Mapping[str, int]] = MappingProxyType(load_schema("store")["properties"]["flag_bits"]["const"])
+FLAG_BITS: Final[Mapping[str, int]] = MappingProxyType(load_schema("store")["properties"]["flag_bits"]["enum"][-1])

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dynamic_sparsity.errors import CorruptStoreError, IncompleteStoreError
-from dynamic_sparsity.schemas import SCHEMA_VERSION, episode_columns, row_arrays, validate
+from dynamic_sparsity.schemas import episode_columns, row_arrays, validate
 from dynamic_sparsity.schemas.documents import (
     encode_document,
     group_document,
@@ -208,7 +208,7 @@ def _write_tables(
 def _write_manifest(path: Path, attributes: Mapping[str, Any], files: Mapping[str, FileRecord]) -> None:
     """Write `manifest.json`, the seal."""
     manifest = {
-        "schema_version": SCHEMA_VERSION,
+        "schema_version": attributes["schema_version"],
         "complete": True,
         "rows": attributes["rows"],
         "episodes": attributes["episodes"],

@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from dynamic_sparsity.schemas import FLAG_BITS, ArraySpec, row_arrays
+from dynamic_sparsity.schemas import FLAG_BITS, MUJOCO_TOLERANCE, ArraySpec, row_arrays
 from dynamic_sparsity.storage.problems import MEND_VALUES, Problem
 
 Bools = npt.NDArray[np.bool_]
@@ -122,7 +122,7 @@ def _padding(rows: Rows) -> Iterator[Finding]:
 
 def _flags(rows: Rows) -> Iterator[Finding]:
     """Flags agree with the columns they are about."""
-    known = sum(1 << bit for bit in FLAG_BITS.values())
+    known = sum(1 << bit for bit in rows.attributes["flag_bits"].values())
     yield (rows.columns["flags"] & ~np.uint16(known)) != 0, "flags has bits without a name"
     nonfinite = np.zeros(len(rows.data), dtype=bool)
     for spec in rows.specs:
@@ -131,6 +131,10 @@ def _flags(rows: Rows) -> Iterator[Finding]:
     yield rows.data & rows.flagged("nonfinite") & ~nonfinite, "flagged nonfinite, but every number is finite"
     disagrees = rows.flagged("active_set_changed") != (rows.columns["active_changes"] > 0)
     yield rows.clean & disagrees, "the flag active_set_changed disagrees with active_changes"
+    if "mujoco_difference" in rows.columns:
+        differs = rows.columns["mujoco_difference"] >= MUJOCO_TOLERANCE
+        disagrees = rows.flagged("differs_from_mujoco") != differs
+        yield rows.clean & disagrees, "the flag differs_from_mujoco disagrees with mujoco_difference"
 
 
 def _places(rows: Rows) -> Iterator[Finding]:

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dynamic_sparsity.errors import InvalidSettingError, SettingsMismatchError
-from dynamic_sparsity.schemas import SCHEMA_VERSION, ArraySpec, row_arrays, validate
+from dynamic_sparsity.schemas import ArraySpec, row_arrays, validate
 from dynamic_sparsity.schemas.consistency import settings_digest
 from dynamic_sparsity.schemas.documents import array_document, encode_document, group_document, shard_file
 from dynamic_sparsity.storage.atomic import lock, partial_path, publish, sweep, sync_directories
@@ -147,7 +147,7 @@ def _write_shard(
     sync_directories([path / name for name in files], path)
     start, stop = shard_range(attributes, shard)
     manifest = {
-        "schema_version": SCHEMA_VERSION,
+        "schema_version": attributes["schema_version"],
         "shard": shard,
         "row_start": start,
         "row_stop": stop,

@@ -54,6 +54,24 @@ def test_every_array_is_fully_described(spec: Any) -> None:
     assert fill_values().get(spec.name) is spec.fill_value or spec.storage == "plain"
 
 
+def test_only_checked_stores_have_the_difference_from_mujoco() -> None:
+    checked = {**SIZES, "nr": 1}
+    assert "mujoco_difference" in {spec.name for spec in row_arrays(checked, "converged")}
+    assert "mujoco_difference" not in {spec.name for spec in row_arrays(checked, "stock")}
+    for sizes in (SIZES, {**SIZES, "nr": 0}):
+        assert "mujoco_difference" not in {spec.name for spec in row_arrays(sizes, "converged")}
+
+
+def test_attributes_of_both_versions_are_valid() -> None:
+    present = synthetic.make_attributes()
+    validate(present | {"sizes": present["sizes"] | {"nr": 1}}, "store", "present")
+    old = dict(FLAG_BITS)
+    del old["differs_from_mujoco"]
+    validate(present | {"schema_version": "1.0.0", "flag_bits": old}, "store", "old")
+    with pytest.raises(CorruptStoreError, match="flag_bits"):
+        validate(present | {"flag_bits": {"nonfinite": 0}}, "store", "neither")
+
+
 def test_flag_bits_are_distinct_and_fit_the_column() -> None:
     assert sorted(FLAG_BITS.values()) == list(range(len(FLAG_BITS)))
     assert len(FLAG_BITS) < 16

@@ -27,7 +27,7 @@ import mujoco
 import numpy as np
 from mujoco import mjx
 
-from dynamic_sparsity.generation.physics import constraints, mjx_private
+from dynamic_sparsity.generation.physics import constraints, contact_slots, mjx_private
 from dynamic_sparsity.generation.physics.constraint_solver import Zones
 from dynamic_sparsity.generation.physics.model import Physics
 
@@ -80,17 +80,11 @@ def _powers_are_two(model: mujoco.MjModel) -> bool:
 
 
 def _impedance(solimp: jax.Array, pos: jax.Array, parabolic: bool) -> jax.Array:
-    """Impedances imp(pos) of constraints with parameters (n, 5) at positions (n,), as in MJX's `_kbi`."""
+    """Impedances imp(pos) of constraints with parameters (n, 5) at positions (n,)."""
     low, high, width, mid, power = solimp.T
     low, high, mid = (jnp.clip(x, mujoco.mjMINIMP, mujoco.mjMAXIMP) for x in (low, high, mid))
-    share = jnp.abs(pos) / jnp.maximum(mujoco.mjMINVAL, width)
-    power = jnp.maximum(1, power)
-
-    def arc(x: jax.Array, end: jax.Array) -> jax.Array:
-        return x * x / end if parabolic else jnp.power(x, power) / jnp.power(end, power - 1)
-
-    shape = jnp.where(share < mid, arc(share, mid), 1 - arc(1 - share, 1 - mid))
-    return jnp.where(share > 1.0, high, jnp.clip(low + shape * (high - low), low, high))
+    width, power = jnp.maximum(mujoco.mjMINVAL, width), jnp.maximum(1, power)
+    return contact_slots.impedance(jnp.stack([low, high, width, mid, power], axis=1), pos, parabolic)
 
 
 def rows(physics: Physics, data: mjx.Data, zones: Zones, force: jax.Array) -> Rows:

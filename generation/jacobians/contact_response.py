@@ -2,19 +2,19 @@ r"""How contact points respond when one geom moves against the other.
 
 A contact point depends on nothing but where its two geoms are. Moving both alike carries it along rigidly, so the six
 unit twists of geom 2 relative to geom 1 say all about a move, however many degrees of freedom there are. (All but one
-thing: MJX derives the frame's tangents from the world's axes, so that a common turn leaves the frame behind by a turn
+thing: MuJoCo derives the frame's tangents from the world's axes: a common turn leaves the frame behind by a turn
 about the normal, `lag`.) They are needed for the contact points that push only (`contact_forces`).
 
 Planes that never move, spheres and capsules are covered. Let n be the normal, d the distance, p the contact point, r
 the radius of geom 2.
 
 - A plane meets a ball, an end of a capsule or a sphere, with centre c = p + n (r + d/2): ∂d = n · ∂c,
-  ∂p = ∂c - n ∂d / 2. The frame turns about n as the capsule's axis does (MJX aligns it to that).
-- Two balls whose centres c₁, c₂ are the closest points of two segments (of length 0, for spheres): L n = c₂ - c₁,
-  p = c₁ + n (r₁ + d/2). MJX's formulas for the closest points are differentiated forward as they are, small terms that
-  guard divisions included.
+  ∂p = ∂c - n ∂d / 2. The frame turns about n as the capsule's axis does (MuJoCo aligns it to that).
+- Two balls whose centres c₁ = o₁ + x a₁, c₂ = o₂ + y a₂ are the closest points of two segments along the unit vectors
+  a₁, a₂ (of length 0, for spheres): L n = c₂ - c₁, p = c₁ + n (r₁ + d/2). x and y are constant at an end; a centre that
+  is not at an end keeps L n at right angles to its axis, which gives ∂x and ∂y.
 
-Source: MJX `collision_primitive.py`, `math.py`.
+Source: MuJoCo's `engine_collision_primitive.c` (`collision`), `mju_makeFrame`.
 """
 
 from __future__ import annotations
@@ -27,15 +27,13 @@ import mujoco
 import numpy as np
 from mujoco import mjx
 
-from dynamic_sparsity.generation.physics import mjx_private
+from dynamic_sparsity.generation.physics import collision
 from dynamic_sparsity.generation.physics.batch_last import cross, dot, units_cross
 
 _PLANE = mujoco.mjtGeom.mjGEOM_PLANE
-PRIMITIVES = (_PLANE, mujoco.mjtGeom.mjGEOM_SPHERE, mujoco.mjtGeom.mjGEOM_CAPSULE)
-"""Types of geoms that are covered."""
 
-_GUARD = 1e-6
-"""What MJX adds to denominators of the parameters of closest points."""
+_AT_END = 1e-10
+"""Share of a capsule's half length within which a point counts as its end, where rounding leaves it."""
 
 
 class Geom(NamedTuple):
@@ -83,26 +81,15 @@ class Response(NamedTuple):
     lag: jax.Array
 
 
-def _pairs(model: mjx.Model | mujoco.MjModel) -> np.ndarray:
-    """Geoms that may touch, shape (pairs, 2)."""
-    return np.array([(a, b) for a, b, _ in mjx_private.geom_pairs(model)], int).reshape(-1, 2)
-
-
-def covers(model: mujoco.MjModel) -> bool:
-    """Whether all geoms that may touch are `PRIMITIVES`, and the planes among them fixed."""
-    pairs = _pairs(model)
-    moving_plane = (model.geom_type[pairs[:, 0]] == _PLANE) & (model.body_weldid[model.geom_bodyid[pairs[:, 0]]] != 0)
-    return bool(np.isin(model.geom_type[pairs], PRIMITIVES).all()) and not moving_plane.any()
-
-
 def first_moves(model: mjx.Model) -> bool:
     """Whether the first geom of any pair that may touch is on a body that moves."""
-    return bool((np.asarray(model.body_weldid)[np.asarray(model.geom_bodyid)[_pairs(model)[:, 0]]] != 0).any())
+    bodies = np.asarray(model.geom_bodyid)[collision.geom_pairs(model)[:, 0]]
+    return bool((np.asarray(model.body_weldid)[bodies] != 0).any())
 
 
 def planes(model: mjx.Model) -> tuple[bool, bool]:
     """Whether some, and whether all, pairs that may touch have a plane."""
-    plane = np.asarray(model.geom_type)[_pairs(model)[:, 0]] == _PLANE
+    plane = np.asarray(model.geom_type)[collision.geom_pairs(model)[:, 0]] == _PLANE
     return bool(plane.any()), bool(plane.all())
 
 
@@ -121,7 +108,7 @@ def responses(at: Point, some: bool, every: bool) -> Response:
     """Responses of contact points with a batch axis; whether some or all pairs have a plane is known beforehand."""
     if every:
         return _to_plane(at)
-    round_ = _between_segments(at)
+    round_ = _between_balls(at)
     if not some:
         return round_
     return Response(*(jnp.where(at.plane, a, b) for a, b in zip(_to_plane(at), round_, strict=True)))
@@ -134,7 +121,7 @@ def _to_plane(at: Point) -> Response:
     turning = (at.second.radius + at.distance / 2) * units_cross(normal)
     flat = axis - normal * dot(axis, normal)
     length = jnp.sqrt(dot(flat, flat))
-    aligned = (length >= 0.5) & (at.second.half_length > 0)
+    aligned = (length > 0) & (at.second.half_length > 0)
     turn = jnp.where(aligned, 1 / jnp.where(aligned, length, 1.0), 0.0) * cross(axis, tangent)
     rotation = normal * turn[:, None]
     none = jnp.zeros_like(normal)
@@ -146,56 +133,36 @@ def _to_plane(at: Point) -> Response:
     )
 
 
-def _closest_parameter(start: jax.Array, along: jax.Array, half: jax.Array, point: jax.Array) -> jax.Array:
-    """Closest point to a point on the segment start ± half · along, as MJX's `closest_segment_point`."""
-    span = 2 * half * along
-    first = start - half * along
-    share = dot(point - first, span) / (dot(span, span) + _GUARD)
-    return first + jnp.clip(share, 0.0, 1.0) * span
+def _between_balls(at: Point) -> Response:
+    first, second, normal, tangent = at.first, at.second, at.frame[0], at.frame[2]
+    # The balls' centres, and where on the axes they are: MuJoCo's collision leaves both in the point.
+    one = at.position - normal * (first.radius + at.distance / 2)
+    two = at.position + normal * (second.radius + at.distance / 2)
+    length = at.distance + first.radius + second.radius
+    x, y = dot(first.axis, one - first.centre), dot(second.axis, two - second.centre)
+    slides_x = jnp.abs(x) < first.half_length * (1 - _AT_END)
+    slides_y = jnp.abs(y) < second.half_length * (1 - _AT_END)
 
-
-def _closest_points(first: Geom, second: Geom) -> tuple[jax.Array, jax.Array]:
-    """Closest points of two segments, as MJX's `closest_segment_to_segment_points`; of a sphere, the centre."""
-    between = first.centre - second.centre
-    cosine, a, b = dot(first.axis, second.axis), dot(first.axis, between), dot(second.axis, between)
-    t = (-a + cosine * b) / (1 - cosine * cosine + _GUARD)
-    u = jnp.clip(b + t * cosine, -second.half_length, second.half_length)
-    t = jnp.clip(t, -first.half_length, first.half_length)
-    on_first, on_second = first.centre + t * first.axis, second.centre + u * second.axis
-    new_first = _closest_parameter(first.centre, first.axis, first.half_length, on_second)
-    new_second = _closest_parameter(second.centre, second.axis, second.half_length, on_first)
-    gap_first, gap_second = on_second - new_first, on_first - new_second
-    sphere = first.half_length == 0
-    better = (dot(gap_first, gap_first) < dot(gap_second, gap_second)) & ~sphere
-    return jnp.where(better, new_first, on_first), jnp.where(better, on_second, new_second)
-
-
-def _between_segments(at: Point) -> Response:
-    first, second = at.first, at.second
-
-    def collide(centre: jax.Array, axis: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """Position, normal and distance."""
-        on_first, on_second = _closest_points(first, second._replace(centre=centre, axis=axis))
-        gap = on_second - on_first
-        squared = dot(gap, gap)
-        touching = squared == 0
-        length = jnp.sqrt(jnp.where(touching, 1.0, squared))
-        normal = gap / length
-        distance = jnp.where(touching, 0.0, length) - (first.radius + second.radius)
-        return on_first + normal * (first.radius + distance / 2), normal, distance
-
-    def along(centre: jax.Array, axis: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-        rates: tuple[jax.Array, jax.Array, jax.Array]
-        rates = jax.jvp(collide, (second.centre, second.axis), (centre, axis))[1]
-        return rates
-
-    turned, swung = units_cross(second.centre - at.position), units_cross(second.axis)
+    # Rates of geom 2's axis, and of the ball's centre if it stays where it is on the axis, for the six twists.
+    turned, swung = units_cross(two - at.position), units_cross(second.axis)
     shifts = jnp.broadcast_to(jnp.eye(3, dtype=turned.dtype)[:, :, None], turned.shape)
-    centres, swings = jnp.concatenate([turned, shifts]), jnp.concatenate([swung, jnp.zeros_like(swung)])
-    position, d_normal, distance = jax.vmap(along)(centres, swings)
+    moved, swung = jnp.concatenate([turned, shifts]), jnp.concatenate([swung, jnp.zeros_like(swung)])
 
-    normal, tangent = at.frame[0], at.frame[2]
-    # MJX takes the y axis, or if the normal is near it the z axis, and makes it orthogonal to the normal.
+    # A centre that slides keeps the gap at right angles to its axis.
+    gap, cosine = two - one, dot(first.axis, second.axis)
+    along_first = dot(moved, first.axis[None])
+    along_second = dot(swung, gap[None]) + dot(moved, second.axis[None])
+    sine2 = jnp.where(slides_x & slides_y, jnp.maximum(1 - cosine * cosine, mujoco.mjMINVAL), 1.0)
+    both = (cosine * along_first - along_second) / sine2
+    dy = jnp.where(slides_x & slides_y, both, jnp.where(slides_y, -along_second, 0.0))
+    dx = jnp.where(slides_x, along_first + cosine * dy, 0.0)
+    d_one = dx[:, None] * first.axis
+    d_gap = moved + dy[:, None] * second.axis - d_one
+    distance = dot(d_gap, jnp.broadcast_to(normal, d_gap.shape))
+    d_normal = (d_gap - normal * distance[:, None]) / jnp.where(length == 0, 1.0, length)
+    position = d_one + d_normal * (first.radius + at.distance / 2) + normal * distance[:, None] / 2
+
+    # MuJoCo takes the y axis, or if the normal is near it the z axis, and makes it orthogonal to the normal.
     lead = jnp.where(jnp.abs(normal[1]) < 0.5, normal[1], normal[2])
     spin = -lead / jnp.sqrt(1 - lead * lead)
     twist = spin * dot(d_normal, jnp.broadcast_to(tangent, d_normal.shape))

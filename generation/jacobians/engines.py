@@ -47,6 +47,7 @@ from dynamic_sparsity.generation.physics.step import (
     implicit_derivative,
     integrated_acceleration,
     keep_types,
+    with_slots,
 )
 
 
@@ -112,7 +113,7 @@ def linearise(
         return (keep_types(new, d), g_q, g_v), result.info
 
     identity = jnp.eye(2 * nv, 2 * nv + nu)
-    start = (data, identity[:nv], identity[nv:])
+    start = (with_slots(physics, data), identity[:nv], identity[nv:])
     (final, g_q, g_v), info = jax.lax.scan(substep, start, None, length=physics.task.substeps)
     jacobian = jnp.concatenate([g_q, g_v])
     return Transition(final, jacobian[:, : 2 * nv], jacobian[:, 2 * nv :], info)

@@ -22,13 +22,14 @@ import mujoco
 import numpy as np
 from mujoco import mjx
 
-from dynamic_sparsity.generation.jacobians import contact_forces, contact_response, rigid_body
+from dynamic_sparsity.generation.jacobians import contact_forces, rigid_body
 from dynamic_sparsity.generation.jacobians.constraint_rows import TendonDisplacements, by_limits, rows
-from dynamic_sparsity.generation.physics import constraint_solver, manifold, mjx_private
+from dynamic_sparsity.generation.physics import collision, constraint_solver, manifold, mjx_private
 from dynamic_sparsity.generation.physics.batch_last import batch_last
 from dynamic_sparsity.generation.physics.model import Physics
 from dynamic_sparsity.generation.physics.step import (
     Forward,
+    constrain,
     constraint_problem,
     implicit_derivative,
     is_implicit,
@@ -68,7 +69,7 @@ def closed_form_gap(physics: Physics) -> str | None:
         (bool(m.jnt_limited[~scalar].any()), "limits of ball joints"),
         (contact and bool(((m.geom_condim != 1) & (m.geom_condim != 3)).any()), "contacts with torsional friction"),
         (contact and m.npair > 0, "explicit contact pairs"),
-        (contact and not contact_response.covers(m), "contacts of geoms other than planes, spheres and capsules"),
+        (contact and not collision.covers(m), "contacts of geoms other than planes, spheres and capsules"),
         (not bool(np.isin(m.actuator_trntype, simple).all()), "actuators on sites or bodies"),
         (not bool(scalar[m.actuator_trnid[on_joint, 0]].all()), "actuators on ball or free joints"),
         (bool((m.body_gravcomp != 0).any()), "gravity compensation"),
@@ -251,7 +252,7 @@ def _position_stage(physics: Physics, d: mjx.Data) -> mjx.Data:
     if implicit_derivative(physics, d) is not None:
         d = mjx.crb(m, d)
     if d._impl.efc_J.size:
-        d = mjx.make_constraint(m, mjx.collision(m, d))
+        d, _ = constrain(physics, d)
     return mjx.transmission(m, d)
 
 
@@ -270,7 +271,7 @@ def _evaluate(physics: Physics, d: mjx.Data, zones: constraint_solver.Zones, w: 
     m, x = physics.mjx_model, d.qacc
     residual = d.qfrc_bias + m.dof_armature * x - d.qfrc_passive - d.qfrc_actuator
     if d._impl.efc_J.size:
-        problem = constraint_problem(m, d)
+        problem = constraint_problem(physics, d)
         y = problem.jacobian @ x - problem.reference
         residual -= problem.jacobian.T @ constraint_solver.zone_force(problem, zones, y)
     q_matrix = implicit_derivative(physics, d)

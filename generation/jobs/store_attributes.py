@@ -57,11 +57,12 @@ def _names(prefix: str, parts: dict[str, tuple[str, ...]], described: list[dict[
     return [f"{prefix}:{joint['name']}{part}" for joint in described for part in parts[joint["type"]]]
 
 
-def store_sizes(physics: Physics) -> dict[str, int]:
+def store_sizes(physics: Physics, check: bool = True) -> dict[str, int]:
     """Return the sizes by which a store's arrays are shaped; `docs/format.md` explains the keys.
 
     Args:
         physics: The task's physics.
+        check: Whether rows are held against MuJoCo C.
     """
     task, constraints = physics.task, physics.constraints
     return {
@@ -74,6 +75,7 @@ def store_sizes(physics: Physics) -> dict[str, int]:
         "da": task.da,
         "nc": len(constraints.items),
         "np": len(constraints.pairs),
+        "nr": int(check and physics.dynamics == "converged"),
     }
 
 
@@ -117,7 +119,7 @@ def store_attributes(physics: Physics, settings: Settings, layout: Layout, backe
         "episode_length": settings.episode_length,
         "chunk_rows": layout.chunk_rows,
         "shard_rows": layout.shard_rows,
-        "sizes": store_sizes(physics),
+        "sizes": store_sizes(physics, settings.check_with_mujoco),
         "substeps": task.substeps,
         "timestep": physics.timestep,
         "control_dt": task.control_dt,

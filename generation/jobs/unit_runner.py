@@ -58,9 +58,11 @@ class SimulationUnitRunner:
         """
         physics = self._prepare(settings).physics
         backend = jax.default_backend()
-        specs = row_arrays(store_sizes(physics), settings.dynamics)
+        specs = row_arrays(store_sizes(physics, settings.check_with_mujoco), settings.dynamics)
         row_bytes = sum(
-            int(np.prod(spec.shape(store_sizes(physics), 1))) * np.dtype(spec.dtype).itemsize for spec in specs
+            int(np.prod(spec.shape(store_sizes(physics, settings.check_with_mujoco), 1)))
+            * np.dtype(spec.dtype).itemsize
+            for spec in specs
         )
         batch = settings.batch or default_batch(physics.task, row_bytes, settings.episode_length, backend)
         planned = layout.plan(settings.episode_length, physics.task.dx, batch)
@@ -103,7 +105,7 @@ class SimulationUnitRunner:
                     lambda rows: progress.on_progress(unit, round(rows * share)),
                     memory,
                 )
-            specs = row_arrays(store_sizes(episodes.physics), unit.settings.dynamics)
+            specs = row_arrays(store_sizes(episodes.physics, unit.settings.check_with_mujoco), unit.settings.dynamics)
             table = finish_columns(columns, specs, unit.settings, unit.first_episode)
             # Episodes behind the store's last one were simulated only because bits depend on their number.
             flat = {spec.name: columns[spec.name].reshape(-1, *columns[spec.name].shape[2:]) for spec in specs}

@@ -34,7 +34,7 @@ documentation, chapter Computation; `engine_solver.c`. Pyramidal friction cones 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -42,7 +42,8 @@ import jax
 import jax.numpy as jnp
 import mujoco
 import numpy as np
-from jax import custom_derivatives
+from jax import custom_batching, custom_derivatives
+from numpy.typing import NDArray
 
 from dynamic_sparsity.generation.physics.linear_algebra import solve_positive_definite
 
@@ -52,11 +53,14 @@ MAX_ITERATIONS = 100
 RESIDUAL_TOLERANCE = 1e-10
 """Largest relative gradient of F for a converged state; converged states are seen at 1e-12 and below."""
 
+_CHUNKS = 16
+"""Parts of a batch in which problems with many rows are solved."""
+
 
 @partial(
     jax.tree_util.register_dataclass,
     data_fields=["inertia", "smooth_force", "jacobian", "reference", "stiffness", "friction_loss"],
-    meta_fields=["n_equality", "n_friction"],
+    meta_fields=["n_equality", "n_friction", "few"],
 )
 @dataclass(frozen=True)
 class Problem:
@@ -71,6 +75,7 @@ class Problem:
         friction_loss: η, shape (nefc,), zero in rows of other kinds.
         n_equality: Number of equality rows, which come first.
         n_friction: Number of friction-loss rows, which come second.
+        few: Indices of rows that do in most states, as J is zero in all others; None for all rows.
     """
 
     inertia: jax.Array
@@ -81,6 +86,7 @@ class Problem:
     friction_loss: jax.Array
     n_equality: int
     n_friction: int
+    few: tuple[int, ...] | None = None
 
 
 class Zones(NamedTuple):
@@ -198,7 +204,8 @@ def evaluate(problem: Problem, x: jax.Array, iterations: jax.Array | int = 0) ->
     return Solution(x, force, zone, residual, jnp.asarray(iterations, jnp.int32))
 
 
-def _minimise(problem: Problem, start: jax.Array, max_iterations: jax.Array | int) -> Solution:
+def _newton(problem: Problem, start: jax.Array, max_iterations: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """x and the number of iterations."""
     jacobian, reference = problem.jacobian, problem.reference
 
     def iterate(state: _State) -> _State:
@@ -224,8 +231,56 @@ def _minimise(problem: Problem, start: jax.Array, max_iterations: jax.Array | in
     first = zones(problem, jacobian @ start - reference)
     state = _State(start, first, jnp.array(False), jnp.array(0, jnp.int32))
     x, _, _, iterations = jax.lax.while_loop(unfinished, iterate, state)
+    return x, iterations
 
-    return evaluate(problem, x, iterations)
+
+def _rows(problem: Problem, index: NDArray[np.int64]) -> Problem:
+    """A batch of problems with some of their rows only."""
+    names = ("jacobian", "reference", "stiffness", "friction_loss")
+    return replace(problem, few=None, **{name: getattr(problem, name)[:, index] for name in names})
+
+
+@custom_batching.custom_vmap
+def _search(problem: Problem, start: jax.Array, max_iterations: jax.Array) -> tuple[jax.Array, jax.Array]:
+    return _newton(problem, start, max_iterations)
+
+
+@_search.def_vmap
+def _search_many(
+    size: int, batched: Any, problem: Problem, start: jax.Array, max_iterations: jax.Array
+) -> tuple[tuple[jax.Array, jax.Array], tuple[bool, bool]]:
+    """All problems with the few rows that do for most; then those that have more with all of them, chunk by chunk."""
+
+    def first(x: jax.Array, is_batched: bool) -> jax.Array:
+        return x if is_batched else jnp.broadcast_to(x, (size, *jnp.shape(x)))
+
+    problem, start = jax.tree_util.tree_map(first, (problem, start), (batched[0], batched[1]))
+    solve_all = jax.vmap(_newton, in_axes=(0, 0, 0 if batched[2] else None))
+    rows = problem.jacobian.shape[1]
+    others = np.setdiff1d(np.arange(rows), np.arange(rows) if problem.few is None else np.array(problem.few, int))
+    if not len(others) or batched[2]:
+        return solve_all(replace(problem, few=None), start, max_iterations), (True, True)
+    found = solve_all(_rows(problem, np.array(problem.few, int)), start, max_iterations)
+    more = jnp.any(problem.jacobian[:, others] != 0, axis=(1, 2))
+    count, chunk = jnp.sum(more, dtype=jnp.int32), max(1, size // _CHUNKS)
+    order = jnp.pad(jnp.argsort(~more), (0, -size % chunk), mode="edge")
+
+    def step(state: tuple[jax.Array, tuple[jax.Array, jax.Array]]) -> Any:
+        begin, found = state
+        index = jax.lax.dynamic_slice_in_dim(order, begin, chunk)
+        own, own_start = jax.tree_util.tree_map(lambda x: x[index], (replace(problem, few=None), start))
+        better = solve_all(own, own_start, max_iterations)
+        # A row keeps what the few rows gave, whatever else is in its batch.
+        place = jnp.where(more[index], index, size)
+        return begin + chunk, tuple(a.at[place].set(b, mode="drop") for a, b in zip(found, better, strict=True))
+
+    begin = jnp.zeros((), jnp.int32)
+    _, found = jax.lax.while_loop(lambda state: state[0] < count, step, (begin, found))
+    return found, (True, True)
+
+
+def _minimise(problem: Problem, start: jax.Array, max_iterations: jax.Array) -> Solution:
+    return evaluate(problem, *_search(problem, start, max_iterations))
 
 
 @custom_derivatives.custom_jvp

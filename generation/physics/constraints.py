@@ -18,7 +18,7 @@ import numpy as np
 from mujoco import mjx
 
 from dynamic_sparsity.errors import UnsupportedModelError
-from dynamic_sparsity.generation.physics import mjx_private
+from dynamic_sparsity.generation.physics import collision, contact_slots, mjx_private
 from dynamic_sparsity.generation.physics.constraint_solver import Zones
 
 _BALL = mujoco.mjtJoint.mjJNT_BALL
@@ -56,7 +56,8 @@ class Features(NamedTuple):
 
     Attributes:
         active: bool, shape (nc,). A limit or contact is active if it pushes; friction loss is active while it sticks.
-        rows: Zone of every constraint row, bool, shape (2, nefc): what the Hessian depends on.
+        rows: Zone of every constraint row, bool, shape (n,): what the Hessian depends on. Equal rows mean equal zones,
+            whatever slots the contact points are in.
         distance: Smallest signed distance per geom pair, m, shape (np,); +inf where no contact point was computed.
         force: Normal force per geom pair, N, shape (np,).
         contact_count: Contact points in touch (distance below the margin), int32, shape ().
@@ -136,7 +137,7 @@ def observe(constraints: Constraints, data: mjx.Data, zones: Zones, force: jax.A
         zones: Zone of each constraint row.
         force: Constraint forces, shape (nefc,), N or N·m.
     """
-    rows = jnp.stack([zones.quadratic, zones.upper])
+    rows = jnp.concatenate([zones.quadratic, zones.upper])
     single = zones.quadratic[: constraints.single_rows]
     n_pairs = len(constraints.pairs)
     contact = data._impl.contact
@@ -157,4 +158,34 @@ def observe(constraints: Constraints, data: mjx.Data, zones: Zones, force: jax.A
         distance=jnp.min(jnp.where(member, contact.dist[:, None], jnp.inf), axis=0),
         force=jnp.sum(jnp.where(member, point_force[:, None], 0.0), axis=0),
         contact_count=jnp.sum(contact.dist < contact.includemargin, dtype=jnp.int32),
+    )
+
+
+def observe_found(
+    constraints: Constraints,
+    data: mjx.Data,
+    zones: Zones,
+    force: jax.Array,
+    table: collision.Candidates,
+    found: contact_slots.Contacts,
+) -> Features:
+    """As `observe`, of contacts that `contact_slots` found."""
+    contact = data._impl.contact
+    start = int(contact.efc_address[0])
+    addresses = point_rows(contact, len(force))
+    point_zone = jnp.append(zones.quadratic, False)[addresses]
+    point_force = jnp.append(force, 0.0)[addresses].sum(axis=1)
+    count = len(table.pair)
+    place = jnp.where(found.candidate < 0, count, found.candidate)
+    by_candidate = jnp.zeros((count, point_zone.shape[1]), bool).at[place].set(point_zone, mode="drop")
+    pair = jnp.append(jnp.asarray(table.pair), -1)[place]
+    member = pair[:, None] == jnp.arange(len(table.pairs))
+    return Features(
+        active=jnp.append(
+            zones.quadratic[: constraints.single_rows], (member & point_zone.any(axis=1)[:, None]).any(axis=0)
+        ),
+        rows=jnp.concatenate([zones.quadratic[:start], zones.upper[:start], by_candidate.ravel()]),
+        distance=found.distance,
+        force=jnp.sum(jnp.where(member, point_force[:, None], 0.0), axis=0),
+        contact_count=found.count,
     )

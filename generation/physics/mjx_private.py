@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from mujoco.mjx._src.collision_driver import geom_pairs
 from mujoco.mjx._src.constraint import _kbi as stiffness_damping_impedance
+from mujoco.mjx._src.constraint import counts as row_counts
+from mujoco.mjx._src.constraint import make_efc_address, make_efc_type
 from mujoco.mjx._src.passive import _inertia_box_fluid_model as inertia_box_fluid_model
 from mujoco.mjx._src.passive import _spring_damper as spring_damper
 from mujoco.mjx._src.solver import Context as SolverContext
@@ -16,6 +18,9 @@ __all__ = [
     "SolverContext",
     "geom_pairs",
     "inertia_box_fluid_model",
+    "make_efc_address",
+    "make_efc_type",
+    "row_counts",
     "spring_damper",
     "stiffness_damping_impedance",
 ]

@@ -12,7 +12,7 @@ import mujoco
 from mujoco import mjx
 
 from dynamic_sparsity.errors import InvalidSettingError, UnsupportedModelError
-from dynamic_sparsity.generation.physics import constraints, manifold
+from dynamic_sparsity.generation.physics import collision, constraints, contact_slots, manifold
 from dynamic_sparsity.generation.tasks import Task, get_task
 
 Dynamics = Literal["converged", "stock"]
@@ -33,6 +33,8 @@ class Physics:
         mjx_model: The same for MJX, float64.
         blocks: Where each joint's numbers are.
         constraints: Names and kinds of constraints.
+        candidates: Points that may touch, found by MuJoCo C's rules (`collision`); None where MJX's own collision
+            functions are used: for `stock`, and for models that `collision` does not cover.
     """
 
     task: Task
@@ -41,6 +43,7 @@ class Physics:
     mjx_model: mjx.Model
     blocks: tuple[manifold.JointBlock, ...]
     constraints: constraints.Constraints
+    candidates: collision.Candidates | None = None
 
     @property
     def timestep(self) -> float:
@@ -82,19 +85,34 @@ def load_environment(name: str) -> Any:
 
 
 @cache
-def load_physics(name: str, dynamics: Dynamics = "converged") -> Physics:
+def load_physics(name: str, dynamics: Dynamics = "converged", all_slots: bool = False) -> Physics:
     """Loads a task's physics.
+
+    Args:
+        name: Name of the task.
+        dynamics: "converged" or "stock".
+        all_slots: Give every candidate for a contact point a slot, so that there are always enough: slower.
 
     Raises:
         UnknownNameError: No such task.
         InvalidSettingError: No such dynamics, or JAX is in float32.
     """
     task = get_task(name)
-    return physics_from_model(load_environment(name).mj_model, task, dynamics)
+    slots = None if all_slots else contact_slots.SLOTS.get(task.group)
+    return physics_from_model(load_environment(name).mj_model, task, dynamics, slots)
 
 
-def physics_from_model(model: mujoco.MjModel, task: Task, dynamics: Dynamics = "converged") -> Physics:
-    """Makes physics from any supported MuJoCo model; `task` gives the number of substeps."""
+def physics_from_model(
+    model: mujoco.MjModel, task: Task, dynamics: Dynamics = "converged", slots: dict[int, int] | None = None
+) -> Physics:
+    """Makes physics from any supported MuJoCo model.
+
+    Args:
+        model: The model.
+        task: What gives the number of substeps.
+        dynamics: "converged" or "stock".
+        slots: Contact points of each dim that may touch at once; by default as many as there are candidates.
+    """
     require_float64()
     if dynamics not in DYNAMICS:
         raise InvalidSettingError(f"dynamics is {dynamics!r}; it must be one of {', '.join(DYNAMICS)}.")
@@ -105,4 +123,7 @@ def physics_from_model(model: mujoco.MjModel, task: Task, dynamics: Dynamics = "
         model.opt.iterations, model.opt.ls_iterations = _C_ITERATIONS, _C_LS_ITERATIONS
         model.opt.tolerance = _C_TOLERANCE
     mjx_model = mjx.put_model(model, impl="jax")
-    return Physics(task, dynamics, model, mjx_model, manifold.joint_blocks(model), constraints.describe(model))
+    described = constraints.describe(model)
+    own = dynamics == "converged" and bool(described.pairs) and collision.covers(model)
+    candidates = collision.candidates(model, slots) if own else None
+    return Physics(task, dynamics, model, mjx_model, manifold.joint_blocks(model), described, candidates)

@@ -27,7 +27,14 @@ import jax.numpy as jnp
 import mujoco
 from mujoco import mjx
 
-from dynamic_sparsity.generation.physics import constraint_solver, constraints, linear_algebra, manifold, mjx_private
+from dynamic_sparsity.generation.physics import (
+    constraint_solver,
+    constraints,
+    contact_slots,
+    linear_algebra,
+    manifold,
+    mjx_private,
+)
 from dynamic_sparsity.generation.physics.model import Physics
 
 
@@ -40,12 +47,14 @@ class Substep(NamedTuple):
         iterations: Newton iterations, int32, shape (); 0 for `stock`, where MJX does not tell.
         tangents_lost: bool, shape (): MJX's solver returned its starting point, from which automatic differentiation
             gets no derivative of the constraint forces (`stock` only).
+        overflow: bool, shape (): more contact points than slots, so that the step is not the model's.
     """
 
     features: constraints.Features
     residual: jax.Array
     iterations: jax.Array
     tangents_lost: jax.Array
+    overflow: jax.Array
 
 
 class Forward(NamedTuple):
@@ -57,9 +66,33 @@ class Forward(NamedTuple):
     info: Substep
 
 
-def constraint_problem(m: mjx.Model, d: mjx.Data) -> constraint_solver.Problem:
+def with_slots(physics: Physics, data: mjx.Data) -> mjx.Data:
+    """MJX data with the contact slots of these dynamics, whatever those of `mjx.make_data` are."""
+    return data if physics.candidates is None else contact_slots.sized(physics.candidates, physics.mj_model, data)
+
+
+def constrain(physics: Physics, data: mjx.Data) -> tuple[mjx.Data, contact_slots.Contacts | None]:
+    """Finds contacts and makes the rows of all constraints, from data after the other position stages."""
+    m = physics.mjx_model
+    if physics.candidates is None:
+        return mjx.make_constraint(m, mjx.collision(m, data)), None
+    data, found = contact_slots.collide(physics.candidates, m, data)
+    return contact_slots.make_constraint(physics.candidates, physics.mj_model, m, data, found), found
+
+
+def _position_stage(physics: Physics, data: mjx.Data) -> tuple[mjx.Data, contact_slots.Contacts | None]:
+    """MJX's `fwd_position`, with our contacts."""
+    m = physics.mjx_model
+    d = mjx.camlight(m, mjx.com_pos(m, mjx.kinematics(m, data)))
+    # Tendons with armature are not supported.
+    d, found = constrain(physics, mjx.factor_m(m, mjx.crb(m, mjx.tendon(m, d))))
+    return mjx.transmission(m, d), found
+
+
+def constraint_problem(physics: Physics, d: mjx.Data) -> constraint_solver.Problem:
     """The constraint problem of MJX data after its smooth stages."""
-    impl = d._impl
+    m, impl = physics.mjx_model, d._impl
+    few = None if physics.candidates is None else contact_slots.few_rows(physics.candidates, physics.task.group, d)
     return constraint_solver.Problem(
         inertia=mjx.full_m(m, d),
         smooth_force=d.qfrc_smooth,
@@ -69,6 +102,7 @@ def constraint_problem(m: mjx.Model, d: mjx.Data) -> constraint_solver.Problem:
         friction_loss=impl.efc_frictionloss,
         n_equality=int(impl.ne),
         n_friction=int(impl.nf),
+        few=few,
     )
 
 
@@ -77,16 +111,17 @@ def forward(
 ) -> Forward:
     """Computes forces and acceleration at data's qpos, qvel, ctrl (and qacc_warmstart, for `stock`)."""
     m = physics.mjx_model
-    d = mjx.sensor_pos(m, mjx.fwd_position(m, data))
+    d, found = _position_stage(physics, with_slots(physics, data))
+    d = mjx.sensor_pos(m, d)
     d = mjx.sensor_vel(m, mjx.fwd_velocity(m, d))
     d = mjx.fwd_acceleration(m, mjx.fwd_actuation(m, d))
     no, zero = jnp.array(False), jnp.array(0.0)
     if d._impl.efc_J.size == 0:
         zones = constraint_solver.Zones(*(jnp.zeros(0, bool) for _ in range(3)))
         features = constraints.observe(physics.constraints, d, zones, jnp.zeros(0))
-        info = Substep(features, zero, jnp.array(0, jnp.int32), no)
+        info = Substep(features, zero, jnp.array(0, jnp.int32), no, no)
         return Forward(d.replace(qacc=d.qacc_smooth), None, zones, info)
-    problem = constraint_problem(m, d)
+    problem = constraint_problem(physics, d)
     if physics.dynamics == "converged":
         solution = constraint_solver.solve(problem, jax.lax.stop_gradient(d.qacc_smooth), max_iterations)
         d = d.tree_replace(
@@ -105,8 +140,13 @@ def forward(
         unmoved = jnp.all(d.qacc == start)
         lost = unmoved & (jnp.any(solution.zones.quadratic) | jnp.any(start != d.qacc_smooth))
     d = mjx.sensor_acc(m, d)
-    features = constraints.observe(physics.constraints, d, solution.zones, d._impl.efc_force)
-    return Forward(d, problem, solution.zones, Substep(features, solution.residual, solution.iterations, lost))
+    seen, overflow = (physics.constraints, d, solution.zones, d._impl.efc_force), no
+    if physics.candidates is None or found is None:
+        features = constraints.observe(*seen)
+    else:
+        features, overflow = constraints.observe_found(*seen, physics.candidates, found), found.overflow
+    info = Substep(features, solution.residual, solution.iterations, lost, overflow)
+    return Forward(d, problem, solution.zones, info)
 
 
 def _stock_start(m: mjx.Model, d: mjx.Data) -> jax.Array:
@@ -181,7 +221,7 @@ def control_step(
         new = advance(physics, result.data, integrated_acceleration(physics, result.data))
         return keep_types(new, d), result.info
 
-    final, info = jax.lax.scan(substep, data, None, length=physics.task.substeps)
+    final, info = jax.lax.scan(substep, with_slots(physics, data), None, length=physics.task.substeps)
     return final, info
 
 

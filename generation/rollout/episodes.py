@@ -128,9 +128,13 @@ class Episodes:
         reset_keys, policy_keys = self._keys(first, count)
         return *self._reset(reset_keys), self._plan(policy_keys, jnp.arange(first, first + count))
 
-    def _step(self, index: int, carry: Carry, task: Any, plan: Plan, max_iterations: int) -> tuple[Carry, Step]:
+    def _step(
+        self, index: int, carry: Carry, task: Any, plan: Plan, max_iterations: int, all_slots: bool = False
+    ) -> tuple[Carry, Step]:
         action = self._act(plan, np.int64(index), task.obs)
-        after, observed, row = self._transition(carry, action, np.int32(max_iterations))
+        physics = self.physics
+        program = transition_program(physics.task.group, physics.dynamics, True) if all_slots else self._transition
+        after, observed, row = program(carry, action, np.int32(max_iterations))
         return after, Step(action, row, self._observe(task, action, observed))
 
     def simulate(
@@ -156,11 +160,14 @@ class Episodes:
         Raises:
             NotConvergedError: A row did not converge even with ten times the usual limit of iterations.
         """
-        columns = self._simulate(first, count, constraint_solver.MAX_ITERATIONS, progress, memory)
+        columns, overflow = self._simulate(first, count, constraint_solver.MAX_ITERATIONS, False, progress, memory)
+        if overflow:
+            # Slower, and right: every point that might touch has a slot.
+            columns, _ = self._simulate(first, count, constraint_solver.MAX_ITERATIONS, True, None, columns)
         bit = np.uint16(1 << FLAG_BITS["not_converged"])
         if np.any(columns["flags"] & bit):
             # Converged rows keep their bits: they stop where they did.
-            columns = self._simulate(first, count, 10 * constraint_solver.MAX_ITERATIONS, None, columns)
+            columns, _ = self._simulate(first, count, 10 * constraint_solver.MAX_ITERATIONS, overflow, None, columns)
         finite = columns["flags"] & (1 << FLAG_BITS["nonfinite"]) == 0
         failed = np.argwhere((columns["flags"] & bit != 0) & finite)
         if len(failed):
@@ -179,17 +186,19 @@ class Episodes:
         first: int,
         count: int,
         max_iterations: int,
+        all_slots: bool,
         progress: Callable[[int], None] | None,
         memory: Columns | None,
-    ) -> Columns:
+    ) -> tuple[Columns, bool]:
+        """The columns, and whether a row had too many contact points."""
         length = self.settings.episode_length
         carry, task, plan = self._start(first, count)
         state = np.concatenate([carry.qpos, carry.qvel], axis=1).astype(np.float32)
-        with Recorder(self.physics, state, length, memory) as recorder:
+        with Recorder(self.physics, state, length, memory, self.settings.check_with_mujoco) as recorder:
             for index in range(length):
-                carry, step = self._step(index, carry, task, plan, max_iterations)
+                carry, step = self._step(index, carry, task, plan, max_iterations, all_slots)
                 task = step.task
                 recorder.put(index, step.action, step.row, task.reward, task.done)
                 if progress is not None:
                     progress(count)
-        return recorder.columns
+        return recorder.columns, recorder.overflow

@@ -14,16 +14,16 @@ from numpy.typing import NDArray
 
 from dynamic_sparsity.generation.physics.model import Physics
 from dynamic_sparsity.generation.rollout.transition import Row
-from dynamic_sparsity.generation.verification import finite_differences
-from dynamic_sparsity.schemas import FLAG_BITS
+from dynamic_sparsity.generation.verification import finite_differences, mujoco_steps
+from dynamic_sparsity.schemas import FLAG_BITS, MUJOCO_TOLERANCE
 
 IN_FLIGHT = 4
 """Control steps that may wait to be recorded: enough to keep the device busy, few enough to bound memory."""
 
-CORES_PER_COUNTER = 4
-"""Of so many cores, one counts contacts with MuJoCo C; the others are left to the simulation."""
+CORES_PER_CHECKER = 2
+"""Of so many cores, one steps rows with MuJoCo C; the others are left to the simulation and to what writes rows."""
 
-MAX_COUNTERS = 8
+MAX_CHECKERS = 32
 
 BLOCK_STEPS = 32
 """Control steps that are gathered before they go to the columns. A column has an episode's steps side by side: single
@@ -37,20 +37,38 @@ class Recorder:
 
     Attributes:
         columns: The store's columns but `episode` and `step`, each with leading axes (count, episode_length).
+        overflow: Whether a row had more contact points than slots: such rows are wrong.
     """
 
     def __init__(
-        self, physics: Physics, first_state: NDArray[np.float32], length: int, memory: Columns | None = None
+        self,
+        physics: Physics,
+        first_state: NDArray[np.float32],
+        length: int,
+        memory: Columns | None = None,
+        check: bool = True,
     ) -> None:
-        """Begins with the states after the reset, shape (count, ds); writes over the columns in `memory`, if any."""
+        """Begins with the states after the reset.
+
+        Args:
+            physics: The task's physics.
+            first_state: Shape (count, ds).
+            length: Control steps of an episode.
+            memory: Columns to write over.
+            check: Hold every row against MuJoCo C: its next state and, at each substep, its number of contact points;
+                for `stock`, whose step no other program takes, the number of contact points at the row's state.
+        """
         count = len(first_state)
         self._shape = (count, length)
         self.columns: Columns = {} if memory is None else memory
+        self.overflow = False
         self._state = first_state
         cores = int(os.environ.get("NPROC", 0)) or os.cpu_count() or 1
-        counters = min(MAX_COUNTERS, max(1, cores // CORES_PER_COUNTER)) if physics.constraints.pairs else 0
-        self._oracles = [finite_differences.Oracle(physics) for _ in range(counters)]
-        self._counters = ThreadPoolExecutor(max(1, counters), thread_name_prefix="contacts")
+        checkers = min(MAX_CHECKERS, max(1, cores // CORES_PER_CHECKER)) if check else 0
+        steps, counts = physics.dynamics == "converged", bool(physics.constraints.pairs)
+        self._stepper = mujoco_steps.Stepper(physics, checkers) if checkers and steps else None
+        self._oracles = [finite_differences.Oracle(physics) for _ in range(checkers * (not steps and counts))]
+        self._counters = ThreadPoolExecutor(max(1, len(self._oracles)), thread_name_prefix="contacts")
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="recorder")
         self._pending: deque[Future[None]] = deque()
         self._block: Columns = {}
@@ -67,6 +85,8 @@ class Recorder:
         finally:
             self._thread.shutdown(cancel_futures=True)
             self._counters.shutdown(cancel_futures=True)
+            if self._stepper is not None:
+                self._stepper.close()
 
     def put(self, step: int, action: jax.Array, row: Row, reward: jax.Array, done: jax.Array) -> None:
         """Takes one control step of all episodes; waits while `IN_FLIGHT` of them are not recorded yet."""
@@ -83,9 +103,16 @@ class Recorder:
             "done": (np.asarray(done) != 0).astype(np.uint8),
         }
         seen = values.pop("contact_count")
+        self.overflow |= bool(values.pop("overflow").any())
         flags = values["flags"] | _bit("nonfinite", ~np.isfinite(values["reward"]))
         if self._oracles:
-            flags = flags | _bit("contact_mismatch", self._contacts(self._state) != seen)
+            flags = flags | _bit("contact_mismatch", self._contacts(self._state) != seen[:, 0])
+        if self._stepper is not None:
+            found = self._stepper.steps(self._state, values["action"])
+            difference = mujoco_steps.difference(values["next_state"], found.next_state)
+            flags = flags | _bit("contact_mismatch", (found.contacts != seen).any(axis=1))
+            flags = flags | _bit("differs_from_mujoco", difference >= MUJOCO_TOLERANCE)
+            values["mujoco_difference"] = difference
         values["flags"] = flags
         self._state = values["next_state"]
         for name, value in values.items():

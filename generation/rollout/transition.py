@@ -69,8 +69,9 @@ Observed = dict[str, jax.Array]
 class Row(NamedTuple):
     """What the transition program gives for one row, beside the state after it.
 
-    Names are those of the store's arrays; `flags` lacks what only the host knows, `contact_count` is MJX's number of
-    contact points in touch in the first substep, `qacc_warmstart` is None for `converged`.
+    Names are those of the store's arrays; `flags` lacks what only the host knows, `contact_count` is the number of
+    contact points in touch in each substep, (substeps,), `overflow` says that they were too many for the program's
+    slots, `qacc_warmstart` is None for `converged`.
     """
 
     next_state: jax.Array
@@ -87,6 +88,7 @@ class Row(NamedTuple):
     contact_distance: jax.Array
     contact_force: jax.Array
     contact_count: jax.Array
+    overflow: jax.Array
     qacc_warmstart: jax.Array | None
 
 
@@ -114,7 +116,7 @@ def _flag(name: str, condition: jax.Array) -> jax.Array:
 def _row(physics: Physics, before: Carry, action: jax.Array, result: engines.Transition, after: Carry) -> Row:
     info = result.info
     features = info.features
-    changes = jnp.sum(jnp.any(features.rows[1:] != features.rows[:-1], axis=(1, 2)), dtype=jnp.uint8)
+    changes = jnp.sum(jnp.any(features.rows[1:] != features.rows[:-1], axis=1), dtype=jnp.uint8)
     residual = jnp.max(info.residual)
     slow = jnp.array(False)
     for _, k in manifold.quaternion_parts(physics.blocks):
@@ -141,7 +143,8 @@ def _row(physics: Physics, before: Carry, action: jax.Array, result: engines.Tra
         active_changes=changes,
         contact_distance=jnp.min(features.distance, axis=0).astype(jnp.float32),
         contact_force=jnp.sum(features.force, axis=0).astype(jnp.float32),
-        contact_count=features.contact_count[0],
+        contact_count=features.contact_count,
+        overflow=jnp.any(info.overflow),
         qacc_warmstart=before.qacc_warmstart.astype(jnp.float32) if physics.dynamics == "stock" else None,
     )
     # A pair's distance may be infinite, which says something.
@@ -156,9 +159,15 @@ Program = Callable[[Carry, jax.Array, np.int32], tuple[Carry, Observed, Row]]
 
 
 @cache
-def transition_program(group: str, kind: Dynamics) -> Program:
-    """The compiled control step of a group: (batch of carries, actions, iterations) → (carries, observed, rows)."""
-    physics = load_physics(tasks.group_representatives()[group], kind)
+def transition_program(group: str, kind: Dynamics, all_slots: bool = False) -> Program:
+    """The compiled control step of a group: (batch of carries, actions, iterations) → (carries, observed, rows).
+
+    Args:
+        group: The group of dynamics.
+        kind: "converged" or "stock".
+        all_slots: As `load_physics` has it.
+    """
+    physics = load_physics(tasks.group_representatives()[group], kind, all_slots)
     empty = mjx.make_data(physics.mj_model, impl="jax")
 
     def step(before: Carry, action: jax.Array, max_iterations: jax.Array) -> tuple[Carry, Observed, Row]:

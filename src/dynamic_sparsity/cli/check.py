@@ -38,9 +38,12 @@ def _deep(console: PlainConsole, path: Path, sample: int, seed: int) -> Sequence
     with progress(console, transient=True) as bars:
         bar = bars.add_task("Computing rows again", total=sample)
         report = verify_deep(path, sample, seed, lambda n: bars.advance(bar, n))
-    console.print(f"{report.sampled} rows drawn, {report.flagged} left out as flagged.")
+    console.print(
+        f"{report.sampled} rows drawn, {report.hard} of them among those with contacts, limits, switches or high "
+        f"speed; {report.flagged} left out as flagged."
+    )
     for one in report.comparisons:
-        left_out = f"{len(one.other_step)} where it finds other contacts, {one.near_switch} next to a switch"
+        left_out = f"{len(one.other_step)} where it steps elsewhere, {one.near_switch} next to a switch"
         console.print(f"against {one.oracle}: {len(one.errors)} rows compared; left out: {left_out}")
         shown = [f"{'max' if q == 1 else f'{100 * q:g} %'} {value:.1e}" for q, value in one.quantiles().items()]
         if shown:

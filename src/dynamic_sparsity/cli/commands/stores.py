@@ -79,6 +79,13 @@ def generate(
             help="Episodes simulated side by side, at least; rounded up to fill whole files.", show_default="by task"
         ),
     ] = None,
+    mujoco_check: Annotated[
+        bool,
+        typer.Option(
+            help="Step every row with MuJoCo C too, on the host's cores, store the difference and flag the rows that "
+            "differ (converged only). It costs a third of the time or more where no GPU makes the rows."
+        ),
+    ] = True,
     executor: Annotated[
         str,
         typer.Option(
@@ -140,6 +147,7 @@ def generate(
         noise_beta=noise_beta,
         dynamics=dynamics,
         batch=batch,
+        check_with_mujoco=mujoco_check,
     )
 
 

@@ -1,0 +1,99 @@
+"""MuJoCo C's own step of many rows, on the host's threads: whether the data's next states are MuJoCo's.
+
+For `converged`, MuJoCo C with enough iterations and no warm start is the same map, in another implementation. So each
+row that was made can be stepped again by it while the device computes the next ones, and be confirmed, or flagged.
+"""
+
+from __future__ import annotations
+
+import copy
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import mujoco
+import numpy as np
+from numpy.typing import NDArray
+
+from dynamic_sparsity.generation.physics.model import Physics
+
+
+class HostSteps(NamedTuple):
+    """What MuJoCo C makes of rows.
+
+    Attributes:
+        next_state: (qpos, qvel) after the control step, float64, shape (n, ds).
+        contacts: Contact points in touch at each physics step, shape (n, substeps).
+    """
+
+    next_state: NDArray[np.float64]
+    contacts: NDArray[np.int32]
+
+
+def difference(next_state: NDArray[Any], reference: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Largest |s' - s'_C| / (1 + |s'_C|) of each row, shape (n,); the largest float32 where one is not finite."""
+    most = np.finfo(np.float32).max
+    with np.errstate(invalid="ignore", over="ignore"):
+        gap = np.abs(next_state.astype(np.float64) - reference) / (1 + np.abs(reference))
+    largest: NDArray[np.float32] = np.minimum(np.where(np.isnan(gap), np.inf, gap).max(axis=-1), most).astype(
+        np.float32
+    )
+    return largest
+
+
+def _ignore_warning(message: str) -> None:
+    """Drops MuJoCo's warnings, which it would write to a file in the working directory; results show divergence."""
+
+
+def c_model(physics: Physics) -> mujoco.MjModel:
+    """The model of `physics`, with its options, as MuJoCo C steps it; silences MuJoCo's warnings in this process."""
+    mujoco.set_mju_user_warning(_ignore_warning)
+    model = copy.copy(physics.mj_model)
+    # A simulation that diverges shall show it, not start anew.
+    model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
+    return model
+
+
+class Stepper:
+    """Steps rows of one task with MuJoCo C on a few threads; a context."""
+
+    def __init__(self, physics: Physics, threads: int) -> None:
+        """Prepares as many simulations as there are threads."""
+        self._model = c_model(physics)
+        self._model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_SENSOR
+        self._data = [mujoco.MjData(self._model) for _ in range(max(1, threads))]
+        self._pool = ThreadPoolExecutor(len(self._data), thread_name_prefix="mujoco")
+        self._substeps = physics.task.substeps
+        self._touch = bool(physics.constraints.pairs)
+
+    def __enter__(self) -> Stepper:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the threads."""
+        self._pool.shutdown(cancel_futures=True)
+
+    def steps(self, state: NDArray[Any], action: NDArray[Any]) -> HostSteps:
+        """One control step of rows: states (n, ds), actions (n, da)."""
+        count = len(self._data)
+        parts = zip(np.array_split(state, count), np.array_split(action, count), strict=True)
+        made = list(self._pool.map(lambda data, part: self._some(data, *part), self._data, parts))
+        return HostSteps(*(np.concatenate(x) for x in zip(*made, strict=True)))
+
+    def _some(self, data: mujoco.MjData, state: NDArray[Any], action: NDArray[Any]) -> HostSteps:
+        model, nq = self._model, self._model.nq
+        result = HostSteps(np.empty(state.shape), np.zeros((len(state), self._substeps), np.int32))
+        qpos, qvel, ctrl = data.qpos, data.qvel, data.ctrl
+        for row in range(len(state)):
+            # Nothing else of the data acts on a step: there is no warm start.
+            qpos[:], qvel[:], ctrl[:] = state[row, :nq], state[row, nq:], action[row]
+            if self._touch:
+                for substep in range(self._substeps):
+                    mujoco.mj_step(model, data)
+                    result.contacts[row, substep] = data.ncon
+            else:
+                mujoco.mj_step(model, data, self._substeps)
+            result.next_state[row, :nq], result.next_state[row, nq:] = qpos, qvel
+        return result
