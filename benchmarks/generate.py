@@ -90,6 +90,7 @@ def keep_rows(store: Path, batch: int, length: int, folder: Path) -> None:
 def timed_write(runner: Any, settings: Any, simulated: int) -> float:
     """Seconds of writing one unit from memory."""
     from dynamic_sparsity.generation.jobs.store_attributes import store_sizes
+    from dynamic_sparsity.generation.jobs.unit_runner import finish_columns
     from dynamic_sparsity.schemas import row_arrays
     from dynamic_sparsity.storage import writer
 
@@ -110,7 +111,7 @@ def measure(task: str, batch: int | None, workers: int | None, length: int, repe
 
     from dynamic_sparsity.generation.executors.processes import ProcessExecutor, share_of_cores
     from dynamic_sparsity.generation.executors.protocol import UNITS_AT_ONCE
-    from dynamic_sparsity.generation.jobs.unit_runner import SimulationUnitRunner, finish_columns
+    from dynamic_sparsity.generation.jobs.unit_runner import SimulationUnitRunner
     from dynamic_sparsity.generation.settings import Settings
 
     runner = SimulationUnitRunner()
