@@ -48,11 +48,13 @@ class Conversions:
             table = pa.concat_tables(list(tables)) if len(self) else features.arrow_schema.empty_table()
             return datasets.Dataset(datasets.table.InMemoryTable(table))
         path = Path(path)
-        with whole_file(path) as stream:
-            with datasets.arrow_writer.ArrowWriter(features=features, path=stream.name) as writer:
-                for table in tables:
-                    writer.write_table(table)
-                writer.finalize()
+        with (
+            whole_file(path) as stream,
+            datasets.arrow_writer.ArrowWriter(features=features, path=stream.name) as writer,
+        ):
+            for table in tables:
+                writer.write_table(table)
+            writer.finalize()
         return datasets.Dataset.from_file(str(path))
 
     def to_torch(self: JacobianDataset) -> Any:  # type: ignore[misc]

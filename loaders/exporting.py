@@ -38,9 +38,9 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
         WriteFailedError: The disk is full, say, or the folder may not be written to.
         InvalidSettingError: The path is a folder.
     """
-    if path.is_dir():
-        raise InvalidSettingError(f"{path} is a folder; give the path of a file to write")
     try:
+        if path.is_dir():
+            raise InvalidSettingError(f"{path} is a folder; give the path of a file to write")
         path.parent.mkdir(parents=True, exist_ok=True)
         _sweep(path)
         stream = _create(path)

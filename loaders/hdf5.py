@@ -139,7 +139,7 @@ class ChunkedFile:
         taken = np.empty((places.size, *form.row_shape), form.dtype)
         chunks, within = np.divmod(places, form.chunk_rows)
         numbers, starts = np.unique(chunks, return_index=True)
-        stops = [*starts[1:].tolist(), places.size]
+        stops = [*starts[1:].tolist(), places.size][: numbers.size]
         for number, start, stop in zip(numbers.tolist(), starts.tolist(), stops, strict=True):
             inside = within[start:stop]
             first, last = int(inside[0]), int(inside[-1]) + 1
@@ -168,9 +168,7 @@ class ChunkedFile:
         if first and self.contents.sums and hashlib.sha256(contents).digest() != entry["sha256"].tobytes():
             raise self._damaged(name, number, "it does not have the SHA-256 that it had when it was written")
         try:
-            decoded = form.decode(
-                contents, deflated=not entry["mask"], check=first and not self.contents.sums
-            )
+            decoded = form.decode(contents, deflated=not entry["mask"], check=first and not self.contents.sums)
         except ValueError as error:
             raise self._damaged(name, number, str(error)) from error
         self._checked[name][number] = True

@@ -1,4 +1,4 @@
-"""A program, not a module: lists where the chunks of an HDF5 file lie, so that libhdf5 opens it in a process of its own.
+"""A program: lists where the chunks of an HDF5 file lie, so that libhdf5 opens it in a process of its own.
 
 libhdf5 crashes or hangs on some damaged files. This process is thrown away with it, has little memory and time, and
 reads no row: it follows no link out of the file and writes what it found, as JSON, to its output. Only Python's own

@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -26,7 +24,17 @@ from dynamic_sparsity.schemas import ArraySpec, episode_columns, row_arrays, sta
 from dynamic_sparsity.untrusted.documents import parse_json
 from dynamic_sparsity.untrusted.files import read_at
 
-__all__ = ["FORMAT", "ROW", "TABLE", "VERSION", "Contents", "check_contents", "encode_index", "read_index", "row_shapes"]
+__all__ = [
+    "FORMAT",
+    "ROW",
+    "TABLE",
+    "VERSION",
+    "Contents",
+    "check_contents",
+    "encode_index",
+    "read_index",
+    "row_shapes",
+]
 
 FORMAT: Final = "dynamic-sparsity-hdf5"
 VERSION: Final = 2
@@ -142,7 +150,9 @@ def read_index(descriptor: int, size: int, where: str) -> Contents | None:
     """
     if size < FOOTER.size:
         return None
-    block_bytes, document_bytes, magic, digest = FOOTER.unpack(read_at(descriptor, size - FOOTER.size, FOOTER.size, where))
+    block_bytes, document_bytes, magic, digest = FOOTER.unpack(
+        read_at(descriptor, size - FOOTER.size, FOOTER.size, where)
+    )
     if magic != MAGIC:
         return None
     end = size - FOOTER.size - block_bytes - document_bytes

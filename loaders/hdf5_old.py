@@ -124,9 +124,7 @@ def _contents(attributes: dict[str, Any], datasets: dict[str, Any], where: str) 
         tables[name] = np.zeros(len(chunks), TABLE)
         for number, field in enumerate(("offset", "bytes", "mask"), 1):
             tables[name][field] = chunks[:, number]
-    return Contents(
-        metadata, texts["split"], texts["coordinates"], columns, length, arrays, forms, tables, sums=False
-    )
+    return Contents(metadata, texts["split"], texts["coordinates"], columns, length, arrays, forms, tables, sums=False)
 
 
 def _array(value: Any) -> Array:

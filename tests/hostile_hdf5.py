@@ -344,7 +344,9 @@ _HEADERS: dict[str, Callable[[dict[str, Any]], Any]] = {
     **{f"rows {value!r}": _at("rows")(value) for value in (10**9, 2**63, -1, 0, True, 1.0, "3", None)},
     **{f"split {value!r}": _at("split")(value) for value in ("x", None, [], "test")},
     **{f"coordinates {value!r}": _at("coordinates")(value) for value in ("x", None, "ambient", ["tangent"])},
-    **{f"columns {value!r}": _at("columns")(value) for value in ([], ["row"], ["x"], None, "state", [[]], {"state": 1})},
+    **{
+        f"columns {value!r}": _at("columns")(value) for value in ([], ["row"], ["x"], None, "state", [[]], {"state": 1})
+    },
     **{
         f"chunk_rows {value!r}": _at("datasets", "state", "chunk_rows")(value)
         for value in (0, -1, 1, 2**40, 1.5, True, None, 10**30)
