@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import secrets
@@ -14,10 +15,11 @@ from typing import Any, BinaryIO
 
 from dynamic_sparsity.errors import DynamicSparsityError, InvalidSettingError, WriteFailedError
 
+fcntl: Any
 try:
-    import fcntl
+    fcntl = importlib.import_module("fcntl")
 except ImportError:  # Windows, where nobody can tell whether a writer still lives
-    fcntl = None  # type: ignore[assignment]
+    fcntl = None
 
 __all__ = ["check_space", "whole_file"]
 

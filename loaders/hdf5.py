@@ -254,12 +254,12 @@ class Hdf5Store(Store):
             )
 
     @property
-    def episodes(self) -> dict[str, Array]:  # type: ignore[override]  # nothing to cache
+    def episodes(self) -> dict[str, Array]:
         """See `Store.episodes`."""
         return self._group("episodes.")
 
     @property
-    def statistics(self) -> dict[str, Array]:  # type: ignore[override]
+    def statistics(self) -> dict[str, Array]:
         """See `Store.statistics`."""
         return self._group("statistics.")
 

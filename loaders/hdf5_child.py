@@ -125,7 +125,7 @@ def main() -> None:
 
     limit(memory, seconds)
     try:
-        result = {"found": describe(h5py, np, path)}
+        result: dict[str, Any] = {"found": describe(h5py, np, path)}
     except Refused as refused:
         result = {"refused": str(refused)}
     except Exception as error:  # whatever libhdf5 and h5py make of the file's bytes

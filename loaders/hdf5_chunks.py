@@ -76,7 +76,9 @@ class ChunkForm:
         contents[: values.size] = values
         if "shuffle" in self.filters and self.dtype.itemsize > 1:
             contents = np.ascontiguousarray(contents.reshape(-1, self.dtype.itemsize).T).reshape(-1)
-        encoded = zlib.compress(contents, COMPRESSION_LEVEL) if "deflate" in self.filters else contents.tobytes()
+        encoded = contents.tobytes()
+        if "deflate" in self.filters:
+            encoded = zlib.compress(encoded, COMPRESSION_LEVEL)
         if "fletcher32" in self.filters:
             encoded += fletcher32(encoded).to_bytes(SUM_BYTES, "little")
         return encoded

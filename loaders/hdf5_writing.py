@@ -123,8 +123,8 @@ def _write_rows(file: Any, dataset: JacobianDataset, contents: Contents, steady:
                 entry["bytes"], entry["sha256"] = len(encoded), hashlib.sha256(encoded).digest()
         steady.check()
     for name, form in contents.forms.items():
-        for place, offset in _offsets(targets[name].id, contents.length):
-            contents.tables[name]["offset"][place // form.chunk_rows] = offset
+        for row, offset in _offsets(targets[name].id, contents.length):
+            contents.tables[name]["offset"][row // form.chunk_rows] = offset
 
 
 def _offsets(dataset: Any, length: int) -> list[tuple[int, int]]:

@@ -20,8 +20,8 @@ from dynamic_sparsity.loaders import JacobianDataset
 from dynamic_sparsity.loaders.exporting import whole_file
 from dynamic_sparsity.loaders.hdf5_chunks import ChunkForm
 
-COUNT = int(os.environ.get("HOSTILE_HDF5", "1500"))
-"""Damaged files of the present version; a hundredth as many of the old one, each of which takes a process."""
+COUNT = int(os.environ.get("HOSTILE_HDF5", "600"))
+"""Damaged files of the present version; a fiftieth as many of the old one, each of which takes a process."""
 
 RUN = """
 import sys
@@ -76,7 +76,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("damaged", COUNT, COUNT),
         ("forged", 0, 90),
         ("others", 0, 9),
-        pytest.param("old", COUNT // 100, 10, marks=pytest.mark.slow),
+        pytest.param("old", COUNT // 50, 10, marks=pytest.mark.slow),
         pytest.param("version 1", 0, 75, marks=pytest.mark.slow),
     ],
 )

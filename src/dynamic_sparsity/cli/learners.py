@@ -18,8 +18,9 @@ from dynamic_sparsity.learners.leaderboard_page import leaderboard_page
 from dynamic_sparsity.learners.protocol import get_budget
 from dynamic_sparsity.learners.results import Benchmark, result_document, result_path, run_learner, write_result
 from dynamic_sparsity.loaders import store_path
-from dynamic_sparsity.storage.atomic import publish
+from dynamic_sparsity.storage.atomic import check_output_folder, publish
 from dynamic_sparsity.untrusted.console import PlainConsole, progress
+from dynamic_sparsity.untrusted.names import inside
 
 
 def parse_seeds(text: str) -> list[int]:
@@ -54,6 +55,9 @@ def train(
     from dynamic_sparsity.learners.registry import all_learners, make_learner
 
     budget, numbers = get_budget(protocol), parse_seeds(seeds)
+    for folder in (out, models):
+        if folder is not None:
+            check_output_folder(folder)
     if not tasks or not learners:
         raise InvalidSettingError("name a task and a learner: `train-learner CartpoleBalance --learner mlp`")
     everything = list(learners) == ["all"]
@@ -98,13 +102,21 @@ def evaluate(
     out: Path | None,
 ) -> None:
     """Judge a saved model, or one that a function trains, and print or keep the result."""
+    if out is not None:
+        check_output_folder(out)
     budget = get_budget(protocol)
-    benchmark = Benchmark.read(store_path(root, task, policy, dynamics), budget)
+    path = store_path(root, task, policy, dynamics)
     console = PlainConsole()
     if Path(model).suffix == ".npz":
         from dynamic_sparsity.learners.models import load_model
 
         saved = load_model(Path(model))
+        benchmark = Benchmark.read(path, budget)
+        if saved.sizes != benchmark.sizes:
+            raise InvalidSettingError(
+                f"{model} is a model of {saved.sizes[0]} states and {saved.sizes[1]} actions; {task} has "
+                f"{benchmark.sizes[0]} and {benchmark.sizes[1]}"
+            )
         document = result_document(
             learner=saved.learner.name,
             loss=saved.learner.loss,
@@ -121,14 +133,14 @@ def evaluate(
     from dynamic_sparsity.learners.own import OwnLearner
 
     learner = OwnLearner(name or fit.__name__, fit, supervision, adaptive)
-    for document in run_learner(benchmark, learner, parse_seeds(seeds)):
+    for document in run_learner(Benchmark.read(path, budget), learner, parse_seeds(seeds)):
         _report(console, document, out)
 
 
 def leaderboard(source: Path, out: Path, csv: Path | None, figure: Path | None) -> None:
     """Write the tables and the figure."""
-    entries = read_entries(source)
-    console = PlainConsole()
+    console, complaints = PlainConsole(), PlainConsole(stderr=True, soft_wrap=True)
+    entries = read_entries(source, lambda error: complaints.print(f"Left out: {error}", style="yellow"))
     if figure is not None:
         from dynamic_sparsity.learners.figures import draw_figure_8
 
@@ -198,7 +210,7 @@ def _keeper(models: Path, task: str, learner: Any, benchmark: Benchmark) -> Call
     from dynamic_sparsity.learners.models import save_model
 
     def keep(seed: int, model: Any) -> None:
-        path = models / task / f"{learner.name}-{learner.loss}-{seed}.npz"
+        path = inside(models, f"{task}/{learner.name}-{learner.loss}-{seed}.npz")
         save_model(path, model, learner, benchmark.sizes, benchmark.budget, seed)
 
     return keep

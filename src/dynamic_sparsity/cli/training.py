@@ -19,6 +19,7 @@ from rich.progress import (
 from rich.text import Text
 
 from dynamic_sparsity.generation import jax_runtime
+from dynamic_sparsity.storage.atomic import check_output_folder
 from dynamic_sparsity.untrusted.console import PlainConsole, PlainTextColumn
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 def train(tasks: Sequence[str], out: Path, *, profile: str | None, **options: Any) -> None:
     """Trains one task after the other and prints what each came to."""
+    check_output_folder(out)
     console = PlainConsole(soft_wrap=True)
     with console.status("Loading the simulator and brax"):
         jax_runtime.configure()
