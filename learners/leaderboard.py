@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from dynamic_sparsity.errors import CorruptResultError, InvalidSettingError
+from dynamic_sparsity.learners.result_files import IS_COMMIT, IS_DIGEST, IS_SUPERVISION
 from dynamic_sparsity.learners.results import read_results
 from dynamic_sparsity.untrusted.archives import translated
 from dynamic_sparsity.untrusted.files import read_regular
@@ -21,9 +22,13 @@ from dynamic_sparsity.untrusted.names import check_name
 __all__ = ["Entry", "entries_of", "mean_and_spread", "order_of", "read_csv", "read_entries", "to_csv"]
 
 CSV_BYTES_MAX = 64 * 2**20
-TEXT_LENGTH_MAX = 128
 NAMES = ("protocol", "task", "policy", "learner", "loss")
 """Entries that are parts of paths."""
+TEXTS: dict[str, Callable[[str], bool]] = {
+    "supervision": IS_SUPERVISION,
+    "settings_sha256": IS_DIGEST,
+    "git_commit": lambda text: text == "" or IS_COMMIT(text),
+}
 
 
 @dataclass(frozen=True)
@@ -177,6 +182,8 @@ def _parse(text: str, path: str) -> list[Entry]:
             raise CorruptResultError(f"{path}, line {reader.line_num} is no entry of a leaderboard: {error}") from error
     for number, line in enumerate(lines, 2):
         try:
+            if None in line or None in line.values():
+                raise ValueError("it has more or fewer values than the header")
             values = {name: _parsed(name, line[name], kind) for name, kind in kinds.items()}
         except (KeyError, ValueError, TypeError, OverflowError) as error:
             raise CorruptResultError(f"{path}, line {number} is no entry of a leaderboard: {error!r:.200}") from error
@@ -188,7 +195,7 @@ def _parsed(name: str, text: str, kind: str) -> Any:
     if kind == "str":
         if name in NAMES:
             return check_name(text, name, CorruptResultError)
-        if not text.isprintable() or len(text) > TEXT_LENGTH_MAX:
+        if not TEXTS[name](text):
             raise ValueError(f"{name} is {text[:60]!r}")
         return text
     if kind == "int":

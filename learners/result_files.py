@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-import math
+import re
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from dynamic_sparsity.errors import CorruptResultError
+from dynamic_sparsity.learners.interface import SUPERVISIONS
 from dynamic_sparsity.learners.protocol import budget_from
 from dynamic_sparsity.untrusted.documents import read_json
 from dynamic_sparsity.untrusted.names import check_name
 
-__all__ = ["RESULT_BYTES_MAX", "RESULT_FORMAT", "check_result", "read_result"]
+__all__ = [
+    "IS_COMMIT",
+    "IS_DIGEST",
+    "IS_SUPERVISION",
+    "RESULT_BYTES_MAX",
+    "RESULT_FORMAT",
+    "check_result",
+    "read_result",
+]
 
 RESULT_FORMAT: Final = "dynamic-sparsity result 1"
 RESULT_BYTES_MAX: Final = 16 * 2**20
@@ -70,9 +80,9 @@ _MISSING: Final = object()
 
 
 def _at(document: Any, keys: tuple[str, ...]) -> Any:
-    """What lies under some keys; None where one of the objects above it is null."""
-    for key in keys:
-        if document is None:
+    """What lies under some keys; None where an object above it is null that may be so."""
+    for place, key in enumerate(keys):
+        if document is None and ".".join(keys[:place]) in _NULLABLE:
             return None
         if not isinstance(document, dict) or key not in document:
             return _MISSING
@@ -80,8 +90,9 @@ def _at(document: Any, keys: tuple[str, ...]) -> Any:
     return document
 
 
-def _text(value: Any) -> bool:
-    return isinstance(value, str) and len(value) <= 128 and value.isprintable()
+def _digits(count: int) -> Check:
+    pattern = re.compile(rf"[0-9a-f]{{{count}}}")
+    return lambda value: isinstance(value, str) and pattern.fullmatch(value) is not None
 
 
 def _whole(value: Any) -> bool:
@@ -89,36 +100,35 @@ def _whole(value: Any) -> bool:
 
 
 def _number(value: Any) -> bool:
-    return value is None or (type(value) in (int, float) and abs(value) <= 1e300 and math.isfinite(value))
+    return value is None or (type(value) in (int, float) and abs(value) <= sys.float_info.max)
 
 
 def _numbers(value: Any) -> bool:
     return isinstance(value, list) and all(map(_number, value))
 
 
-def _object(value: Any) -> bool:
-    return value is None or isinstance(value, dict)
+_NULLABLE: Final = ("result.jacobian", "result.structure", "result.switching", "result.calibration")
+"""What a model may not have at all."""
 
+IS_SUPERVISION: Final[Check] = lambda value: isinstance(value, str) and value in (*SUPERVISIONS, "oracle")  # noqa: E731
+IS_DIGEST: Final = _digits(64)
+IS_COMMIT: Final = _digits(40)
 
 _PLACES: Final[dict[str, Check]] = {
     "seed": _whole,
-    "supervision": _text,
+    "supervision": IS_SUPERVISION,
     "adaptive": lambda value: isinstance(value, bool),
     "settings": lambda value: isinstance(value, dict),
-    "result.data.settings_sha256": _text,
+    "result.data.settings_sha256": IS_DIGEST,
     "result.next_state.nmse": _number,
     "result.next_state.open_loop_nmse": _numbers,
-    "result.jacobian": _object,
     "result.jacobian.relative_error_median": _number,
     "result.sparsity.model": _number,
     "result.sparsity.truth": _number,
     "result.sparsity.relative": _number,
-    "result.structure": _object,
     **{f"result.structure.all.{name}": _number for name in ("auroc", "average_precision", "f1", "hamming")},
     "result.structure.switch.average_precision": _number,
-    "result.switching": _object,
     "result.switching.edge_auroc": _number,
-    "result.calibration": _object,
     "result.calibration.contact_auroc": _number,
-    "provenance.git_commit": lambda value: value is None or _text(value),
+    "provenance.git_commit": lambda value: value is None or IS_COMMIT(value),
 }

@@ -41,7 +41,8 @@ def run_cases(
         place = folder / str(sum(outcomes.values()) % 2)
         place.mkdir(exist_ok=True)
         path = place / name
-        _clear(path)
+        for left in place.iterdir():
+            _clear(left)
         make(path)
         print(title, end=": ", flush=True)
         signal.alarm(SECONDS)  # Its default action ends the process, whatever is running.

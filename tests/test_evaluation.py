@@ -250,7 +250,7 @@ def test_only_results_are_results(tmp_path):
     (tmp_path / "other.json").write_text("{}")
     with pytest.raises(InvalidSettingError, match="no results below"):
         read_entries(tmp_path)
-    for text, message in (("{", "read as JSON"), ('{"format": "dynamic-sparsity result 9"}', "result 9")):
+    for text, message in (("{", "is not JSON"), ('{"format": "dynamic-sparsity result 9"}', "result 9")):
         (tmp_path / "other.json").write_text(text)
         with pytest.raises(CorruptResultError, match=message):
             read_entries(tmp_path)
