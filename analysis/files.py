@@ -17,10 +17,11 @@ from dynamic_sparsity.analysis.study import EXCLUDED_FLAGS, Study, StudyOptions,
 from dynamic_sparsity.analysis.style import SHARE_MAP
 from dynamic_sparsity.analysis.tables import TABLES, comparison_rows, entry_rows, write_table
 from dynamic_sparsity.analysis.task_figures import TASK_FIGURES, embedding_figure, frame_rows
-from dynamic_sparsity.errors import InvalidSettingError, UnknownNameError
+from dynamic_sparsity.errors import CorruptStoreError, InvalidSettingError, UnknownNameError
 from dynamic_sparsity.loaders.loading import open_dataset
-from dynamic_sparsity.loaders.store import parse_store_path
-from dynamic_sparsity.storage.atomic import publish
+from dynamic_sparsity.loaders.store import StoreLocation, parse_store_path
+from dynamic_sparsity.storage.atomic import check_output_folder, publish
+from dynamic_sparsity.untrusted.names import inside
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -78,7 +79,7 @@ def analyze(
 
     Raises:
         UnknownNameError: A format that does not exist, or a path that is not a store's.
-        InvalidSettingError: No store was given.
+        InvalidSettingError: No store was given, or `out` can't be written to.
         DynamicSparsityError: A store can't be read, or has no usable rows.
         MissingDependencyError: matplotlib or scikit-learn is not installed.
     """
@@ -87,10 +88,11 @@ def analyze(
         raise UnknownNameError(f"there is no figure format {wrong[0]!r}; there is {', '.join(FORMATS)}")
     if not paths:
         raise InvalidSettingError("no store was given; e.g. `dynamic-sparsity analyze data/*/*.zarr --out results`")
+    check_output_folder(out)
     locations = sorted({parse_store_path(Path(path).absolute()) for path in paths})
     studies = []
     for location in locations:
-        one, kept = _study(location.path, study_file(out, location.path), options, progress)
+        one, kept = _study(location, study_file(out, location.path), options, progress)
         studies.append(one)
         if progress is not None:
             progress.phase("drawing")
@@ -105,7 +107,7 @@ def analyze(
     for name in dict.fromkeys(one.source.name for one in studies):
         chosen = [one for one in studies if one.source.name == name]
         for figure_name, draw in OVERVIEW_FIGURES.items():
-            save_figure(draw(chosen), out / name / figure_name, formats)
+            save_figure(draw(chosen), inside(out, f"{name}/{figure_name}"), formats)
     several = [one for found in side_by_side(studies).values() for one in found]
     if several:
         save_figure(comparison_figure(several), out / "side_by_side", formats)
@@ -118,8 +120,11 @@ def study_file(out: Path, path: Path) -> Path:
     Args:
         out: Folder of the results.
         path: The store.
+
+    Raises:
+        CorruptInputError: A link leads out of the folder.
     """
-    return out / path.name.removesuffix(".zarr") / path.parent.name / "study.json"
+    return inside(out, f"{path.name.removesuffix('.zarr')}/{path.parent.name}/study.json")
 
 
 def save_figure(made: Figure, path: Path, formats: Sequence[str]) -> None:
@@ -167,14 +172,20 @@ def _few_colours(picture: PillowImage) -> PillowImage:
     return made
 
 
-def _study(path: Path, kept: Path, options: StudyOptions | None, progress: Progress | None) -> tuple[Study, bool]:
+def _study(
+    location: StoreLocation, kept: Path, options: StudyOptions | None, progress: Progress | None
+) -> tuple[Study, bool]:
     """The study, and whether it is the one that was kept."""
-    advanced = None
+    path, advanced = location.path, None
     if progress is not None:
         dataset = open_dataset(path)
         progress.started(f"{path.parent.name} {path.name.removesuffix('.zarr')}", len(dataset))
         advanced = progress.advanced
     one = load_or_study(path, kept, options, advanced)
+    # The results' names are made of what the store says of itself.
+    says = one.source.task, one.source.policy, one.source.dynamics
+    if says != (location.task, location.policy, location.dynamics):
+        raise CorruptStoreError(f"{path}: the store says that it is {says!a:.200}; its path says otherwise")
     contents = to_json(one)
     if kept.is_file() and kept.read_bytes() == contents:
         return one, True

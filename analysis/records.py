@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import math
 import zlib
 from collections.abc import Mapping
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 __all__ = ["decode", "encode"]
 
 TYPE, ARRAY = "type", "array"
+ARRAY_BYTES_MAX = 256 * 2**20
 
 
 def encode(value: Any) -> Any:
@@ -52,8 +54,11 @@ def decode(value: Any, classes: Mapping[str, type]) -> Any:
     if not isinstance(value, dict):
         return value
     if ARRAY in value:
-        contents = zlib.decompress(base64.b64decode(value[ARRAY]))
         dtype = np.dtype(value["dtype"]).newbyteorder("<")
+        size = math.prod(value["shape"]) * dtype.itemsize
+        if dtype.kind not in "biuf" or not 0 <= size <= ARRAY_BYTES_MAX:
+            raise ValueError(f"an array of {size} bytes of {dtype} is none of a result")
+        contents = zlib.decompressobj().decompress(base64.b64decode(value[ARRAY]), size + 1)
         return np.frombuffer(contents, dtype).astype(value["dtype"]).reshape(value["shape"])
     decoded = {key: decode(one, classes) for key, one in value.items() if key != TYPE}
     return classes[value[TYPE]](**decoded) if TYPE in value else decoded

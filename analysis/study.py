@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import zlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,6 +27,9 @@ from dynamic_sparsity.analysis.zeros import GlobalZeros, ZeroCounter
 from dynamic_sparsity.errors import InvalidSettingError
 from dynamic_sparsity.loaders.dataset import JacobianDataset
 from dynamic_sparsity.loaders.loading import open_dataset
+from dynamic_sparsity.untrusted.archives import translated
+from dynamic_sparsity.untrusted.documents import DOCUMENT_BYTES_MAX, read_json
+from dynamic_sparsity.untrusted.files import read_regular
 
 __all__ = [
     "EXCLUDED_FLAGS",
@@ -288,12 +290,14 @@ def load_or_study(
     """
     options = options or StudyOptions()
     try:
-        document = json.loads(kept.read_bytes())
+        document = read_json(kept)
         fresh = document["version"] == VERSION and document["study"]["options"] == records.encode(options)
         if fresh and document["study"]["source"]["manifest_sha256"] == manifest_digest(Path(path)):
-            found: Study = records.decode(document["study"], CLASSES)
-            return found
-    except (OSError, KeyError, TypeError, ValueError, zlib.error):
+            with translated(str(kept)):
+                found = records.decode(document["study"], CLASSES)
+            if isinstance(found, Study):
+                return found
+    except (OSError, KeyError, TypeError, ValueError):
         pass  # Not there, or of no use: then it is made.
     return study_store(path, options, advanced)
 
@@ -305,7 +309,7 @@ def to_json(result: Study) -> bytes:
 
 def manifest_digest(path: Path) -> str:
     """SHA-256 of a store's manifest, hexadecimal."""
-    return hashlib.sha256((path / "manifest.json").read_bytes()).hexdigest()
+    return hashlib.sha256(read_regular(path / "manifest.json", DOCUMENT_BYTES_MAX)).hexdigest()
 
 
 def _source(dataset: JacobianDataset) -> Source:

@@ -4,21 +4,31 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from dynamic_sparsity.errors import CorruptResultError, CorruptStoreError, InvalidSettingError
+from dynamic_sparsity.errors import CorruptResultError, InvalidSettingError
+from dynamic_sparsity.learners.result_files import IS_COMMIT, IS_DIGEST, IS_SUPERVISION
 from dynamic_sparsity.learners.results import read_results
 from dynamic_sparsity.untrusted.archives import translated
 from dynamic_sparsity.untrusted.files import read_regular
+from dynamic_sparsity.untrusted.names import check_name
 
 __all__ = ["Entry", "entries_of", "mean_and_spread", "order_of", "read_csv", "read_entries", "to_csv"]
 
-CSV_BYTES_MAX = 256 * 2**20
+CSV_BYTES_MAX = 64 * 2**20
+NAMES = ("protocol", "task", "policy", "learner", "loss")
+"""Entries that are parts of paths."""
+TEXTS: dict[str, Callable[[str], bool]] = {
+    "supervision": IS_SUPERVISION,
+    "settings_sha256": IS_DIGEST,
+    "git_commit": lambda text: text == "" or IS_COMMIT(text),
+}
 
 
 @dataclass(frozen=True)
@@ -151,53 +161,68 @@ def read_csv(path: Path) -> list[Entry]:
         path: A file that `leaderboard` wrote.
 
     Raises:
-        CorruptStoreError: It has other columns or values.
+        CorruptResultError: It has other columns or values.
     """
-    return _parse(_text(path), str(path))
-
-
-def _text(path: Path) -> str:
     contents = read_regular(path, CSV_BYTES_MAX, CorruptResultError)
-    with translated(str(path), CorruptResultError):
-        return contents.decode()
+    try:
+        return _parse(contents.decode(), str(path))
+    except UnicodeDecodeError as error:
+        raise CorruptResultError(f"{path} is no leaderboard: {error}") from error
 
 
 def _parse(text: str, path: str) -> list[Entry]:
     kinds = {field.name: str(field.type) for field in fields(Entry)}
     entries = []
-    try:
-        lines = list(csv.DictReader(io.StringIO(text)))
-    except csv.Error as error:
-        raise CorruptResultError(f"{path} is no table with commas: {error}") from error
+    reader = csv.DictReader(io.StringIO(text), strict=True)
+    with translated(f"{path} is no leaderboard", CorruptResultError):
+        # What csv raises has no base among Python's own errors.
+        try:
+            lines = list(reader)
+        except csv.Error as error:
+            raise CorruptResultError(f"{path}, line {reader.line_num} is no entry of a leaderboard: {error}") from error
     for number, line in enumerate(lines, 2):
         try:
-            values = {name: _parsed(line[name], kind) for name, kind in kinds.items()}
-        except (KeyError, ValueError, TypeError) as error:
-            raise CorruptStoreError(f"{path}, line {number} is no entry of a leaderboard: {error!r}") from error
+            if None in line or None in line.values():
+                raise ValueError("it has more or fewer values than the header")
+            values = {name: _parsed(name, line[name], kind) for name, kind in kinds.items()}
+        except (KeyError, ValueError, TypeError, OverflowError) as error:
+            raise CorruptResultError(f"{path}, line {number} is no entry of a leaderboard: {error!r:.200}") from error
         entries.append(Entry(**values))
     return entries
 
 
-def _parsed(text: str, kind: str) -> Any:
+def _parsed(name: str, text: str, kind: str) -> Any:
     if kind == "str":
+        if name in NAMES:
+            return check_name(text, name, CorruptResultError)
+        if not TEXTS[name](text):
+            raise ValueError(f"{name} is {text[:60]!r}")
         return text
     if kind == "int":
+        if not (text.isascii() and text.isdecimal()):
+            raise ValueError(f"{name} is {text[:60]!r}, expected a whole number")
         return int(text)
-    return float(text) if text else None
+    value = float(text) if text else None
+    if value is not None and not math.isfinite(value):
+        raise ValueError(f"{name} is {text}, expected a number or nothing")
+    return value
 
 
-def read_entries(source: Path) -> list[Entry]:
+def read_entries(source: Path, skipped: Callable[[CorruptResultError], None] | None = None) -> list[Entry]:
     """Entries of a folder of results, or of a `leaderboard.csv`, alike: numbers have the CSV's six digits.
 
     Args:
         source: The folder or the file.
+        skipped: Told of each file of the folder that is left out because it can't be read; None: that is an error.
 
     Raises:
         InvalidSettingError: There are none.
-        CorruptStoreError: A file is not what it should be.
+        CorruptResultError: A file is not what it should be.
     """
-    text = _text(source) if source.is_file() else to_csv(entries_of(read_results(source)))
-    entries = _parse(text, str(source))
+    if not source.is_dir():
+        entries = read_csv(source)
+    else:
+        entries = _parse(to_csv(entries_of(read_results(source, skipped))), str(source))
     if not entries:
         raise InvalidSettingError(f"{source} has no results")
     return entries

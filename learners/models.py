@@ -12,13 +12,21 @@ from typing import Any
 import equinox as eqx
 import jax
 import numpy as np
+from numpy.typing import NDArray
 
-from dynamic_sparsity.errors import CorruptStoreError, InvalidSettingError, StoreNotFoundError
+from dynamic_sparsity.errors import (
+    CorruptResultError,
+    DynamicSparsityError,
+    InvalidSettingError,
+    StoreNotFoundError,
+)
 from dynamic_sparsity.learners.data import Scale
-from dynamic_sparsity.learners.protocol import Budget
+from dynamic_sparsity.learners.protocol import Budget, budget_from
 from dynamic_sparsity.learners.registry import make_learner
 from dynamic_sparsity.learners.training import NetworkLearner, NetworkModel, as_float32
 from dynamic_sparsity.storage.atomic import publish
+from dynamic_sparsity.untrusted.archives import read_npz, translated
+from dynamic_sparsity.untrusted.documents import parse_json
 
 __all__ = ["SavedModel", "load_model", "save_model"]
 
@@ -38,6 +46,12 @@ class SavedModel:
     learner: NetworkLearner
     budget: Budget
     seed: int
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """ds and da."""
+        ds = self.model.scale.output_std.size
+        return ds, self.model.scale.input_std.size - ds
 
 
 def save_model(path: Path, model: Any, learner: Any, sizes: tuple[int, int], budget: Budget, seed: int) -> Path:
@@ -87,27 +101,74 @@ def load_model(path: Path) -> SavedModel:
 
     Raises:
         StoreNotFoundError: There is no such file.
-        CorruptStoreError: It is something else.
+        CorruptResultError: It is something else.
     """
-    if not path.is_file():
+    if not path.exists():
         raise StoreNotFoundError(f"there is no model {path}; `train-learner TASK --models DIR` keeps models")
+    where = f"{path} is no model of this package, train it again"
+    arrays = read_npz(path, CorruptResultError)
+    with translated(where, CorruptResultError):
+        about = parse_json(arrays["about"].tobytes(), where, CorruptResultError)
+        seed, (ds, da) = about["seed"], about["sizes"]
+        if any(type(number) is not int or not 0 <= number < 2**53 for number in (seed, ds, da)):
+            raise CorruptResultError(f"{where}: its seed is {seed!r:.99}, its sizes are {ds!r:.99} and {da!r:.99}")
+        budget = budget_from(about["budget"], f"{where}: budget")
+        scale = _scale(arrays, ds, da, where)
+        learner = _learner(about, where)
+        influence = _floats(arrays, "influence", (ds, ds + da), where) if about["weighed"] else None
+        network = _network(learner, (ds, da), scale, budget, arrays, where)
+    return SavedModel(NetworkModel(network, scale, influence), learner, budget, seed)
+
+
+def _learner(about: dict[str, Any], where: str) -> NetworkLearner:
+    settings = {name: value for name, value in about["settings"].items() if name not in ("term", "kind")}
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            about = json.loads(arrays["about"].tobytes())
-            scale = Scale(**{field.name: arrays[f"scale_{field.name}"] for field in dataclasses.fields(Scale)})
-            settings = {name: value for name, value in about["settings"].items() if name not in ("term", "kind")}
-            learner = make_learner(about["learner"], about["loss"], **settings)
-            if not isinstance(learner, NetworkLearner):
-                raise ValueError(f"{about['learner']} is no network")
-            budget, sizes = Budget(**about["budget"]), (about["sizes"][0], about["sizes"][1])
-            empty = as_float32(learner.network(sizes, scale, budget, jax.random.key(0)))
-            dynamic, static = eqx.partition(empty, eqx.is_array)
-            leaves, structure = jax.tree.flatten(dynamic)
-            stored = [arrays[f"leaf_{number}"] for number in range(len(leaves))]
-            if [leaf.shape for leaf in stored] != [leaf.shape for leaf in leaves]:
-                raise ValueError("its weights have other shapes than its settings say")
-            influence = arrays["influence"] if about["weighed"] else None
-            network = eqx.combine(jax.tree.unflatten(structure, [jax.numpy.asarray(leaf) for leaf in stored]), static)
-    except (ValueError, KeyError, TypeError, OSError) as error:
-        raise CorruptStoreError(f"{path} is no model of this package ({error}); train it again") from error
-    return SavedModel(NetworkModel(network, scale, influence), learner, budget, about["seed"])
+        learner = make_learner(about["learner"], about["loss"], **settings)
+    except DynamicSparsityError as error:
+        raise CorruptResultError(f"{where}: {error}") from error
+    if not isinstance(learner, NetworkLearner):
+        raise CorruptResultError(f"{where}: {about['learner']} is no network")
+    return learner
+
+
+def _scale(arrays: dict[str, Any], ds: int, da: int, where: str) -> Scale:
+    lengths = {"input_mean": ds + da, "input_std": ds + da, "output_mean": ds, "output_std": ds, "delta_std": ds}
+    found = {name: _floats(arrays, f"scale_{name}", (length,), where) for name, length in lengths.items()}
+    if not all((values > 0).all() for name, values in found.items() if name.endswith("_std")):
+        raise CorruptResultError(f"{where}: a standard deviation is not positive")
+    return Scale(**found)
+
+
+def _floats(arrays: dict[str, Any], name: str, shape: tuple[int, ...], where: str) -> NDArray[np.float32]:
+    found = arrays[name]
+    if found.dtype != np.float32 or found.shape != shape or not np.isfinite(found).all():
+        raise CorruptResultError(
+            f"{where}: {name} is {found.dtype} of shape {found.shape}; expected finite float32 of shape {shape}"
+        )
+    return np.asarray(found, np.float32)
+
+
+def _network(
+    learner: NetworkLearner,
+    sizes: tuple[int, int],
+    scale: Scale,
+    budget: Budget,
+    arrays: dict[str, Any],
+    where: str,
+) -> Any:
+    """The network with its weights; only shapes are computed from the settings, as these may ask for any memory."""
+    empty = eqx.filter_eval_shape(lambda key: as_float32(learner.network(sizes, scale, budget, key)), jax.random.key(0))
+    leaves, structure = jax.tree.flatten(empty)
+    numbers = [number for number, leaf in enumerate(leaves) if isinstance(leaf, jax.ShapeDtypeStruct)]
+    weights = [name for name in arrays if name.startswith("leaf_")]
+    if sorted(weights) != sorted(f"leaf_{place}" for place in range(len(numbers))):
+        raise CorruptResultError(f"{where}: it has {len(weights)} arrays of weights, its settings say {len(numbers)}")
+    for place, number in enumerate(numbers):
+        stored, leaf = arrays[f"leaf_{place}"], leaves[number]
+        if stored.shape != leaf.shape or stored.dtype != leaf.dtype or not np.isfinite(stored).all():
+            raise CorruptResultError(
+                f"{where}: weights are {stored.dtype} of shape {stored.shape}, where its settings say {leaf.dtype} of "
+                f"shape {leaf.shape}, or are not finite"
+            )
+        leaves[number] = jax.numpy.asarray(stored)
+    return jax.tree.unflatten(structure, leaves)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from dynamic_sparsity.errors import UnknownNameError
+from dynamic_sparsity.errors import InvalidSettingError, UnknownNameError
 from dynamic_sparsity.learners.interface import SUPERVISIONS, Learner, Model, TrainingData
 from dynamic_sparsity.learners.protocol import Budget
+from dynamic_sparsity.untrusted.names import check_name
 
 __all__ = ["OwnLearner"]
 
@@ -33,11 +34,12 @@ class OwnLearner(Learner):
 
         Raises:
             UnknownNameError: It was taught with something else.
+            InvalidSettingError: The name can't be that of a file.
         """
         if supervision not in SUPERVISIONS:
             legal = ", ".join(map(repr, SUPERVISIONS))
             raise UnknownNameError(f"supervision is {supervision!r}; it can be {legal}")
-        self.name = name
+        self.name = check_name(name, "the learner's name", InvalidSettingError)
         self.adaptive = adaptive
         self._supervision = supervision
         self._function = function

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
-from dynamic_sparsity.errors import InvalidSettingError, UnknownNameError
+from dynamic_sparsity.errors import CorruptResultError, InvalidSettingError, UnknownNameError
+from dynamic_sparsity.untrusted.names import check_name
 
-__all__ = ["BUDGETS", "SEEDS", "Budget", "get_budget"]
+__all__ = ["BUDGETS", "SEEDS", "Budget", "budget_from", "get_budget"]
 
 SEEDS = (0, 1, 2)
 """Seeds of the leaderboard; a result is the mean over them."""
@@ -78,3 +80,30 @@ def get_budget(name: str) -> Budget:
     if name not in BUDGETS:
         raise UnknownNameError(f"there is no protocol {name!r}; there is {', '.join(map(repr, BUDGETS))}")
     return BUDGETS[name]
+
+
+def budget_from(document: object, where: str) -> Budget:
+    """A budget that was read from a file.
+
+    Args:
+        document: What JSON made of it.
+        where: What to call it in messages.
+
+    Raises:
+        CorruptResultError: It is not one.
+    """
+    kinds: dict[str, tuple[type, ...]] = {
+        field.name: {"name": (str,), "learning_rate": (int, float)}.get(field.name, (int,))
+        for field in dataclasses.fields(Budget)
+    }
+    if not isinstance(document, dict) or document.keys() != kinds.keys():
+        raise CorruptResultError(f"{where} is no budget; that has {', '.join(kinds)}")
+    for name, legal in kinds.items():
+        value = document[name]
+        if type(value) not in legal or (not isinstance(value, str) and not abs(value) < 2**53):
+            raise CorruptResultError(f"{where}: {name} is {value!r:.99}, which no budget has")
+    check_name(document["name"], f"{where}: its name", CorruptResultError)
+    try:
+        return Budget(**document)
+    except InvalidSettingError as error:
+        raise CorruptResultError(f"{where} is no budget: {error}") from error

@@ -17,18 +17,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dynamic_sparsity.errors import CorruptStoreError, InvalidSettingError
+from dynamic_sparsity.errors import CorruptResultError, InvalidSettingError
 from dynamic_sparsity.learners.data import Rows, Scale, columns_of, positions_of, read_rows, rows_of, with_columns
 from dynamic_sparsity.learners.evaluation import Judged, evaluate, read_judged
 from dynamic_sparsity.learners.interface import Learner, TrainingData, allowed_by
 from dynamic_sparsity.learners.protocol import Budget
+from dynamic_sparsity.learners.result_files import RESULT_FORMAT, check_result, read_result
 from dynamic_sparsity.learners.row_stream import RowStream
 from dynamic_sparsity.loaders import JacobianDataset, open_dataset
 from dynamic_sparsity.storage.atomic import publish
+from dynamic_sparsity.untrusted.names import check_name, inside
 
 __all__ = ["RESULT_FORMAT", "Benchmark", "read_results", "result_document", "run_learner", "write_result"]
 
-RESULT_FORMAT = "dynamic-sparsity result 1"
 SAMPLE_ROWS = 1024  # in memory of a streamed split: what trained networks need of it
 PACKAGES = ("dynamic-sparsity", "numpy", "jax", "jaxlib", "equinox", "optax")
 
@@ -229,11 +230,19 @@ def result_path(root: Path, result: dict[str, Any]) -> Path:
     Args:
         root: Folder of all results.
         result: The document.
+
+    Raises:
+        CorruptResultError: One of these can't be the name of a file, or the path leads out of the folder.
     """
     data = result["result"]["data"]
-    name = f"{result['learner']}-{result['loss']}-{result['seed']}.json"
-    folder: Path = root / result["protocol"]["name"] / data["task"] / data["policy"]
-    return folder / name
+    parts = {
+        "protocol": result["protocol"]["name"],
+        "task": data["task"],
+        "policy": data["policy"],
+        "file": f"{result['learner']}-{result['loss']}-{result['seed']}.json",
+    }
+    names = [check_name(name, f"a result's {what}", CorruptResultError) for what, name in parts.items()]
+    return inside(root, "/".join(names), CorruptResultError)
 
 
 def write_result(root: Path, result: dict[str, Any]) -> Path:
@@ -245,34 +254,37 @@ def write_result(root: Path, result: dict[str, Any]) -> Path:
 
     Returns:
         The file.
+
+    Raises:
+        CorruptResultError: It is no result.
     """
-    path = result_path(root, result)
+    path = result_path(root, check_result(result, "a result"))
     publish(path, [json.dumps(result, indent=1, allow_nan=False).encode(), b"\n"])
     return path
 
 
-def read_results(root: Path) -> list[dict[str, Any]]:
+def read_results(root: Path, skipped: Callable[[CorruptResultError], None] | None = None) -> list[dict[str, Any]]:
     """All results below a folder.
 
     Args:
         root: The folder.
+        skipped: Told of each file that is left out because it can't be read; None: such a file is an error.
 
     Raises:
         InvalidSettingError: There is none.
-        CorruptStoreError: A file there can't be read, or has another version of the format.
+        CorruptResultError: A file there can't be read, is incomplete, or has another version of the format.
     """
     found = []
     for path in sorted(root.rglob("*.json")):
         try:
-            document = json.loads(path.read_text())
-        except (OSError, ValueError) as error:
-            raise CorruptStoreError(f"{path} can't be read as JSON ({error}); delete it and train again") from error
-        # Other results may lie there too; those of another version of this format must not go unnoticed.
-        name = document.get("format") if isinstance(document, dict) else None
-        if name == RESULT_FORMAT:
+            document = read_result(path)
+        except CorruptResultError as error:
+            if skipped is None:
+                raise
+            skipped(error)
+            continue
+        if document is not None:
             found.append(document)
-        elif str(name).startswith(RESULT_FORMAT.rstrip("0123456789")):
-            raise CorruptStoreError(f"{path} has the format {name!r} where {RESULT_FORMAT!r} is read; train again")
     if not found:
         raise InvalidSettingError(
             f"there are no results below {root}; make some with `dynamic-sparsity train-learner TASK --out {root}`"

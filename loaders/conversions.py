@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from dynamic_sparsity.errors import MissingDependencyError
 from dynamic_sparsity.loaders.arrow import arrow_schema, arrow_table, import_pyarrow
+from dynamic_sparsity.loaders.exporting import whole_file
 
 if TYPE_CHECKING:
     from dynamic_sparsity.loaders.dataset import JacobianDataset
@@ -28,10 +29,13 @@ class Conversions:
         """A `datasets.Dataset`, with fixed shapes.
 
         Args:
-            path: An Arrow file to write, from which it is then mapped into memory; None to hold it in memory.
+            path: An Arrow file to write, from which it is then mapped into memory; None to hold it in memory. It
+                appears whole or not at all; an older one is replaced.
 
         Raises:
             MissingDependencyError: The extra `hub` is not installed.
+            CorruptStoreError: The store is damaged.
+            WriteFailedError: The disk is full, say.
         """
         datasets = _imported("datasets", "hub")
         pa = import_pyarrow()
@@ -43,7 +47,11 @@ class Conversions:
         if path is None:
             table = pa.concat_tables(list(tables)) if len(self) else features.arrow_schema.empty_table()
             return datasets.Dataset(datasets.table.InMemoryTable(table))
-        with datasets.arrow_writer.ArrowWriter(features=features, path=str(path)) as writer:
+        path = Path(path)
+        with (
+            whole_file(path) as stream,
+            datasets.arrow_writer.ArrowWriter(features=features, path=stream.name) as writer,
+        ):
             for table in tables:
                 writer.write_table(table)
             writer.finalize()
@@ -90,8 +98,9 @@ class Conversions:
         Raises:
             MissingDependencyError: The extra `hub` is not installed.
             CorruptStoreError: The store is damaged.
+            WriteFailedError: The disk is full, say.
         """
-        from dynamic_sparsity.loaders.hdf5 import write_hdf5
+        from dynamic_sparsity.loaders.hdf5_writing import write_hdf5
 
         return write_hdf5(self, Path(path))
 

@@ -1,93 +1,40 @@
-"""Rows as an HDF5 file, and back: every column under its own name, the rest as attributes of the root.
+"""Rows as an HDF5 file, in the place of a store: every column under its own name, the rest as attributes of the root.
 
-The root holds only datasets of one length, as the `hdf5` module of `datasets` wants it. docs/hub.md has the layout.
+libhdf5 is not asked: where everything lies follows from the file's own index (`hdf5_index`), and for files of version
+1, which have none, from what a process of its own finds (`hdf5_old`). docs/hub.md has the layout.
 """
 
 from __future__ import annotations
 
-import json
+import hashlib
 import os
-from collections.abc import Iterable, Sequence
-from functools import cached_property
+import threading
+import weakref
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dynamic_sparsity.errors import CorruptStoreError, MissingDependencyError, StoreNotFoundError
+from dynamic_sparsity.errors import CorruptStoreError, StoreNotFoundError
+from dynamic_sparsity.loaders.hdf5_index import ROW, Contents, read_index
 from dynamic_sparsity.loaders.integrity import Ledger
 from dynamic_sparsity.loaders.store import Store
+from dynamic_sparsity.schemas import row_arrays
+from dynamic_sparsity.untrusted.files import open_regular, read_at
 
 if TYPE_CHECKING:
     from dynamic_sparsity.loaders.dataset import JacobianDataset
 
-__all__ = ["HDF5_SUFFIXES", "Hdf5Store", "read_hdf5", "write_hdf5"]
+__all__ = ["HDF5_SUFFIXES", "Hdf5Store", "read_hdf5"]
 
 HDF5_SUFFIXES: Final = (".h5", ".hdf5")
-FORMAT: Final = "dynamic-sparsity-hdf5"
-VERSION: Final = 1
-ROW: Final = "row"
-"""The dataset with each row's number in the store."""
-
-BLOCK_ROWS: Final = 1024
-CHUNK_BYTES: Final = 2**20
-# Attributes beyond 64 KiB, such as the statistics of large states, need this version of the file format.
-FILE_VERSION: Final = ("v110", "latest")
+DECODED_BYTES: Final = 128 * 2**20
+"""How much memory the compressed chunks used last may take once decoded."""
 
 Array = NDArray[Any]
 Integers = NDArray[np.int64]
-
-
-def _h5py() -> Any:
-    try:
-        import h5py
-    except ImportError as error:
-        raise MissingDependencyError("HDF5 needs the package h5py: pip install 'dynamic-sparsity[hub]'") from error
-    return h5py
-
-
-def write_hdf5(dataset: JacobianDataset, path: Path) -> Path:
-    """Write a data set's rows, in their order.
-
-    Args:
-        dataset: The rows.
-        path: The file; it appears whole or not at all.
-
-    Raises:
-        MissingDependencyError: h5py is not installed.
-        CorruptStoreError: The store is damaged.
-    """
-    h5py = _h5py()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    store = dataset.store
-    try:
-        with h5py.File(partial, "w", libver=FILE_VERSION) as file:
-            attributes = {"format": FORMAT, "version": VERSION, "metadata": json.dumps(store.metadata)}
-            attributes |= {"split": dataset.split or "", "coordinates": dataset.coordinates}
-            attributes |= {"columns": json.dumps(dataset.columns)}
-            attributes |= {f"episodes.{name}": values for name, values in store.episodes.items()}
-            attributes |= {f"statistics.{name}": values for name, values in store.statistics.items()}
-            for name, value in attributes.items():
-                file.attrs[name] = value
-            file.create_dataset(ROW, data=dataset.rows, fletcher32=True, chunks=(max(1, min(2**14, len(dataset))),))
-            targets = {}
-            for name, values in dataset[:0].items():
-                row_bytes = max(1, int(np.prod(values.shape[1:], dtype=int)) * values.itemsize)
-                rows = max(1, min(BLOCK_ROWS, CHUNK_BYTES // row_bytes, len(dataset)))
-                shape = len(dataset), *values.shape[1:]
-                options = {"compression": "gzip", "compression_opts": 1} if values.dtype.kind in "iu" else {}
-                targets[name] = file.create_dataset(
-                    name, shape, values.dtype, chunks=(rows, *shape[1:]), fletcher32=True, shuffle=True, **options
-                )
-            for start in range(0, len(dataset), BLOCK_ROWS):
-                for name, values in dataset[start : start + BLOCK_ROWS].items():
-                    targets[name][start : start + len(values)] = values
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-    return path
 
 
 def read_hdf5(path: Path) -> JacobianDataset:
@@ -99,7 +46,7 @@ def read_hdf5(path: Path) -> JacobianDataset:
     Raises:
         StoreNotFoundError: There is no file.
         CorruptStoreError: It is not what `write_hdf5` writes.
-        MissingDependencyError: h5py is not installed.
+        MissingDependencyError: It is of version 1, and h5py is not installed.
     """
     from dynamic_sparsity.loaders.dataset import JacobianDataset
 
@@ -111,15 +58,16 @@ def read_hdf5(path: Path) -> JacobianDataset:
 class Hdf5Reader:
     """Reads rows of the file's datasets; a row has the number that it has in the store."""
 
-    def __init__(self, store: Hdf5Store):
+    def __init__(self, file: ChunkedFile, selection: Integers):
         """Read nothing yet.
 
         Args:
-            store: The file.
+            file: The file.
+            selection: The row in the store of each of its rows, int64, shape (n,).
         """
-        self._store = store
-        self._order = np.argsort(store.selection, kind="stable")
-        self._sorted = store.selection[self._order]
+        self._file = file
+        self._order = np.argsort(selection, kind="stable")
+        self._sorted = selection[self._order]
 
     def gather(self, names: Iterable[str], rows: Integers) -> dict[str, Array]:
         """Copy rows out of several datasets.
@@ -133,11 +81,12 @@ class Hdf5Reader:
             CorruptStoreError: The file is damaged.
         """
         at = np.searchsorted(self._sorted, rows)
-        if rows.size and not (self._sorted[np.minimum(at, self._sorted.size - 1)] == rows).all():
-            raise IndexError(f"{self._store.path} does not hold all rows asked for")
-        places = self._order[np.minimum(at, max(0, self._sorted.size - 1))] if rows.size else rows
-        unique, inverse = np.unique(places, return_inverse=True)
-        return {name: self._read(name, unique)[inverse] for name in names}
+        if rows.size and (not self._sorted.size or (self._sorted[np.minimum(at, self._sorted.size - 1)] != rows).any()):
+            raise IndexError(f"{self._file.path} does not hold all rows asked for")
+        places = self._order[at] if rows.size else rows
+        ordered = places.size < 2 or bool((np.diff(places) > 0).all())
+        unique, inverse = (places, slice(None)) if ordered else np.unique(places, return_inverse=True)
+        return {name: self._file.rows(name, unique)[inverse] for name in names}
 
     def read(self, names: Iterable[str], start: int, stop: int) -> dict[str, Array]:
         """Copy consecutive rows out of several datasets.
@@ -156,20 +105,88 @@ class Hdf5Reader:
     def will_need(self, names: Iterable[str], start: int, stop: int) -> None:
         """A hint of which no use is made."""
 
-    def _read(self, name: str, places: Integers) -> Array:
-        source = self._store.file[name]
-        if places.size == 0:
-            return np.empty((0, *source.shape[1:]), source.dtype)
-        first, last = int(places[0]), int(places[-1]) + 1
+
+class ChunkedFile:
+    """The chunks of an open file; each is checked when it is first used."""
+
+    def __init__(self, path: Path, descriptor: int, contents: Contents):
+        """Read nothing yet.
+
+        Args:
+            path: The file, for messages.
+            descriptor: Of the open file, which is closed with this object.
+            contents: What it says, checked.
+        """
+        self.path = path
+        self.contents = contents
+        self._descriptor = descriptor
+        self._checked = {name: np.zeros(table.size, bool) for name, table in contents.tables.items()}
+        self._decoded: dict[tuple[str, int], Array] = {}
+        self._lock = threading.Lock()
+        weakref.finalize(self, os.close, descriptor)
+
+    def rows(self, name: str, places: Integers) -> Array:
+        """Copy rows out of a dataset.
+
+        Args:
+            name: Its name.
+            places: Rows of the file, each once, in ascending order, int64, shape (n,).
+
+        Raises:
+            CorruptStoreError: A chunk is damaged.
+        """
+        form = self.contents.forms[name]
+        taken = np.empty((places.size, *form.row_shape), form.dtype)
+        chunks, within = np.divmod(places, form.chunk_rows)
+        numbers, starts = np.unique(chunks, return_index=True)
+        stops = [*starts[1:].tolist(), places.size][: numbers.size]
+        for number, start, stop in zip(numbers.tolist(), starts.tolist(), stops, strict=True):
+            inside = within[start:stop]
+            first, last = int(inside[0]), int(inside[-1]) + 1
+            found = self._stretch(name, number, first, last)
+            taken[start:stop] = found if last - first == stop - start else found[inside - first]
+        return taken
+
+    def _stretch(self, name: str, number: int, first: int, last: int) -> Array:
+        """Some consecutive rows of one chunk."""
+        form = self.contents.forms[name]
+        if form.raw and self._checked[name][number]:
+            offset = int(self.contents.tables[name]["offset"][number]) + first * form.row_bytes
+            contents = read_at(self._descriptor, offset, (last - first) * form.row_bytes, str(self.path))
+            return np.frombuffer(contents, form.dtype).reshape(last - first, *form.row_shape)
+        decoded = self._decoded.get((name, number))
+        if decoded is None:
+            decoded = self._decode(name, number)
+            if not form.raw:
+                self._remember((name, number), decoded)
+        return decoded[first:last]
+
+    def _decode(self, name: str, number: int) -> Array:
+        form, entry = self.contents.forms[name], self.contents.tables[name][number]
+        first = not self._checked[name][number]
+        contents = read_at(self._descriptor, int(entry["offset"]), int(entry["bytes"]), str(self.path))
+        if first and self.contents.sums and hashlib.sha256(contents).digest() != entry["sha256"].tobytes():
+            raise self._damaged(name, number, "it does not have the SHA-256 that it had when it was written")
         try:
-            # A list of places is slow in HDF5; reading what lies between costs less, unless they are far apart.
-            if last - first <= max(4 * places.size, BLOCK_ROWS):
-                return np.asarray(source[first:last])[places - first]
-            return np.asarray(source[places])
-        except OSError as error:
-            raise CorruptStoreError(
-                f"{self._store.path}: {name} can't be read ({error}); write the file anew"
-            ) from error
+            decoded = form.decode(contents, deflated=not entry["mask"], check=first and not self.contents.sums)
+        except ValueError as error:
+            raise self._damaged(name, number, str(error)) from error
+        self._checked[name][number] = True
+        return decoded
+
+    def _remember(self, key: tuple[str, int], decoded: Array) -> None:
+        """Keep a decoded chunk, in the place of those that were decoded longest ago."""
+        with self._lock:
+            self._decoded[key] = decoded
+            size = sum(one.nbytes for one in self._decoded.values())
+            while size > DECODED_BYTES and len(self._decoded) > 1:
+                size -= self._decoded.pop(next(iter(self._decoded))).nbytes
+
+    def _damaged(self, name: str, number: int, problem: str) -> CorruptStoreError:
+        rows = self.contents.forms[name].chunk_rows
+        return CorruptStoreError(
+            f"{self.path}: {name} is damaged from row {number * rows} on ({problem}); write the file anew"
+        )
 
 
 class Hdf5Store(Store):
@@ -182,6 +199,8 @@ class Hdf5Store(Store):
         columns: Names of its columns, in the order in which they were asked for.
     """
 
+    selection: Integers
+
     def __init__(self, path: Path):
         """Open the file.
 
@@ -191,46 +210,58 @@ class Hdf5Store(Store):
         Raises:
             StoreNotFoundError: There is no file.
             CorruptStoreError: It is not what `write_hdf5` writes.
-            MissingDependencyError: h5py is not installed.
+            MissingDependencyError: It is of version 1, and h5py is not installed.
         """
-        h5py = _h5py()
         if not path.is_file():
             raise StoreNotFoundError(f"there is no file {path}; `to_hdf5` writes one")
         self.path = path
+        descriptor, status = open_regular(path)
         try:
-            self.file: Any = h5py.File(path, "r")
-            attributes = dict(self.file.attrs)
-            if (attributes["format"], int(attributes["version"])) != (FORMAT, VERSION):
-                raise ValueError(f"its format is {attributes['format']!r}, version {attributes['version']}")
-            self.metadata = json.loads(attributes["metadata"])
-            self.columns: list[str] = json.loads(attributes["columns"])
-            self.selection: Integers = np.asarray(self.file[ROW][:], np.int64)
-        except (OSError, KeyError, ValueError) as error:
-            raise CorruptStoreError(f"{path} is not an HDF5 file of this package ({error})") from error
-        self._attributes = attributes
-        self.split = attributes["split"] or None
-        self.coordinates = str(attributes["coordinates"])
-        self.arrays = tuple(name for name in self._in_order() if name in self.file)
-        self.absent = tuple(name for name in self._in_order() if name not in self.file)
-        self.ledger = Ledger(path.parent, {}, "size")
-        self.reader = Hdf5Reader(self)  # type: ignore[assignment]  # it has the methods that are used
+            contents = read_index(descriptor, status.st_size, str(path))
+            if contents is None:
+                from dynamic_sparsity.loaders.hdf5_old import read_old
 
-    @cached_property
+                contents = read_old(path, status.st_size)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        file = ChunkedFile(path, descriptor, contents)
+        self.metadata, self.columns, self.coordinates = contents.metadata, contents.columns, contents.coordinates
+        self.split = contents.split or None
+        names = [spec.name for spec in row_arrays(self.metadata["sizes"], self.metadata["dynamics"])]
+        self.arrays = tuple(name for name in names if name in self.columns)
+        self.absent = tuple(name for name in names if name not in self.columns)
+        self.ledger = Ledger(path.parent, {}, "size")
+        self.selection = file.rows(ROW, np.arange(contents.length)).astype(np.int64, copy=False)
+        self._small = contents.arrays
+        self._check_selection()
+        self.reader = Hdf5Reader(file, self.selection)  # type: ignore[assignment]  # it has the methods that are used
+
+    def _check_selection(self) -> None:
+        """Refuse rows that no episode has, or that belong to another split than the file says."""
+        starts, lengths = self.episodes["start"], self.episodes["length"]
+        order = np.argsort(starts, kind="stable")
+        at = np.searchsorted(starts[order], self.selection, side="right") - 1
+        episode = order[np.maximum(at, 0)]
+        inside = (at >= 0) & (self.selection < starts[episode] + lengths[episode])
+        if self.split is not None:
+            inside &= self.episodes["split"][episode] == self.metadata["splits"].index(self.split)
+        if not inside.all():
+            wrong = int(self.selection[np.argmin(inside)])
+            raise CorruptStoreError(
+                f"{self.path}: it has row {wrong}, which belongs to no episode of {self.split or 'the store'}; "
+                "write the file anew"
+            )
+
+    @property
     def episodes(self) -> dict[str, Array]:
         """See `Store.episodes`."""
         return self._group("episodes.")
 
-    @cached_property
+    @property
     def statistics(self) -> dict[str, Array]:
         """See `Store.statistics`."""
         return self._group("statistics.")
 
     def _group(self, prefix: str) -> dict[str, Array]:
-        found = self._attributes.items()
-        return {name.removeprefix(prefix): np.asarray(value) for name, value in found if name.startswith(prefix)}
-
-    def _in_order(self) -> Sequence[str]:
-        """The names of the columns as the schema has them."""
-        from dynamic_sparsity.schemas import row_arrays
-
-        return [spec.name for spec in row_arrays(self.metadata["sizes"], self.metadata["dynamics"])]
+        return {name.removeprefix(prefix): one for name, one in self._small.items() if name.startswith(prefix)}

@@ -5,7 +5,7 @@
     policy = load_policy("CheetahRun")
     location, scale = policy.distribution(observation)  # JAX; action = tanh(location + scale · noise)
 
-Loading needs `safetensors`, running JAX; neither needs brax or a simulator.
+Running needs JAX, writing `safetensors`; nothing here needs brax or a simulator.
 """
 
 from dynamic_sparsity.policies.files import available, expert_path, load_policy, read_record

@@ -18,6 +18,11 @@ from dynamic_sparsity.errors import CorruptPolicyError, CorruptStoreError, Missi
 from dynamic_sparsity.policies.network import ACTIVATIONS, Array, ExpertPolicy
 from dynamic_sparsity.schemas import validate
 from dynamic_sparsity.storage.atomic import publish
+from dynamic_sparsity.untrusted.archives import translated
+from dynamic_sparsity.untrusted.documents import read_json
+from dynamic_sparsity.untrusted.files import read_regular
+from dynamic_sparsity.untrusted.names import is_name
+from dynamic_sparsity.untrusted.tensors import read_safetensors
 
 FOLDER = Path(__file__).resolve().parent
 """Where the policies that come with the package lie."""
@@ -25,6 +30,10 @@ FOLDER = Path(__file__).resolve().parent
 SUFFIX = ".safetensors"
 FORMAT = "dynamic-sparsity policy 1"
 """Entry `format` of the header's metadata."""
+
+POLICY_BYTES_MAX = 64 * 2**20
+RECORD_BYTES_MAX = 2**20
+LAYERS_MAX = 64
 
 
 def available(folder: Path = FOLDER) -> list[str]:
@@ -55,18 +64,27 @@ def load_policy(source: str | Path) -> ExpertPolicy:
 
     Raises:
         UnknownNameError: The task has no expert.
-        CorruptPolicyError: The file is not a policy, or not the one that the JSON beside it speaks of.
-        MissingDependencyError: safetensors is not installed.
+        CorruptPolicyError: The file is missing or not a policy, or not the one that the JSON beside it speaks of.
     """
-    path = Path(source) if str(source).endswith(SUFFIX) else expert_path(str(source))
-    content = path.read_bytes()
-    arrays, metadata = _decode(path, content)
-    sha256 = hashlib.sha256(content).hexdigest()
-    if path.with_suffix(".json").is_file() and read_record(path)["sha256"] != sha256:
-        raise CorruptPolicyError(f"{path}: its sha256 is {sha256}, not the one that {path.stem}.json has")
-    count = sum(name.endswith(".kernel") for name in arrays)
+    by_name = not str(source).endswith(SUFFIX)
+    path = expert_path(str(source)) if by_name else Path(source)
+    content = read_regular(path, POLICY_BYTES_MAX, CorruptPolicyError)
+    arrays, metadata = read_safetensors(content, str(path), CorruptPolicyError)
+    wrong = _contradiction(arrays, metadata)
+    if wrong:
+        raise CorruptPolicyError(f"{path}: {wrong}. `dynamic-sparsity train` writes files of the right form.")
+    task, sha256 = metadata["task"], hashlib.sha256(content).hexdigest()
+    if by_name and task != str(source):
+        raise CorruptPolicyError(f"{path}: is a policy for {task}, not for {source}")
+    if path.with_suffix(".json").exists():
+        record = read_record(path)
+        if record["sha256"] != sha256:
+            raise CorruptPolicyError(f"{path}: its sha256 is {sha256}, not the one that {path.stem}.json has")
+        if record["task"] != task:
+            raise CorruptPolicyError(f"{path}: is a policy for {task}, but {path.stem}.json speaks of {record['task']}")
+    count = len(arrays) // 2 - 1
     layers = tuple((arrays[f"layers.{i}.kernel"], arrays[f"layers.{i}.bias"]) for i in range(count))
-    return ExpertPolicy(metadata["task"], metadata["activation"], arrays["mean"], arrays["std"], layers, sha256)
+    return ExpertPolicy(task, metadata["activation"], arrays["mean"], arrays["std"], layers, sha256)
 
 
 def save_policy(path: Path, policy: ExpertPolicy, record: Mapping[str, Any]) -> None:
@@ -112,11 +130,12 @@ def read_record(path: Path) -> dict[str, Any]:
         CorruptPolicyError: The record is not what its schema says.
     """
     path = path.with_suffix(".json")
-    try:
-        record: dict[str, Any] = json.loads(path.read_bytes())
-        validate(record, "policy", str(path))
-    except (ValueError, CorruptStoreError) as error:
-        raise CorruptPolicyError(f"{path}: is not a policy's record ({error})") from error
+    record = read_json(path, CorruptPolicyError, RECORD_BYTES_MAX)
+    with translated(f"{path}: is not a policy's record", CorruptPolicyError):
+        try:
+            validate(record, "policy", str(path))
+        except CorruptStoreError as error:
+            raise CorruptPolicyError(f"{path}: is not a policy's record ({error})") from error
     return record
 
 
@@ -137,37 +156,30 @@ def _split(content: bytes) -> tuple[dict[str, Any], bytes]:
     return header, content[start:]
 
 
-def _decode(path: Path, content: bytes) -> tuple[dict[str, Array], dict[str, str]]:
-    """Arrays and header metadata of a policy's file, checked."""
-    library = _safetensors()
-    try:
-        arrays: dict[str, Array] = library.load(content)
-        header, _ = _split(content)
-    except Exception as error:  # the library's own error class is not public
-        raise CorruptPolicyError(f"{path}: is not a safetensors file ({error})") from error
-    metadata: dict[str, str] = header.get("__metadata__", {})
-    wrong = _contradiction(arrays, metadata)
-    if wrong:
-        raise CorruptPolicyError(f"{path}: {wrong}. `dynamic-sparsity train` writes files of the right form.")
-    return arrays, metadata
-
-
 def _contradiction(arrays: Mapping[str, Array], metadata: Mapping[str, str]) -> str | None:
     """What makes these no policy; None if nothing does."""
-    if metadata.get("format") != FORMAT or "task" not in metadata:
-        return f"its metadata's format is {metadata.get('format')!r}, not {FORMAT!r}"
+    if metadata.get("format") != FORMAT or not is_name(metadata.get("task")):
+        return (
+            f"its metadata's format is {metadata.get('format')!r:.60}, not {FORMAT!r}, or its task "
+            f"{metadata.get('task')!r:.60} can't be a task's name"
+        )
     if metadata.get("activation") not in ACTIVATIONS:
-        return f"its activation is {metadata.get('activation')!r}; it can be {' or '.join(ACTIVATIONS)}"
-    count = sum(name.endswith(".kernel") for name in arrays)
+        return f"its activation is {metadata.get('activation')!r:.60}; it can be {' or '.join(ACTIVATIONS)}"
+    count = len(arrays) // 2 - 1
     layers = [f"layers.{i}.{part}" for i in range(count) for part in ("kernel", "bias")]
-    if not count or set(arrays) != {"mean", "std", *layers}:
-        return f"its arrays are {', '.join(sorted(arrays))}; they must be mean, std, layers.<i>.kernel, layers.<i>.bias"
-    size = len(arrays["mean"])
+    if count < 1 or count > LAYERS_MAX or set(arrays) != {"mean", "std", *layers}:
+        found = ", ".join(sorted(arrays))
+        return f"its arrays are {found:.200}; they must be mean, std, layers.<i>.kernel, layers.<i>.bias"
+    for name, value in arrays.items():
+        dimensions = 2 if name.endswith(".kernel") else 1
+        if value.dtype != np.float32 or value.ndim != dimensions or value.size == 0:
+            return f"{name} is {value.dtype} of shape {value.shape}; it must be float32 with {dimensions} dimensions"
+    size = arrays["mean"].size
     for i in range(count):
         kernel, bias = arrays[f"layers.{i}.kernel"], arrays[f"layers.{i}.bias"]
-        if kernel.shape != (size, len(bias)):
-            return f"layer {i} has a kernel of shape {kernel.shape} for {size} inputs and {len(bias)} outputs"
-        size = len(bias)
+        if kernel.shape != (size, bias.size):
+            return f"layer {i} has a kernel of shape {kernel.shape} for {size} inputs and {bias.size} outputs"
+        size = bias.size
     if arrays["std"].shape != arrays["mean"].shape or size % 2:
         return "mean and std must have one shape, and the last layer an even number of outputs"
     if not all(np.isfinite(value).all() for value in arrays.values()) or (arrays["std"] <= 0).any():

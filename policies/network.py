@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dynamic_sparsity.errors import InvalidSettingError
+
 if TYPE_CHECKING:
     import jax
 
@@ -54,7 +56,15 @@ class ExpertPolicy:
 
         Returns:
             Location and scale, each of shape (..., da). tanh(location) is the deterministic policy.
+
+        Raises:
+            InvalidSettingError: The observation is that of another task.
         """
+        if observation.shape[-1:] != self.mean.shape:
+            raise InvalidSettingError(
+                f"the policy for {self.task} sees {self.mean.size} numbers; this task's observations have "
+                f"{observation.shape[-1]}"
+            )
         import jax
         import jax.numpy as jnp
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 CHUNK_BYTES_MAX: Final = 64 * 2**20
@@ -74,4 +74,18 @@ def attribute_contradictions(attributes: Mapping[str, Any]) -> list[str]:
         problems.append(f"chunk_rows: found {chunk_rows}, expected a power of two")
     if any(contacts[:first_contact]) or not all(contacts[max(first_contact, 0) :]):
         problems.append("constraints: expected the contacts, and only them, to be the last np entries")
+    qpos_ends = _ends(attributes["joints"], "qpos_address", {"free": 7, "ball": 4})
+    dof_ends = _ends(attributes["joints"], "dof_address", {"free": 6, "ball": 3})
+    if (qpos_ends, dof_ends) != (sizes["nq"], sizes["nv"]):
+        problems.append("joints: expected addresses that follow each other and fill nq and nv")
     return problems
+
+
+def _ends(joints: Sequence[Mapping[str, Any]], address: str, widths: Mapping[str, int]) -> int | None:
+    """Where the last joint's coordinates end; None if one does not begin where the one before it ended."""
+    end = 0
+    for joint in joints:
+        if joint[address] != end:
+            return None
+        end += widths.get(joint["type"], 1)
+    return end

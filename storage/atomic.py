@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from dynamic_sparsity.errors import StoreLockedError
+from dynamic_sparsity.errors import InvalidSettingError, StoreLockedError
 
 PARTIAL_SUFFIX: Final = ".partial"
 # Two processes, on whatever machines, never write to the same unfinished file.
@@ -23,6 +23,32 @@ _OWN: Final = secrets.token_hex(4)
 def partial_path(path: Path) -> Path:
     """Where this process writes what shall appear as `path` when it is whole."""
     return path.with_name(f"{path.name}.{_OWN}{PARTIAL_SUFFIX}")
+
+
+def check_output_folder(folder: Path, what: str = "the output folder") -> None:
+    """Refuse a folder that can't be written to, before work begins whose results would go there.
+
+    Args:
+        folder: It need not exist; then it must be possible to make it.
+        what: What the message calls it, such as the option that names it.
+
+    Raises:
+        InvalidSettingError: It, or what it would lie in, is a file or may not be written to.
+    """
+    try:
+        there = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
+        if not there.is_dir():
+            raise InvalidSettingError(
+                f"{what} is {str(folder)!r}, but {there} is not a folder; name a folder, or one that can be made"
+            )
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise InvalidSettingError(
+                f"{what} is {str(folder)!r}, but {there} can't be written to; name another folder"
+            )
+    except (OSError, ValueError) as error:
+        if isinstance(error, InvalidSettingError):
+            raise
+        raise InvalidSettingError(f"{what} is {str(folder)!r}, which can't be written to ({error})") from error
 
 
 def publish(path: Path, pieces: Iterable[bytes]) -> tuple[str, int]:

@@ -14,7 +14,7 @@ import pytest
 from synthetic import make_store
 
 from dynamic_sparsity import cli, load_dataset
-from dynamic_sparsity.errors import CorruptStoreError, InvalidSettingError
+from dynamic_sparsity.errors import CorruptResultError, InvalidSettingError
 from dynamic_sparsity.learners import evaluate, get_budget, make_learner, read_judged
 from dynamic_sparsity.learners.leaderboard import entries_of, read_csv, read_entries, to_csv
 from dynamic_sparsity.learners.leaderboard_page import compare, leaderboard_page
@@ -233,7 +233,7 @@ def test_csv_comes_back(results, tmp_path):
     path.write_text(to_csv(entries))
     assert to_csv(read_csv(path)) == path.read_text()
     path.write_text("task,seed\nPendulums,0\n")
-    with pytest.raises(CorruptStoreError, match="line 2"):
+    with pytest.raises(CorruptResultError, match="line 2"):
         read_csv(path)
 
 
@@ -250,9 +250,9 @@ def test_only_results_are_results(tmp_path):
     (tmp_path / "other.json").write_text("{}")
     with pytest.raises(InvalidSettingError, match="no results below"):
         read_entries(tmp_path)
-    for text, message in (("{", "read as JSON"), ('{"format": "dynamic-sparsity result 9"}', "result 9")):
+    for text, message in (("{", "is not JSON"), ('{"format": "dynamic-sparsity result 9"}', "result 9")):
         (tmp_path / "other.json").write_text(text)
-        with pytest.raises(CorruptStoreError, match=message):
+        with pytest.raises(CorruptResultError, match=message):
             read_entries(tmp_path)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from synthetic import make_store
 
-from dynamic_sparsity.errors import CorruptStoreError, DynamicSparsityError, InvalidSettingError, UnknownNameError
+from dynamic_sparsity.errors import CorruptResultError, DynamicSparsityError, InvalidSettingError, UnknownNameError
 from dynamic_sparsity.learners import Benchmark, evaluate, get_budget, run_learner
 from dynamic_sparsity.learners.codebook import mixture_surprise
 from dynamic_sparsity.learners.data import read_rows
@@ -216,7 +216,7 @@ def test_models_come_back(benchmark, tmp_path, name, loss):
 def test_other_files_are_no_models(tmp_path):
     path = tmp_path / "model.npz"
     path.write_bytes(b"nonsense")
-    with pytest.raises(CorruptStoreError, match="train it again"):
+    with pytest.raises(CorruptResultError, match=r"model\.npz"):
         load_model(path)
     with pytest.raises(DynamicSparsityError, match="there is no model"):
         load_model(tmp_path / "absent.npz")

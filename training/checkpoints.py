@@ -10,11 +10,17 @@ from typing import Any
 import jax
 import numpy as np
 
-from dynamic_sparsity.errors import SettingsMismatchError
+from dynamic_sparsity.errors import CorruptPolicyError, SettingsMismatchError
 from dynamic_sparsity.policies import ExpertPolicy
 from dynamic_sparsity.storage.atomic import publish
 from dynamic_sparsity.training.settings import TrainingSettings
+from dynamic_sparsity.untrusted.archives import translated
+from dynamic_sparsity.untrusted.documents import read_json
+from dynamic_sparsity.untrusted.files import read_regular
+from dynamic_sparsity.untrusted.tensors import read_safetensors
 
+CHECKPOINT_BYTES_MAX = 512 * 2**20
+POINT = ("seconds", "mean", "deviation")
 _COUNT = "normaliser/count"
 _LEARNER = "learner"
 
@@ -58,18 +64,21 @@ class Workplace:
 
         Raises:
             SettingsMismatchError: Another run lies there.
+            CorruptPolicyError: What lies there is damaged.
         """
         state = path / "run.json"
-        if not state.is_file():
+        if not state.exists():
             return cls(path, settings)
-        document = json.loads(state.read_bytes())
-        if document["digest"] != settings.digest():
-            there = ", ".join(f"{k} {document['settings'][k]}" for k in ("algorithm", "profile", "seed"))
-            raise SettingsMismatchError(
-                f"{path}: a training run with other settings lies there ({there}). Repeat those to go on with it, "
-                "delete the folder, or give another --out."
-            )
-        return cls(path, settings, [Point(**point) for point in document["curve"]], document["steps"])
+        document = read_json(state, CorruptPolicyError)
+        with translated(f"{state}: is not a training run's record; delete the folder {path}", CorruptPolicyError):
+            if document["digest"] != settings.digest():
+                there = ", ".join(f"{k} {document['settings'][k]}" for k in ("algorithm", "profile", "seed"))
+                raise SettingsMismatchError(
+                    f"{path}: a training run with other settings lies there ({there}). Repeat those to go on with it, "
+                    "delete the folder, or give another --out."
+                )
+            curve = [Point(int(one["steps"]), *(float(one[k]) for k in POINT)) for one in document["curve"]]
+            return cls(path, settings, curve, int(document["steps"]))
 
     @property
     def best(self) -> Point | None:
@@ -101,14 +110,15 @@ class Workplace:
 
     def parameters(self, name: str) -> Any:
         """The parameters of the "latest" or the "best" evaluation, in brax's form."""
-        return decode((self.path / f"{name}.safetensors").read_bytes())
+        path = self.path / f"{name}.safetensors"
+        return decode(read_regular(path, CHECKPOINT_BYTES_MAX, CorruptPolicyError), str(path))
 
     def learner(self, form: Any) -> Any:
         """What `record` was last given as `learner`, in the form of a tree that is like it."""
-        from safetensors.numpy import load
-
-        arrays = load((self.path / "latest.safetensors").read_bytes())
-        return jax.tree_util.tree_map_with_path(lambda path, _: arrays[_name(path)], form)
+        file = self.path / "latest.safetensors"
+        arrays = _arrays(read_regular(file, CHECKPOINT_BYTES_MAX, CorruptPolicyError), str(file))
+        with translated(str(file), CorruptPolicyError):
+            return jax.tree_util.tree_map_with_path(lambda path, _: arrays[_name(path)], form)
 
 
 def _name(path: Any) -> str:
@@ -138,21 +148,34 @@ def encode(parameters: Any, learner: Any = None) -> bytes:
     return content
 
 
-def decode(content: bytes) -> tuple[Any, ...]:
-    """The inverse of `encode`."""
+def decode(content: bytes, where: str = "the checkpoint") -> tuple[Any, ...]:
+    """The inverse of `encode`.
+
+    Args:
+        content: Of the file.
+        where: What to call it in messages, usually its path.
+
+    Raises:
+        CorruptPolicyError: It is something else.
+    """
     import jax.numpy as jnp
     from brax.training.acme.running_statistics import RunningStatisticsState
     from brax.training.types import UInt64
     from flax import traverse_util as untyped
-    from safetensors.numpy import load
 
     traverse_util: Any = untyped
-    arrays = {k: jnp.asarray(value) for k, value in load(content).items() if not k.startswith(_LEARNER)}
-    high, low = arrays.pop(_COUNT)
-    normaliser = {name: arrays.pop(f"normaliser/{name}") for name in ("mean", "std", "summed_variance")}
-    tree = traverse_util.unflatten_dict(arrays, sep="/")
-    state = RunningStatisticsState(count=UInt64(hi=high, lo=low), **normaliser)
-    return (state, *(tree[name] for name in ("policy", "value") if name in tree))
+    found = _arrays(content, where)
+    with translated(where, CorruptPolicyError):
+        arrays = {k: jnp.asarray(value) for k, value in found.items() if not k.startswith(_LEARNER)}
+        high, low = arrays.pop(_COUNT)
+        normaliser = {name: arrays.pop(f"normaliser/{name}") for name in ("mean", "std", "summed_variance")}
+        tree = traverse_util.unflatten_dict(arrays, sep="/")
+        state = RunningStatisticsState(count=UInt64(hi=high, lo=low), **normaliser)
+        return (state, *(tree[name] for name in ("policy", "value") if name in tree))
+
+
+def _arrays(content: bytes, where: str) -> dict[str, Any]:
+    return read_safetensors(content, where, CorruptPolicyError)[0]
 
 
 def expert_from(task: str, algorithm: str, parameters: Any) -> ExpertPolicy:

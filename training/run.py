@@ -19,8 +19,9 @@ from dynamic_sparsity.errors import InvalidSettingError
 from dynamic_sparsity.generation.physics.model import load_physics
 from dynamic_sparsity.generation.tasks import EPISODE_LENGTH
 from dynamic_sparsity.policies.files import SUFFIX, read_record, save_policy
+from dynamic_sparsity.storage.atomic import check_output_folder
 from dynamic_sparsity.training import brax_repair, evaluation
-from dynamic_sparsity.training.checkpoints import Point, Workplace, decode, expert_from
+from dynamic_sparsity.training.checkpoints import Point, Workplace, expert_from
 from dynamic_sparsity.training.curve import draw
 from dynamic_sparsity.training.settings import TrainingSettings
 from dynamic_sparsity.training.shaping import shaped
@@ -82,7 +83,7 @@ def train(settings: TrainingSettings, out: Path, progress: Progress) -> Result:
         Where the policy is and what it reaches.
 
     Raises:
-        InvalidSettingError: There are too few steps for SAC to begin to learn.
+        InvalidSettingError: There are too few steps for SAC to begin to learn, or `out` can't be written to.
         SettingsMismatchError: A run with other settings lies in the folder.
     """
     least = settings.hyperparameters.get("min_replay_size", 0)
@@ -90,6 +91,7 @@ def train(settings: TrainingSettings, out: Path, progress: Progress) -> Result:
         raise InvalidSettingError(
             f"steps are {settings.steps}; min_replay_size is {least}, and learning begins after it: ask for more steps."
         )
+    check_output_folder(out)
     place = Workplace.open(out / f"{settings.task}.training", settings)
     progress.started(settings.task, settings.steps, place.steps)
     if place.steps < settings.steps:
@@ -138,7 +140,7 @@ class _Run:
         from brax.training.agents.ppo import train as ppo
 
         options, sizes = self._options("policy_hidden_layer_sizes", "value_hidden_layer_sizes")
-        restored = decode((self.place.path / "latest.safetensors").read_bytes()) if self.before else None
+        restored = self.place.parameters("latest") if self.before else None
         ppo.train(
             **options,
             network_factory=partial(networks.make_ppo_networks, **sizes),

@@ -41,6 +41,10 @@ class CorruptResultError(CorruptInputError):
     """A saved result or model of a learner is damaged, or is not what it is taken for."""
 
 
+class WriteFailedError(DynamicSparsityError, OSError):
+    """A file could not be written: the disk is full, or its folder may not be written to."""
+
+
 class StoreLockedError(DynamicSparsityError, RuntimeError):
     """Another process is writing to the store."""
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from dynamic_sparsity.errors import InvalidSettingError, StoreNotFoundError
+from dynamic_sparsity.storage.atomic import check_output_folder
 
 __all__ = ["SEED_MAX", "check_least", "input_folder", "output_file", "output_folder"]
 
@@ -25,17 +25,8 @@ def output_folder(path: Path | None, option: str = "--out") -> None:
     Raises:
         InvalidSettingError: It is a file, lies below one, or may not be written to.
     """
-    if path is None:
-        return
-    there = path.absolute()
-    while not (there.exists() or there.is_symlink()):
-        there = there.parent
-    if not there.is_dir():
-        raise InvalidSettingError(
-            f"{option} is {str(path)!r}, but {there} is not a folder; name a folder, or one that can be made"
-        )
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise InvalidSettingError(f"{option} is {str(path)!r}, but {there} can't be written to; name another folder")
+    if path is not None:
+        check_output_folder(path, option)
 
 
 def output_file(path: Path | None, option: str, suffixes: Sequence[str] = ()) -> None:

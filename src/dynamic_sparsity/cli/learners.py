@@ -20,9 +20,9 @@ from dynamic_sparsity.learners.leaderboard_page import leaderboard_page
 from dynamic_sparsity.learners.protocol import get_budget
 from dynamic_sparsity.learners.results import Benchmark, result_document, result_path, run_learner, write_result
 from dynamic_sparsity.loaders import store_path
-from dynamic_sparsity.storage.atomic import publish
+from dynamic_sparsity.storage.atomic import check_output_folder, publish
 from dynamic_sparsity.untrusted.console import PlainConsole, progress
-from dynamic_sparsity.untrusted.names import is_name
+from dynamic_sparsity.untrusted.names import inside, is_name
 
 LEARNER_SEED_MAX = 2**31 - 1
 """Largest seed that JAX takes with numbers of 32 bits."""
@@ -65,6 +65,9 @@ def train(
     from dynamic_sparsity.learners.registry import all_learners, make_learner
 
     budget, numbers = get_budget(protocol), parse_seeds(seeds)
+    for folder in (out, models):
+        if folder is not None:
+            check_output_folder(folder)
     if not tasks or not learners:
         raise InvalidSettingError("name a task and a learner: `train-learner CartpoleBalance --learner mlp`")
     everything = list(learners) == ["all"]
@@ -118,12 +121,18 @@ def evaluate(
     budget, numbers = get_budget(protocol), parse_seeds(seeds)
     output_folder(out)
     learner = None if Path(model).suffix == ".npz" else _own_learner(model, name, supervision, adaptive)
-    benchmark = Benchmark.read(store_path(root, task, policy, dynamics), budget)
+    path = store_path(root, task, policy, dynamics)
     console = PlainConsole()
     if learner is None:
         from dynamic_sparsity.learners.models import load_model
 
         saved = load_model(Path(model))
+        benchmark = Benchmark.read(path, budget)
+        if saved.sizes != benchmark.sizes:
+            raise InvalidSettingError(
+                f"{model} is a model of {saved.sizes[0]} states and {saved.sizes[1]} actions; {task} has "
+                f"{benchmark.sizes[0]} and {benchmark.sizes[1]}"
+            )
         document = result_document(
             learner=saved.learner.name,
             loss=saved.learner.loss,
@@ -136,6 +145,7 @@ def evaluate(
         )
         _report(console, document, out)
         return
+    benchmark = Benchmark.read(path, budget)
     # What the function returned is called here, too.
     with failures_of(f"judging {model}"):
         for document in run_learner(benchmark, learner, numbers):
@@ -160,8 +170,8 @@ def leaderboard(source: Path, out: Path, csv: Path | None, figure: Path | None) 
     output_file(out, "--out")
     output_file(csv, "--csv")
     output_file(figure, "--figure", FIGURE_SUFFIXES)
-    entries = read_entries(source)
-    console = PlainConsole()
+    console, complaints = PlainConsole(), PlainConsole(stderr=True, soft_wrap=True)
+    entries = read_entries(source, lambda error: complaints.print(f"Left out: {error}", style="yellow"))
     if figure is not None:
         from dynamic_sparsity.learners.figures import draw_figure_8
 
@@ -205,7 +215,7 @@ def _keeper(models: Path, task: str, learner: Any, benchmark: Benchmark) -> Call
     from dynamic_sparsity.learners.models import save_model
 
     def keep(seed: int, model: Any) -> None:
-        path = models / task / f"{learner.name}-{learner.loss}-{seed}.npz"
+        path = inside(models, f"{task}/{learner.name}-{learner.loss}-{seed}.npz")
         save_model(path, model, learner, benchmark.sizes, benchmark.budget, seed)
 
     return keep

@@ -9,8 +9,9 @@ from typing import Final
 
 from dynamic_sparsity.errors import CorruptStoreError, DynamicSparsityError
 
-__all__ = ["open_regular", "read_regular"]
+__all__ = ["open_regular", "read_at", "read_regular"]
 
+_PIECE_BYTES: Final = 2**30
 # A FIFO would keep an ordinary open waiting for a writer, perhaps for ever.
 _FLAGS: Final = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
 
@@ -68,3 +69,40 @@ def read_regular(path: Path, bytes_max: int, error: type[DynamicSparsityError] =
     if len(contents) > bytes_max:
         raise error(f"{path}: has more than the {bytes_max} bytes that are read of such a file")
     return contents
+
+
+def read_at(
+    descriptor: int, offset: int, size: int, where: str, error: type[DynamicSparsityError] = CorruptStoreError
+) -> bytes:
+    """Read bytes from the middle of an open file.
+
+    Args:
+        descriptor: Of the file.
+        offset: First byte.
+        size: Number of bytes.
+        where: What to call the file in the message, usually its path.
+        error: Class of the error.
+
+    Raises:
+        CorruptInputError: It can't be read, or ends before (or an error of the class given).
+    """
+    pieces: list[bytes] = []
+    end = offset + size
+    try:
+        while offset < end:
+            pieces.append(_pread(descriptor, min(end - offset, _PIECE_BYTES), offset))
+            if not pieces[-1]:
+                break
+            offset += len(pieces[-1])
+    except (OSError, OverflowError) as failure:
+        raise error(f"{where}: can't be read ({failure})") from failure
+    if offset < end:
+        raise error(f"{where}: ends at byte {offset}, where byte {end - 1} was to be read")
+    return b"".join(pieces)
+
+
+def _pread(descriptor: int, size: int, offset: int) -> bytes:
+    if hasattr(os, "pread"):
+        return os.pread(descriptor, size, offset)
+    os.lseek(descriptor, offset, os.SEEK_SET)
+    return os.read(descriptor, size)

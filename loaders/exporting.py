@@ -1,0 +1,134 @@
+"""Files that are written for others: whole or absent, the older one kept until then, nothing left by killed writers."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import secrets
+import shutil
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from dynamic_sparsity.errors import DynamicSparsityError, InvalidSettingError, WriteFailedError
+
+fcntl: Any
+try:
+    fcntl = importlib.import_module("fcntl")
+except ImportError:  # Windows, where nobody can tell whether a writer still lives
+    fcntl = None
+
+__all__ = ["check_space", "whole_file"]
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """A file, open for reading and writing, that appears under its name when the context ends well.
+
+    It lies beside it until then, as `<name>.<token>.partial`, locked. Those that killed writers left are deleted first.
+
+    Args:
+        path: The file; its folder is made if missing. An older file of that name is replaced, at the end.
+
+    Yields:
+        The unbuffered stream; its `name` is the path of the unfinished file.
+
+    Raises:
+        WriteFailedError: The disk is full, say, or the folder may not be written to.
+        InvalidSettingError: The path is a folder.
+    """
+    try:
+        if path.is_dir():
+            raise InvalidSettingError(f"{path} is a folder; give the path of a file to write")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(path)
+        stream = _create(path)
+    except OSError as error:
+        raise _failed(path, error) from error
+    partial = Path(stream.name)
+    try:
+        with stream:
+            yield stream
+            os.fsync(stream.fileno())
+            if fcntl is not None:
+                partial.replace(path)
+        if fcntl is None:
+            partial.replace(path)
+    except DynamicSparsityError:
+        raise
+    except OSError as error:
+        raise _failed(path, error) from error
+    finally:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+def check_space(path: Path, size: int) -> None:
+    """Refuse to begin what the disk has no room for.
+
+    Args:
+        path: The file to be written; its folder exists.
+        size: Its least size, bytes.
+
+    Raises:
+        WriteFailedError: There is less room.
+    """
+    try:
+        free = shutil.disk_usage(path.parent).free
+    except OSError:
+        return
+    if free < size:
+        raise WriteFailedError(
+            f"{path} can't be written: it takes at least {size:,} bytes, and the disk has {free:,} left. Make room, "
+            "write elsewhere, or choose fewer columns or rows"
+        )
+
+
+def _failed(path: Path, error: OSError) -> WriteFailedError:
+    return WriteFailedError(
+        f"{path} can't be written ({error.strerror or error}); nothing of it is left, and what lay there before is "
+        "untouched. Make room, or write elsewhere"
+    )
+
+
+def _create(path: Path) -> BinaryIO:
+    while True:
+        partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}.partial")
+        stream: Any = partial.open("x+b", buffering=0)
+        # Between the open and the lock, another writer may have taken it for an abandoned one.
+        if _lock(stream.fileno(), wait=True) is None or partial.exists():
+            return stream  # type: ignore[no-any-return]
+        stream.close()
+
+
+def _lock(descriptor: int, *, wait: bool) -> bool | None:
+    """Lock an open file; whether that succeeded, or None where there are no locks."""
+    if fcntl is None:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
+
+
+def _sweep(path: Path) -> None:
+    """Delete the unfinished files of writers of this file that live no more."""
+    name = re.compile(re.escape(path.name) + r"\.[0-9a-f]{1,16}\.partial")
+    for file in path.parent.iterdir():
+        if name.fullmatch(file.name) is None:
+            continue
+        with suppress(OSError):
+            if not stat.S_ISREG(file.lstat().st_mode):
+                continue
+            descriptor = os.open(file, os.O_RDWR)
+            try:
+                if _lock(descriptor, wait=False):
+                    file.unlink()
+            finally:
+                os.close(descriptor)
