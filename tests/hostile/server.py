@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import ctypes
+import faulthandler
 import gc
 import json
 import os
@@ -31,7 +32,7 @@ CPU_S_MAX = 20.0
 BLOCKED_S_MAX = 20.0
 """A child hangs if it has used that much processor time, or none at all for that long: a busy machine is no hang."""
 LIFE_S_MAX = 300.0
-OUTPUT_BYTES_SHOWN = 4000
+OUTPUT_BYTES_SHOWN = 8000
 M_PERTURB = -6
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 CHANGES = {"os.rename", "os.link", "os.symlink", "os.mkdir", "os.rmdir", "os.remove", "os.truncate", "os.chmod"}
@@ -66,6 +67,8 @@ def tried(case: dict[str, Any]) -> dict[str, Any]:
         os.close(sending)
         said, hung = _listen(receiving, child)
         if hung:
+            os.kill(child, signal.SIGUSR1)  # where it hangs
+            time.sleep(1)
             os.kill(child, signal.SIGKILL)
         _, status, usage = os.wait4(child, 0)
         with suppress(OSError):
@@ -131,6 +134,7 @@ def _run(case: dict[str, Any], sending: int, output: BinaryIO) -> None:
         for descriptor in (1, 2):
             os.dup2(output.fileno(), descriptor)
         _limit()
+        faulthandler.register(signal.SIGUSR1, file=2, all_threads=True)
         box = Path(case["box"])
         os.chdir(box / "out")
         os.environ.update({"HOME": str(box / "home"), "TMPDIR": str(box / "tmp")})

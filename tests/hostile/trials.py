@@ -240,7 +240,7 @@ def judge(
     if listing(box.path / "in") != before:
         return "changed its input", output
     if answer["hung"]:
-        return "hung", f"after {answer['cpu_s']} s of processor time"
+        return "hung", f"after {answer['cpu_s']} s of processor time {answer['output'].strip()[-1500:]}"
     if answer["signal"]:
         return f"died by signal {answer['signal']}", output
     if answer["rss_mib"] > RSS_MIB_MAX or answer.get("memory"):

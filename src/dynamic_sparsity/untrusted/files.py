@@ -62,8 +62,10 @@ def read_regular(path: Path, bytes_max: int, error: type[DynamicSparsityError] =
         if status.st_size > bytes_max:
             raise error(f"{path}: has {status.st_size} bytes; at most {bytes_max} are read of such a file")
         try:
-            # One byte more than allowed shows that the file grew.
-            contents = stream.read(bytes_max + 1)
+            # A reader takes memory for all that it is asked for; one byte more shows that the file grew.
+            contents = stream.read(status.st_size + 1)
+            if len(contents) > status.st_size:
+                contents += stream.read(bytes_max + 1 - len(contents))
         except OSError as failure:
             raise error(f"{path}: can't be read ({failure.strerror})") from failure
     if len(contents) > bytes_max:
