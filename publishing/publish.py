@@ -105,7 +105,7 @@ def check(root: Path, repo_id: str, tag: str | None) -> None:
     """
     if not root.is_dir():
         raise StoreNotFoundError(f"there is no folder {root}; name the one that has the stores in it")
-    if not REPOSITORY_PATTERN.fullmatch(repo_id):
+    if not (repo_id.isascii() and REPOSITORY_PATTERN.fullmatch(repo_id)):
         raise InvalidSettingError(f"repo is {repo_id!r}; a repository is named as in 'ORG/NAME'")
     if tag is not None:
         versions.parse_tag(tag)
