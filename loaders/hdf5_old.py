@@ -19,7 +19,7 @@ import numpy as np
 
 from dynamic_sparsity.errors import CorruptStoreError, MissingDependencyError
 from dynamic_sparsity.loaders.hdf5_chunks import FILTERS, ChunkForm
-from dynamic_sparsity.loaders.hdf5_index import (
+from dynamic_sparsity.loaders.hdf5_contents import (
     FORMAT,
     ROW,
     TABLE,
