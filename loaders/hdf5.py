@@ -222,7 +222,7 @@ class Hdf5Store(Store):
             if contents is None:
                 from dynamic_sparsity.loaders.hdf5_old import read_old
 
-                contents = read_old(path, status.st_size)
+                contents = read_old(path, descriptor, status.st_size)
         except BaseException:
             os.close(descriptor)
             raise
