@@ -220,5 +220,6 @@ def with_columns(dataset: JacobianDataset, columns: list[str]) -> JacobianDatase
     """The same rows with other columns, Jacobians and masks in ambient coordinates, as next states are."""
     path: Any = dataset.store.path
     other = JacobianDataset(path, columns=columns, coordinates="ambient")
-    positions = np.searchsorted(other.rows, dataset.rows)
-    return other.select(positions)
+    # An exported file may have its rows in any order.
+    order = np.argsort(other.rows, kind="stable")
+    return other.select(order[np.searchsorted(other.rows, dataset.rows, sorter=order)])

@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dynamic_sparsity.errors import CorruptStoreError, StoreNotFoundError
-from dynamic_sparsity.loaders.hdf5_index import ROW, Contents, read_index
+from dynamic_sparsity.loaders.hdf5_contents import ROW, Contents
+from dynamic_sparsity.loaders.hdf5_index import read_index
 from dynamic_sparsity.loaders.integrity import Ledger
 from dynamic_sparsity.loaders.store import Store
 from dynamic_sparsity.schemas import row_arrays
@@ -221,7 +222,7 @@ class Hdf5Store(Store):
             if contents is None:
                 from dynamic_sparsity.loaders.hdf5_old import read_old
 
-                contents = read_old(path, status.st_size)
+                contents = read_old(path, descriptor, status.st_size)
         except BaseException:
             os.close(descriptor)
             raise

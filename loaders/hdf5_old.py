@@ -19,7 +19,7 @@ import numpy as np
 
 from dynamic_sparsity.errors import CorruptStoreError, MissingDependencyError
 from dynamic_sparsity.loaders.hdf5_chunks import FILTERS, ChunkForm
-from dynamic_sparsity.loaders.hdf5_index import (
+from dynamic_sparsity.loaders.hdf5_contents import (
     FORMAT,
     ROW,
     TABLE,
@@ -33,22 +33,27 @@ from dynamic_sparsity.loaders.hdf5_index import (
 )
 from dynamic_sparsity.untrusted.archives import translated
 from dynamic_sparsity.untrusted.documents import parse_json
+from dynamic_sparsity.untrusted.files import read_at
 
 __all__ = ["read_old"]
 
 SIGNATURE: Final = b"\x89HDF\r\n\x1a\n"
 VERSION: Final = 1
-SECONDS_MAX: Final = 15
+PROCESSOR_SECONDS_MAX: Final = 10
+SECONDS_MAX: Final = 120
+"""Of a clock: a machine with much to do gives this process little of its time."""
+
 MEMORY_BYTES_MAX: Final = 512 * 2**20
 OUTPUT_BYTES_MAX: Final = 256 * 2**20
 NOT_OURS: Final = "is damaged, or not an HDF5 file of this package"
 
 
-def read_old(path: Path, size: int) -> Contents:
+def read_old(path: Path, descriptor: int, size: int) -> Contents:
     """What a file of version 1 says, checked.
 
     Args:
         path: The file.
+        descriptor: Of the open file.
         size: Its size, bytes.
 
     Raises:
@@ -56,9 +61,8 @@ def read_old(path: Path, size: int) -> Contents:
         MissingDependencyError: h5py is not installed.
     """
     where = str(path)
-    with path.open("rb") as stream:
-        if stream.read(len(SIGNATURE)) != SIGNATURE:
-            raise CorruptStoreError(f"{where} {NOT_OURS}: it does not begin as HDF5 files do")
+    if size < len(SIGNATURE) or read_at(descriptor, 0, len(SIGNATURE), where) != SIGNATURE:
+        raise CorruptStoreError(f"{where} {NOT_OURS}: it does not begin as HDF5 files do")
     found = _ask_child(path)
     with translated(where):
         contents = _contents(found["attributes"], found["datasets"], where)
@@ -68,12 +72,12 @@ def read_old(path: Path, size: int) -> Contents:
 
 def _ask_child(path: Path) -> dict[str, Any]:
     """What the child program finds in the file."""
-    if importlib.util.find_spec("h5py") is None:
+    if sys.modules.get("h5py", path) is None or importlib.util.find_spec("h5py") is None:
         raise MissingDependencyError("HDF5 needs the package h5py: pip install 'dynamic-sparsity[hub]'")
     program = str(Path(__file__).with_name("hdf5_child.py"))
     # The child finds the same packages, and neither the current folder's modules nor more threads than it needs.
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OPENBLAS_NUM_THREADS": "1"}
-    words = [sys.executable, "-P", program, str(path), str(MEMORY_BYTES_MAX), str(SECONDS_MAX)]
+    words = [sys.executable, "-P", program, str(path), str(MEMORY_BYTES_MAX), str(PROCESSOR_SECONDS_MAX)]
     try:
         done = subprocess.run(
             words, env=environment, capture_output=True, stdin=subprocess.DEVNULL, timeout=SECONDS_MAX, check=False

@@ -16,6 +16,7 @@ from synthetic import make_store
 
 from dynamic_sparsity import load_dataset
 from dynamic_sparsity.errors import CorruptStoreError, InvalidSettingError, WriteFailedError
+from dynamic_sparsity.learners.data import with_columns
 from dynamic_sparsity.loaders import JacobianDataset
 from dynamic_sparsity.loaders.exporting import whole_file
 from dynamic_sparsity.loaders.hdf5_chunks import ChunkForm
@@ -125,6 +126,15 @@ def test_any_rows_can_be_written(folder: Path) -> None:
         np.testing.assert_array_equal(again.rows, some.rows)
         for name, values in some[:].items():
             np.testing.assert_array_equal(again[:][name], values)
+
+
+def test_learners_take_rows_in_any_order(folder: Path) -> None:
+    dataset = load_dataset("Pendulums", root=folder)
+    shuffled = dataset.select(np.random.default_rng(0).permutation(len(dataset)))
+    again = JacobianDataset.from_hdf5(shuffled.to_hdf5(folder / "shuffled.h5"))
+    some = with_columns(again.select(slice(3, 50)), ["state", "flags"])
+    for name, values in some[:].items():
+        np.testing.assert_array_equal(values, shuffled[3:50][name])
 
 
 def test_others_read_the_file(folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,9 +11,16 @@ from hub_server import HubServer
 from synthetic import make_store
 
 from dynamic_sparsity import cli, load_dataset
+from dynamic_sparsity.errors import CorruptStoreError
 from dynamic_sparsity.generation.jobs.generate import generate
 from dynamic_sparsity.generation.settings import Settings
-from dynamic_sparsity.generation.verification.regenerate import Comparison, Difference, differences, other_settings
+from dynamic_sparsity.generation.verification.regenerate import (
+    Comparison,
+    Difference,
+    differences,
+    other_settings,
+    published_settings,
+)
 from dynamic_sparsity.publishing.publish import plan, publish
 
 
@@ -62,3 +70,24 @@ def test_regenerate(hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     made = load_dataset("CartpoleBalance", root=tmp_path / "new")
     assert made.metadata["settings"] == {**published.metadata["settings"], "seed": 7}
     assert not np.array_equal(made[:]["state"], published[:]["state"])
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("task", "CheetahRun"),
+        ("policy", "/home/mine.safetensors"),
+        ("dynamics", "stock"),
+        ("episodes", 10.0),
+        ("seed", True),
+        ("noise_beta", "0.5"),
+        ("unit_episodes", None),
+        ("unit_episodes", [2]),
+    ],
+)
+def test_settings_of_strangers(key: str, value: Any) -> None:
+    settings = Settings(task="CartpoleBalance", batch=64)
+    metadata = {"task": "CartpoleBalance", "policy": "noise", "dynamics": "converged"}
+    metadata["settings"] = {**settings.document(64, "cpu"), key: value}
+    with pytest.raises(CorruptStoreError, match=key if key != "unit_episodes" else "batch"):
+        published_settings(metadata)

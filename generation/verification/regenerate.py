@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dynamic_sparsity.errors import InvalidSettingError
+from dynamic_sparsity.errors import CorruptStoreError, InvalidSettingError
 from dynamic_sparsity.generation.executors.threads import ThreadExecutor
 from dynamic_sparsity.generation.jobs.generate import generate, generate_all
 from dynamic_sparsity.generation.jobs.units import Job
@@ -59,11 +59,22 @@ def published_settings(metadata: Mapping[str, Any], seed: int | None = None) -> 
     Args:
         metadata: The store's.
         seed: Another seed; None for its own.
+
+    Raises:
+        CorruptStoreError: Its settings are those of another store, or none.
+        InvalidSettingError: This version can't make such data.
     """
     document = metadata["settings"]
     names = {field.name for field in dataclasses.fields(Settings)}
     # How many episodes run side by side decides bits, so that it is taken over too.
-    known = {key: value for key, value in document.items() if key in names} | {"batch": document["unit_episodes"]}
+    known = {key: value for key, value in document.items() if key in names} | {"batch": document.get("unit_episodes")}
+    kinds = {"noise_beta": (int, float)} | dict.fromkeys(("episodes", "episode_length", "seed", "batch"), (int,))
+    wrong = [key for key, legal in kinds.items() if type(known.get(key)) not in legal]
+    # A policy's path would be one on this machine.
+    wrong += [key for key in ("task", "policy", "dynamics") if known.get(key) != metadata[key]]
+    if wrong:
+        found = ", ".join(f"{key} {known.get(key)!r:.60}" for key in wrong)
+        raise CorruptStoreError(f"the published store's settings have {found}, which are not those of the store")
     return Settings(**known if seed is None else known | {"seed": seed})
 
 
