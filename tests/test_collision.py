@@ -88,7 +88,7 @@ def _compare(physics: Physics, positions: np.ndarray) -> int:
         mine = _by_geoms(*(np.asarray(x)[held] for x in own), np.asarray(ours.dim)[held])
         for a, b in zip(mine, theirs, strict=True):
             np.testing.assert_allclose(a, b, atol=1e-10)
-        assert int(found.count[row]) == touching.sum()
+        assert int(found.in_touch[row]) == touching.sum()
         assert not bool(found.overflow[row])
         total += len(theirs[0])
         # The rows, whatever their order: the sums that the constraint problem is made of.
@@ -176,7 +176,7 @@ def test_too_few_slots_are_an_overflow():
     lower = low.copy()
     lower[2] = 0.3
     _, found = _program(physics)(np.stack([_capsules((1, 0, 9)), low, lower]))
-    assert found.count.tolist() == [0, 2, 3]
+    assert found.in_touch.tolist() == [0, 2, 3]
     assert found.overflow.tolist() == [False, False, True]
 
 
