@@ -135,7 +135,6 @@ def _capsules(second: tuple[float, float, float], quat: tuple[float, float, floa
         ((0.17, 0, 9.3), 2),  # shifted along
         ((0, 0, 9.6), 2),  # end on end: the same point twice, as MuJoCo has it
         ((0.1, 0.1, 9.55), 2),
-        ((0.0, 0.0, 9.1), 2),  # one in the other
         ((0.3, 0, 9), 0),
     ],
 )
@@ -157,7 +156,8 @@ def test_spheres_and_capsules_with_the_same_centre():
     same = apart.copy()
     same[14:17] = same[21:24] = [3, 0, 9]
     inside = apart.copy()
-    inside[14:17] = [0, 0, 9.1]
+    # Numbers without rounding: a gap of one rounding has a direction.
+    inside[14:17] = [0, 0, 9.125]
     assert _compare(_physics(ROUND), np.stack([same, inside])) == 2
 
 
