@@ -154,12 +154,14 @@ def candidates(model: mujoco.MjModel, slots: dict[int, int] | None = None) -> Ca
             # Second points of parallel capsules come last: they hardly ever exist.
             listed.append((int(parameters.dim[pair]), int(a), int(b), rank if a == CAPSULE else 0, pair, end))
     table = np.array(sorted(listed), np.int64).reshape(-1, 6)
-    pair = table[:, 4]
+    pairs_of = table[:, 4]
     own = {int(dim): int(np.sum(table[:, 0] == dim)) for dim in np.unique(table[:, 0])}
     chosen = {dim: min(count, (slots or {}).get(dim, count)) for dim, count in own.items()}
-    return Candidates(
-        pairs, pair, table[:, 5], table[:, 1], table[:, 2], Parameters(*(x[pair] for x in parameters)), chosen
+    p = parameters
+    of_candidates = Parameters(
+        p.dim[pairs_of], p.margin[pairs_of], p.friction[pairs_of], p.solref[pairs_of], p.solimp[pairs_of]
     )
+    return Candidates(pairs, pairs_of, table[:, 5], table[:, 1], table[:, 2], of_candidates, chosen)
 
 
 class Points(NamedTuple):
@@ -219,7 +221,7 @@ def _of_capsules(
         reach: Largest distance of the axes' points at which a contact exists, m, (n,).
         rank: 0 for the first point of a pair, 1 for the second, (n,).
     """
-    one, two = first.half * first.axis, second.half * second.axis
+    one, two = first.axis * first.half, second.axis * second.half
     between = first.centre - second.centre
     a, b, c = _dot(one, one), -_dot(one, two), _dot(two, two)
     u, v = -_dot(one, between), _dot(two, between)

@@ -187,5 +187,5 @@ def observe_found(
         rows=jnp.concatenate([zones.quadratic[:start], zones.upper[:start], by_candidate.ravel()]),
         distance=found.distance,
         force=jnp.sum(jnp.where(member, point_force[:, None], 0.0), axis=0),
-        contact_count=found.count,
+        contact_count=found.in_touch,
     )

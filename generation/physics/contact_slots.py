@@ -61,13 +61,13 @@ class Contacts(NamedTuple):
     Attributes:
         candidate: Which candidate each slot holds, int32, (slots,); -1 for none.
         distance: Least distance of every pair of geoms, m, (pairs,).
-        count: Points within the margin, int32, ().
+        in_touch: Number of points within the margin, int32, ().
         overflow: Whether there were more of them than slots, bool, ().
     """
 
     candidate: jax.Array
     distance: jax.Array
-    count: jax.Array
+    in_touch: jax.Array
     overflow: jax.Array
 
 
@@ -153,8 +153,8 @@ def sized(table: Candidates, model: mujoco.MjModel, data: mjx.Data) -> mjx.Data:
     contact = impl.contact
     names = ("dist", "pos", "frame", "includemargin", "friction", "solref", "solreffriction", "solimp")
     arrays = {name: _zeros(getattr(contact, name), slots) for name in (*names, "geom1", "geom2", "geom")}
-    names = ("efc_J", "efc_pos", "efc_margin", "efc_frictionloss", "efc_D", "efc_aref", "efc_force")
-    constraints = {f"_impl.{name}": _zeros(getattr(impl, name), rows) for name in names}
+    row_names = ("efc_J", "efc_pos", "efc_margin", "efc_frictionloss", "efc_D", "efc_aref", "efc_force")
+    constraints = {f"_impl.{name}": _zeros(getattr(impl, name), rows) for name in row_names}
     replaced = {
         "_impl.contact": contact.replace(dim=dim, efc_address=address, **arrays),
         "_impl.ncon": slots,

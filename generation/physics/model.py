@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 
 import jax
 import mujoco
+import numpy as np
 from mujoco import mjx
 
 from dynamic_sparsity.errors import InvalidSettingError, UnsupportedModelError
@@ -122,8 +123,22 @@ def physics_from_model(
         model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_WARMSTART
         model.opt.iterations, model.opt.ls_iterations = _C_ITERATIONS, _C_LS_ITERATIONS
         model.opt.tolerance = _C_TOLERANCE
-    mjx_model = mjx.put_model(model, impl="jax")
+    mjx_model = mjx.put_model(_without_dead_points(model) if dynamics == "converged" else model, impl="jax")
     described = constraints.describe(model)
     own = dynamics == "converged" and bool(described.pairs) and collision.covers(model)
     candidates = collision.candidates(model, slots) if own else None
     return Physics(task, dynamics, model, mjx_model, manifold.joint_blocks(model), described, candidates)
+
+
+def _without_dead_points(model: mujoco.MjModel) -> mujoco.MjModel:
+    """The model with tendon springs whose range of no force is one point made to overlap there by one rounding.
+
+    A spring that rests at one length is linear, and MuJoCo's formula for a range of lengths has that value everywhere;
+    but at exactly that length neither of its two sides acts, and the derivative of MJX's formula is zero.
+    """
+    low, high = model.tendon_lengthspring.T
+    changed = copy.copy(model)
+    # Numbers below 1e-308 are zero to XLA.
+    beyond = np.maximum(np.nextafter(high, np.inf), high + 1e-20)
+    changed.tendon_lengthspring[:, 0] = np.where(low == high, beyond, low)
+    return changed

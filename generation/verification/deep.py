@@ -192,7 +192,8 @@ def hard_rows(columns: dict[str, Any]) -> NDArray[np.bool_]:
     if "action" in columns:
         hard = hard | (np.abs(columns["action"]) > 1 - 2 * finite_differences.EPSILONS[0]).any(axis=1)
     speed = np.linalg.norm(columns["state"][:, columns["state"].shape[1] // 2 :], axis=1)
-    return hard | (speed > np.nanquantile(speed, FAST))
+    hard = hard | (speed > np.nanquantile(speed, FAST))
+    return hard
 
 
 def _draw(path: Path, count: int, sample: int, rng: np.random.Generator) -> tuple[NDArray[np.int64], int]:
