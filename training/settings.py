@@ -11,7 +11,7 @@ from typing import Any, Literal
 from dynamic_sparsity.errors import InvalidSettingError
 from dynamic_sparsity.generation.tasks import get_task
 
-ALGORITHMS = ("ppo", "sac")
+ALGORITHMS = ("ppo", "sac", "dagger")
 PROFILES = ("cpu", "playground")
 
 Profile = Literal["cpu", "playground"]
@@ -106,6 +106,39 @@ _CPU_SAC: dict[str, Any] = {
 }
 _CPU_SAC_STEPS = 1_000_000
 
+_DAGGER: dict[str, Any] = {
+    "dynamics": "converged",
+    "samples": 1024,
+    "size": 16,
+    "horizon": 400,
+    "episodes": 32,
+    "labels": 4096,
+    "updates": 1000,
+    "batch_size": 1024,
+    "learning_rate": 1e-3,
+    "hidden_layers": [64, 64, 64],
+    "exploration": [0.2, 0.1],
+    "hold": 20,
+}
+"""`samples`, `size` and `horizon` are the teacher's (`swing_up.SwingUpTeacher`), the rest `imitation`'s."""
+
+_ACROBOT = {
+    "samples": 3072,
+    "size": 24,
+    "horizon": 500,
+    "labels": 6000,
+    "updates": 3000,
+    "hidden_layers": [96, 96, 96],
+    "exploration": [0.2, 0.05],
+}
+_DAGGER_TASKS: dict[str, dict[str, Any]] = {
+    "AcrobotSwingup": _ACROBOT,
+    "AcrobotSwingupSparse": _ACROBOT,
+    "PendulumSwingup": {"horizon": 300, "exploration": [0.2, 0.05]},
+}
+_DAGGER_STEPS = {"AcrobotSwingup": 512_000, "AcrobotSwingupSparse": 512_000, "PendulumSwingup": 192_000}
+_DAGGER_DEFAULT_STEPS = 256_000
+
 
 @dataclass(frozen=True)
 class TrainingSettings:
@@ -113,7 +146,7 @@ class TrainingSettings:
 
     Attributes:
         task: Name of a task.
-        algorithm: "ppo" or "sac".
+        algorithm: "ppo" or "sac", both brax's, or "dagger": imitation of a teacher that plans.
         profile: "cpu": physics by MuJoCo C and hyperparameters for a few cores. "playground": MJX and Playground's own.
         steps: Control steps of all environments together.
         seed: Seed of networks, initial states and noise.
@@ -143,7 +176,7 @@ def resolve(task: str, algorithm: str, profile: str, steps: int | None, seed: in
 
     Args:
         task: Name of a task.
-        algorithm: "ppo" or "sac".
+        algorithm: "ppo", "sac" or "dagger".
         profile: "cpu" or "playground".
         steps: Control steps; None for the profile's own.
         seed: Seed.
@@ -158,7 +191,14 @@ def resolve(task: str, algorithm: str, profile: str, steps: int | None, seed: in
             raise InvalidSettingError(f"{name} is {value!r}; it must be one of: {', '.join(legal)}.")
     if seed < 0 or (steps is not None and steps < 1):
         raise InvalidSettingError(f"seed is {seed} and steps are {steps}; a seed is at least 0, steps at least 1.")
-    if profile == "playground":
+    if algorithm == "dagger":
+        if profile == "playground":
+            raise InvalidSettingError(
+                "algorithm is 'dagger' and profile 'playground'; DAgger has the profile 'cpu' alone."
+            )
+        chosen = _DAGGER | _DAGGER_TASKS.get(task, {})
+        default = _DAGGER_STEPS.get(task, _DAGGER_DEFAULT_STEPS)
+    elif profile == "playground":
         chosen, default = _playground(task, algorithm)
     elif algorithm == "ppo":
         chosen = _CPU_PPO | _CPU_PPO_TASKS.get(task, {})
