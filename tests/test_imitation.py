@@ -66,7 +66,7 @@ def test_energy_is_mujocos():
 def test_no_closed_form_for_other_models():
     with pytest.raises(UnsupportedModelError, match="7 joints and 4 motors"):
         planar.chain(dynamics.load_physics("HopperStand").mj_model, 4)
-    with pytest.raises(InvalidSettingError, match="no swing-up teacher for WalkerRun; .* AcrobotSwingup"):
+    with pytest.raises(InvalidSettingError, match=r"no swing-up teacher for WalkerRun; .* AcrobotSwingup"):
         swing_up.SwingUpTeacher("WalkerRun", samples=1, size=1, horizon=1, length=1, seed=0)
 
 
