@@ -2,7 +2,8 @@
 
 1. **Pose.** Knees a little bent; height, lean and ankles such that the contacts carry the body and no wrench is left on
    the floating base (`mj_inverse` at rest). The motors' torques there are the middle of the actions.
-2. **Linearisation.** A and B of a control step at the pose, without what the dynamics do not depend on (x, y and yaw).
+2. **Linearisation.** A and B are the exact Jacobians of a control step at the pose, without what the dynamics do not
+   depend on (x, y and yaw).
 3. **Regulator.** The discrete algebraic Riccati equation gives u = u* - K x, for a cost of the centre of mass against
    the feet, of its velocity, of joints and of torques. What a policy sees is o - o* = C x to first order, and C has
    full rank in what is left of x, so the policy is u* - K C⁺ (o - o*), linear in the observation.
@@ -19,19 +20,27 @@ on LQR, which balances another humanoid on one leg.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
+import jax
+import jax.numpy as jnp
 import mujoco
 import numpy as np
 import scipy.linalg
 import scipy.optimize
+from mujoco import mjx
 from numpy.typing import NDArray
 
+from dynamic_sparsity.generation import jax_runtime
+from dynamic_sparsity.generation.jacobians import engines
+from dynamic_sparsity.generation.physics.model import Physics
 from dynamic_sparsity.policies import ExpertPolicy
 from dynamic_sparsity.policies.network import LEAST_SCALE
 
 Array = NDArray[np.float64]
+
+TASKS = ("HumanoidStand", "HumanoidWalk", "HumanoidRun")
+"""Tasks of the humanoid: standing earns a sixth of what walking does."""
 
 HEAD_HEIGHT, RISE = 21, 39
 """Indices of the head's height and of the centre of mass's upward velocity among the observations."""
@@ -44,36 +53,6 @@ _GATE = 1e4
 
 _MOTORS = ("abdomen", "hip", "knee", "ankle", "shoulder", "elbow")
 _IN_THE_AIR = ("hip_y", "knee", "ankle_y", "abdomen_y")
-
-START = np.array(
-    [
-        1.836,
-        3.746,
-        1.489,
-        1.037,
-        2.090,
-        1.691,
-        1.854,
-        0.914,
-        0.199,
-        0.700,
-        -2.204,
-        -0.718,
-        1.524,
-        0.623,
-        -0.069,
-        0.107,
-        -0.086,
-        0.049,
-    ]
-)
-"""What the search starts from, found by it: log10 of the costs of torques at abdomen, hips, knees, ankles and arms; of
-the centre of mass's position and velocity; of the positions of base, legs with abdomen, and arms; of the velocities of
-legs and arms; then the gate's height in metres and speed of fall in m/s, and the inverse tanh of what is added to hips,
-knees, ankles and abdomen in the air."""
-
-SPREAD = np.array([0.2] * 7 + [0.15] * 3 + [0.2] * 2 + [0.01, 0.2] + [0.1] * 4)
-_LEAST_SPREAD = np.array([0.08] * 12 + [0.004, 0.1] + [0.03] * 4)
 
 
 @dataclass(frozen=True)
@@ -116,22 +95,21 @@ def observe(model: mujoco.MjModel, data: mujoco.MjData) -> Array:
     return np.concatenate([data.qpos[7:], head, limbs.ravel(), turn[2], velocity, data.qvel])
 
 
-def stand(model: mujoco.MjModel, substeps: int, bend: float = 0.1) -> Standing:
+def stand(physics: Physics, bend: float = 0.1) -> Standing:
     """Finds the pose and linearises about it.
 
     Args:
-        model: The humanoid's.
-        substeps: Physics steps of a control step.
+        physics: The humanoid's.
         bend: Of the knees, radians.
     """
-    data = mujoco.MjData(model)
+    model, data = physics.mj_model, mujoco.MjData(physics.mj_model)
     qpos, force = _pose(model, data, bend)
     control = np.zeros(model.nu)
     for motor in range(model.nu):
         dof = model.jnt_dofadr[model.actuator_trnid[motor, 0]]
         control[motor] = force[dof] / model.actuator_gear[motor, 0]
     seen = [i for i in range(2 * model.nv) if i not in _UNSEEN]
-    A, B = _control_step(model, data, qpos, control, substeps)
+    A, B = _control_step(physics, qpos, control)
     observed, C = _observation_matrix(model, data, qpos)
     centre, feet, part = np.zeros((3, model.nv)), np.zeros((3, model.nv)), np.zeros((3, model.nv))
     _at_rest(model, data, qpos)
@@ -141,7 +119,7 @@ def stand(model: mujoco.MjModel, substeps: int, bend: float = 0.1) -> Standing:
         feet += part / 2
     return Standing(
         model,
-        substeps,
+        physics.task.substeps,
         qpos,
         control,
         observed,
@@ -193,23 +171,15 @@ def _pose(model: mujoco.MjModel, data: mujoco.MjData, bend: float) -> tuple[Arra
     return best[1], forces(best[1])
 
 
-def _control_step(
-    model: mujoco.MjModel, data: mujoco.MjData, qpos: Array, control: Array, substeps: int
-) -> tuple[Array, Array]:
-    """A and B of a control step by MuJoCo C's central differences.
+def _control_step(physics: Physics, qpos: Array, control: Array) -> tuple[Array, Array]:
+    """A and B of a control step: its exact Jacobians."""
 
-    The pose is one in which nothing moves, so all substeps have the same. `generation`'s exact Jacobians are equal to
-    1e-6, and take minutes to compile for this model on a few cores.
-    """
-    size = 2 * model.nv
-    one, by_control = np.zeros((size, size)), np.zeros((size, model.nu))
-    _at_rest(model, data, qpos)
-    data.ctrl[:] = control
-    mujoco.mjd_transitionFD(model, data, 1e-6, True, one, by_control, None, None)
-    A, B = np.eye(size), np.zeros((size, model.nu))
-    for _ in range(substeps):
-        A, B = one @ A, one @ B + by_control
-    return A, B
+    def linear(q: jax.Array, u: jax.Array) -> tuple[jax.Array, jax.Array]:
+        found = engines.transition(physics, mjx.make_data(physics.mj_model).replace(qpos=q), u)
+        return found.J_s, found.J_a
+
+    A, B = jax_runtime.jit(linear)(jnp.asarray(qpos), jnp.asarray(control))
+    return np.asarray(A), np.asarray(B)
 
 
 def _observation_matrix(model: mujoco.MjModel, data: mujoco.MjData, qpos: Array) -> tuple[Array, Array]:
@@ -231,7 +201,7 @@ def _observation_matrix(model: mujoco.MjModel, data: mujoco.MjData, qpos: Array)
 
 
 def gains(at: Standing, weights: Array) -> Array:
-    """The regulator of weights (as `START`), as a matrix from observations to controls, shape (nu, do)."""
+    """The regulator of weights (as `balance_search.START`): a matrix from observations to controls, shape (nu, do)."""
     model = at.model
     joints = [model.joint(int(joint)).name for joint in model.actuator_trnid[:, 0]]
     torque = np.array([weights[min(_group(name), 4)] for name in joints])
@@ -254,7 +224,7 @@ def _group(joint: str) -> int:
 
 
 def network(at: Standing, weights: Array, task: str, scale: float) -> ExpertPolicy:
-    """The policy of weights (as `START`) as a network of rectified linear units.
+    """The policy of weights (as `balance_search.START`) as a network of rectified linear units.
 
     The first layer has the positive and the negative part of each deviation, and how far height and speed of fall are
     beyond their thresholds; the second has the positive and the negative part of each motor's control, less the gate,
@@ -262,7 +232,7 @@ def network(at: Standing, weights: Array, task: str, scale: float) -> ExpertPoli
 
     Args:
         at: The pose.
-        weights: As `START`.
+        weights: As `balance_search.START`.
         task: Name of the task that the policy is for.
         scale: Of its noise.
     """
@@ -294,67 +264,3 @@ def network(at: Standing, weights: Array, task: str, scale: float) -> ExpertPoli
         tuple((kernel.astype(np.float32), bias.astype(np.float32)) for kernel, bias in layers),
         "",
     )
-
-
-def search(
-    at: Standing,
-    *,
-    generations: int,
-    population: int,
-    episodes: int,
-    length: int,
-    noise: float,
-    seed: int,
-    told: Callable[[int, float], None],
-) -> tuple[Array, int]:
-    """Searches weights by the cross-entropy method.
-
-    Args:
-        at: The pose.
-        generations: Of the search.
-        population: Weights tried in each.
-        episodes: Of each.
-        length: Most control steps of an episode; it ends when the head is under 1.1 m.
-        noise: Scale of the actions' noise; more than the policy's own, for robustness.
-        seed: Of weights and noise.
-        told: Told the control steps so far and the mean score of the generation's middle.
-
-    Returns:
-        The last generation's middle, and the number of control steps.
-    """
-    random = np.random.default_rng(seed)
-    middle, spread, steps = START.copy(), SPREAD.copy(), 0
-    for number in range(generations):
-        tried = middle + spread * random.standard_normal((population, len(middle)))
-        tried[0] = middle
-        scores = np.zeros(population)
-        for i, weights in enumerate(tried):
-            lasted = [episode(at, weights, noise, length, episodes * number + k) for k in range(episodes)]
-            scores[i] = np.mean(lasted) + 0.5 * np.min(lasted)
-            steps += sum(lasted)
-        told(steps, float(scores[0]) / 1.5)
-        best = tried[np.argsort(-scores)[: max(2, population // 4)]]
-        middle = 0.7 * best.mean(0) + 0.3 * middle
-        spread = 0.8 * np.maximum(best.std(0), _LEAST_SPREAD) + 0.2 * spread
-    return middle, steps
-
-
-def episode(at: Standing, weights: Array, noise: float, length: int, seed: int) -> int:
-    """Control steps until a humanoid with such weights falls, from the task's own start."""
-    model, data, random = at.model, mujoco.MjData(at.model), np.random.default_rng(seed)
-    try:
-        layers = network(at, weights, "HumanoidStand", 0.01).layers
-    except np.linalg.LinAlgError:  # no regulator has this cost
-        return 0
-    head = model.body("head").id
-    mujoco.mj_forward(model, data)
-    for step in range(length):
-        x = observe(model, data) - at.observed
-        for kernel, bias in layers[:-1]:
-            x = np.maximum(x @ kernel + bias, 0.0)
-        location = (x @ layers[-1][0] + layers[-1][1])[: model.nu]
-        data.ctrl[:] = np.tanh(location + noise * random.standard_normal(model.nu))
-        mujoco.mj_step(model, data, at.substeps)
-        if data.xpos[head, 2] < 1.1:
-            return step
-    return length

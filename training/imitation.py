@@ -26,8 +26,8 @@ import numpy as np
 import optax
 from numpy.typing import NDArray
 
-from dynamic_sparsity.generation import runtime
-from dynamic_sparsity.generation.noise import coloured_noise
+from dynamic_sparsity.generation import jax_runtime
+from dynamic_sparsity.generation.rollout.coloured_noise import coloured_noise
 from dynamic_sparsity.policies import ExpertPolicy
 from dynamic_sparsity.policies.network import LEAST_SCALE
 from dynamic_sparsity.training.checkpoints import Point
@@ -125,8 +125,8 @@ def imitate(
     began = time.monotonic()
     qpos, qvel, demonstrated = teacher.demonstrate(settings.episodes, settings.hold)
     with host_physics(model):
-        observe = runtime.jit(jax.vmap(lambda q, v: observation(environment, q, v)))
-        play = runtime.jit(episodes_function(environment, settings.episodes, length))
+        observe = jax_runtime.jit(jax.vmap(lambda q, v: observation(environment, q, v)))
+        play = jax_runtime.jit(episodes_function(environment, settings.episodes, length))
         seen = [_picked(random, settings.labels, qpos, qvel)]
         inputs = np.asarray(observe(*seen[0]), np.float32)
         labels = teacher.label(*seen[0])

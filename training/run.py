@@ -1,4 +1,4 @@
-"""The training of one policy: brax's PPO or SAC, evaluated as it goes on and resumed at any evaluation, or DAgger."""
+"""The training of one policy: brax's PPO or SAC, evaluated as it goes on and resumed at any evaluation, or planned."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from dynamic_sparsity.policies.files import SUFFIX, read_record, save_policy
 from dynamic_sparsity.training import brax_repair, evaluation
 from dynamic_sparsity.training.checkpoints import Point, Workplace, decode, expert_from
 from dynamic_sparsity.training.curve import draw
-from dynamic_sparsity.training.settings import TrainingSettings
+from dynamic_sparsity.training.settings import PLANNED, TrainingSettings
 from dynamic_sparsity.training.shaping import shaped
 
 EVALUATION_EPISODES = 64
@@ -72,8 +72,8 @@ def train(settings: TrainingSettings, out: Path, progress: Progress) -> Result:
 
     The run's folder, `OUT/<Task>.training`, holds the latest and the best parameters and the learning curve. A run that
     was stopped goes on from its latest evaluation: PPO with networks, values and normaliser, SAC with its optimisers
-    too; PPO's optimiser and SAC's replay buffer (filled by the policy as it is) begin anew. DAgger takes minutes and
-    always begins anew.
+    too; PPO's optimiser and SAC's replay buffer (filled by the policy as it is) begin anew. DAgger and LQR take
+    minutes and always begin anew.
 
     Args:
         settings: What to train.
@@ -87,8 +87,8 @@ def train(settings: TrainingSettings, out: Path, progress: Progress) -> Result:
         InvalidSettingError: There are too few steps for SAC to begin to learn.
         SettingsMismatchError: A run with other settings lies in the folder.
     """
-    if settings.algorithm == "dagger":
-        return _imitate(settings, out, progress)
+    if settings.algorithm in PLANNED:
+        return _plan(settings, out, progress)
     least = settings.hyperparameters.get("min_replay_size", 0)
     if settings.steps <= least:
         raise InvalidSettingError(
@@ -108,34 +108,18 @@ def train(settings: TrainingSettings, out: Path, progress: Progress) -> Result:
         return _keep(settings, policy, best.steps, out, drawn)
 
 
-def _imitate(settings: TrainingSettings, out: Path, progress: Progress) -> Result:
-    """DAgger, from the teacher that the task has."""
-    from dynamic_sparsity.training.imitation import ImitationSettings, imitate
-    from dynamic_sparsity.training.swing_up import SwingUpTeacher
+def _plan(settings: TrainingSettings, out: Path, progress: Progress) -> Result:
+    """DAgger or LQR: a policy from what is known of the dynamics."""
+    from dynamic_sparsity.training import planned
 
-    given = dict(settings.hyperparameters)
-    kind = given.pop("dynamics")
     progress.started(settings.task, settings.steps, 0)
     with jax.enable_x64(True):
-        options = {name: given.pop(name) for name in ("samples", "size", "horizon")}
-        teacher = SwingUpTeacher(settings.task, **options, length=EPISODE_LENGTH, seed=settings.seed)
-        rounds = max(1, round(settings.steps / (given["episodes"] * EPISODE_LENGTH)))
-        given |= {name: tuple(given[name]) for name in ("hidden_layers", "exploration")}
-        found = imitate(
-            settings.task,
-            teacher,
-            dynamics.load_environment(settings.task),
-            dynamics.load_physics(settings.task, kind).mj_model,
-            ImitationSettings(rounds=rounds, seed=settings.seed, **given),
-            EPISODE_LENGTH,
-            progress.evaluated,
-        )
-        place = Workplace(out / f"{settings.task}.training", settings, found.curve, found.curve[-1].steps)
+        policy, curve = planned.policy(settings, EPISODE_LENGTH, progress.evaluated)
+        place = Workplace(out / f"{settings.task}.training", settings, curve, curve[-1].steps)
         place.path.mkdir(parents=True, exist_ok=True)
         drawn = draw(place)
         progress.measuring(settings.task)
-        assert place.best is not None
-        return _keep(settings, found.policy, place.best.steps, out, drawn)
+        return _keep(settings, policy, place.steps, out, drawn)
 
 
 def _environment(task: str) -> Any:

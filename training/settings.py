@@ -11,7 +11,10 @@ from typing import Any, Literal
 from dynamic_sparsity.errors import InvalidSettingError
 from dynamic_sparsity.generation.tasks import get_task
 
-ALGORITHMS = ("ppo", "sac", "dagger")
+ALGORITHMS = ("ppo", "sac", "dagger", "lqr")
+PLANNED = ("dagger", "lqr")
+"""Those that are no reinforcement learning; they have the profile "cpu" alone."""
+
 PROFILES = ("cpu", "playground")
 
 Profile = Literal["cpu", "playground"]
@@ -139,6 +142,18 @@ _DAGGER_TASKS: dict[str, dict[str, Any]] = {
 _DAGGER_STEPS = {"AcrobotSwingup": 512_000, "AcrobotSwingupSparse": 512_000, "PendulumSwingup": 192_000}
 _DAGGER_DEFAULT_STEPS = 256_000
 
+_LQR: dict[str, Any] = {
+    "dynamics": "converged",
+    "population": 14,
+    "episodes": 3,
+    "length": 300,
+    "noise": 0.015,
+    "exploration": 0.005,
+}
+"""`exploration` is the scale of the policy's noise, the rest `balance_search.search`'s."""
+
+_LQR_STEPS = 100_000
+
 
 @dataclass(frozen=True)
 class TrainingSettings:
@@ -146,7 +161,8 @@ class TrainingSettings:
 
     Attributes:
         task: Name of a task.
-        algorithm: "ppo" or "sac", both brax's, or "dagger": imitation of a teacher that plans.
+        algorithm: "ppo" or "sac", both brax's, "dagger": imitation of a teacher that plans,
+            or "lqr": a linear-quadratic regulator.
         profile: "cpu": physics by MuJoCo C and hyperparameters for a few cores. "playground": MJX and Playground's own.
         steps: Control steps of all environments together.
         seed: Seed of networks, initial states and noise.
@@ -176,7 +192,7 @@ def resolve(task: str, algorithm: str, profile: str, steps: int | None, seed: in
 
     Args:
         task: Name of a task.
-        algorithm: "ppo", "sac" or "dagger".
+        algorithm: "ppo", "sac", "dagger" or "lqr".
         profile: "cpu" or "playground".
         steps: Control steps; None for the profile's own.
         seed: Seed.
@@ -191,13 +207,15 @@ def resolve(task: str, algorithm: str, profile: str, steps: int | None, seed: in
             raise InvalidSettingError(f"{name} is {value!r}; it must be one of: {', '.join(legal)}.")
     if seed < 0 or (steps is not None and steps < 1):
         raise InvalidSettingError(f"seed is {seed} and steps are {steps}; a seed is at least 0, steps at least 1.")
+    if algorithm in PLANNED and profile == "playground":
+        raise InvalidSettingError(
+            f"algorithm is {algorithm!r} and profile 'playground'; it has the profile 'cpu' alone."
+        )
     if algorithm == "dagger":
-        if profile == "playground":
-            raise InvalidSettingError(
-                "algorithm is 'dagger' and profile 'playground'; DAgger has the profile 'cpu' alone."
-            )
         chosen = _DAGGER | _DAGGER_TASKS.get(task, {})
         default = _DAGGER_STEPS.get(task, _DAGGER_DEFAULT_STEPS)
+    elif algorithm == "lqr":
+        chosen, default = dict(_LQR), _LQR_STEPS
     elif profile == "playground":
         chosen, default = _playground(task, algorithm)
     elif algorithm == "ppo":

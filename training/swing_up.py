@@ -28,7 +28,9 @@ from mujoco import mjx
 from numpy.typing import NDArray
 
 from dynamic_sparsity.errors import InvalidSettingError
-from dynamic_sparsity.generation import dynamics, jacobians, runtime
+from dynamic_sparsity.generation import jax_runtime
+from dynamic_sparsity.generation.jacobians import engines
+from dynamic_sparsity.generation.physics.model import Physics, load_physics
 from dynamic_sparsity.training import planar
 from dynamic_sparsity.training.planar import Chain, Scalars, placed
 
@@ -123,7 +125,7 @@ class SwingUpTeacher:
                 f"There is no swing-up teacher for {task}; there are some for {', '.join(TASKS)}."
             )
         self._task, self._horizon, self._length = TASKS[task], horizon, length
-        physics = dynamics.load_physics(task)
+        physics = load_physics(task)
         self._chain = planar.chain(physics.mj_model, physics.task.substeps)
         gain, cost = regulator(physics)
         self._gain, self._cost = gain.astype(np.float32), cost.astype(np.float32)
@@ -250,7 +252,7 @@ def _wrapped(angle: jax.Array) -> jax.Array:
     return (angle + np.pi) % (2 * np.pi) - np.pi
 
 
-def regulator(physics: dynamics.Physics) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def regulator(physics: Physics) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The LQR at rest at qpos = 0, by the exact Jacobians there.
 
     Args:
@@ -260,7 +262,7 @@ def regulator(physics: dynamics.Physics) -> tuple[NDArray[np.float64], NDArray[n
         Gain K, shape (2 nv,), and cost-to-go P, shape (2 nv, 2 nv), in units of its entry for the first hinge.
     """
     data = mjx.make_data(physics.mj_model)
-    found = runtime.jit(lambda d: jacobians.transition(physics, d, jnp.zeros(physics.task.da))[1:3])(data)
+    found = jax_runtime.jit(lambda d: engines.transition(physics, d, jnp.zeros(physics.task.da))[1:3])(data)
     A, B = (np.asarray(part) for part in found)
     nv = physics.task.nv
     weights = np.diag([10.0] * nv + [1.0] * nv)

@@ -62,7 +62,7 @@ _COLUMNS = (
 )
 
 
-_ALGORITHMS = {"ppo": "PPO", "sac": "SAC", "dagger": "DAgger"}
+_ALGORITHMS = {"ppo": "PPO", "sac": "SAC", "dagger": "DAgger", "lqr": "LQR"}
 
 
 def table(folder: Path = FOLDER) -> str:
