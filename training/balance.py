@@ -92,7 +92,8 @@ def observe(model: mujoco.MjModel, data: mujoco.MjData) -> Array:
     limbs = (data.xpos[ends] - data.xpos[torso]) @ turn
     head = data.xpos[model.body("head").id, 2:]
     velocity = data.sensor("torso_subtreelinvel").data
-    return np.concatenate([data.qpos[7:], head, limbs.ravel(), turn[2], velocity, data.qvel])
+    seen: Array = np.concatenate([data.qpos[7:], head, limbs.ravel(), turn[2], velocity, data.qvel])
+    return seen
 
 
 def stand(physics: Physics, bend: float = 0.1) -> Standing:
@@ -125,7 +126,7 @@ def stand(physics: Physics, bend: float = 0.1) -> Standing:
         observed,
         A[np.ix_(seen, seen)],
         B[seen],
-        np.linalg.pinv(C[:, seen]),
+        np.asarray(np.linalg.pinv(C[:, seen]), np.float64),
         centre - feet,
         centre,
     )
@@ -141,7 +142,7 @@ def _pose(model: mujoco.MjModel, data: mujoco.MjData, bend: float) -> tuple[Arra
     """A pose in which no wrench is left on the base, and the forces on all dofs that hold it."""
 
     def bent(height: float, lean: float, ankle: float) -> Array:
-        qpos = model.qpos0.copy()
+        qpos: Array = model.qpos0.copy()
         qpos[2] = height
         qpos[3:7] = np.cos(lean / 2), 0.0, np.sin(lean / 2), 0.0
         for side in ("left_", "right_"):
@@ -153,7 +154,8 @@ def _pose(model: mujoco.MjModel, data: mujoco.MjData, bend: float) -> tuple[Arra
         mujoco.mj_resetData(model, data)
         data.qpos[:] = qpos
         mujoco.mj_inverse(model, data)
-        return data.qfrc_inverse.copy()
+        force: Array = data.qfrc_inverse.copy()
+        return force
 
     heights = np.linspace(1.2, 1.35, 601)
     height = min(heights, key=lambda z: abs(forces(bent(z, 0.0, 0.0))[2]))

@@ -209,7 +209,8 @@ def _fresh(
     """A policy with random weights, that takes observations as the first demonstrations have them to size 1."""
     sizes = [inputs.shape[1], *settings.hidden_layers, 2 * actions]
     layers = tuple(
-        (np.float32(random.normal(size=(a, b)) / np.sqrt(a)), np.zeros(b, np.float32)) for a, b in pairwise(sizes)
+        ((random.normal(size=(a, b)) / np.sqrt(a)).astype(np.float32), np.zeros(b, np.float32))
+        for a, b in pairwise(sizes)
     )
     return ExpertPolicy(task, "swish", inputs.mean(0), inputs.std(0) + np.float32(1e-3), layers, "")
 

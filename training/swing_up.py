@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -67,7 +68,8 @@ class SwingUp:
 
 def _bell(distance: jax.Array, margin: float) -> jax.Array:
     """The reward of DM Control outside its bounds: 1 at distance 0, 0.1 at the margin."""
-    return jnp.exp(jnp.log(0.1) * (jnp.maximum(distance, 0.0) / margin) ** 2)
+    value: jax.Array = jnp.exp(jnp.log(0.1) * (jnp.maximum(distance, 0.0) / margin) ** 2)
+    return value
 
 
 def _acrobot_reward(chain: Chain, q: Scalars, _v: Scalars) -> jax.Array:
@@ -140,7 +142,7 @@ class SwingUpTeacher:
     def starts(self, count: int) -> tuple[Array, Array]:
         """Initial positions and velocities, each of shape (count, joints), as the task draws them."""
         spread = self._random.uniform(-1, 1, (count, len(self._chain.links))) * self._task.spread
-        return np.float32(spread + self._task.middle), np.zeros_like(spread, np.float32)
+        return (spread + self._task.middle).astype(np.float32), np.zeros(spread.shape, np.float32)
 
     def label(self, qpos: NDArray[np.floating], qvel: NDArray[np.floating]) -> tuple[Array, NDArray[np.bool_]]:
         """What each controller would do in each state, and whether its future is nearly the best.
@@ -190,7 +192,7 @@ class SwingUpTeacher:
     def _returns(self, q: jax.Array, v: jax.Array, parameters: jax.Array, length: int) -> jax.Array:
         """Sums of rewards of batches of states and controllers."""
 
-        def step(carry: tuple[jax.Array, ...], _: None) -> tuple[tuple[jax.Array, ...], None]:
+        def step(carry: Any, _: None) -> tuple[Any, None]:
             q, v, total = carry
             q, v = jax.vmap(lambda q, v, p: self._chain.step(q, v, self._control(q, v, p)))(q, v, parameters)
             gained = jax.vmap(lambda q, v: self._task.reward(self._chain, list(q), list(v)))(q, v)
