@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from dynamic_sparsity.errors import InvalidSettingError
+from dynamic_sparsity.generation import jax_runtime
 from dynamic_sparsity.generation.physics.model import load_environment, load_physics
 from dynamic_sparsity.training import balance, balance_search, planned
 from dynamic_sparsity.training.balance_search import START, episode
@@ -34,6 +35,7 @@ def by_differences(physics, qpos, control):
 
 @pytest.fixture(scope="module")
 def standing():
+    jax_runtime.configure()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(balance, "_control_step", by_differences)  # the exact ones take a minute to compile
         return balance.stand(load_physics("HumanoidStand"))

@@ -125,21 +125,13 @@ _DAGGER: dict[str, Any] = {
 }
 """`samples`, `size` and `horizon` are the teacher's (`swing_up.SwingUpTeacher`), the rest `imitation`'s."""
 
-_ACROBOT = {
-    "samples": 3072,
-    "size": 24,
-    "horizon": 500,
-    "labels": 6000,
-    "updates": 3000,
-    "hidden_layers": [96, 96, 96],
-    "exploration": [0.2, 0.05],
-}
+_ACROBOT: dict[str, Any] = {"updates": 1500, "batch_size": 512, "labels": 4000, "exploration": [0.2, 0.05]}
 _DAGGER_TASKS: dict[str, dict[str, Any]] = {
     "AcrobotSwingup": _ACROBOT,
     "AcrobotSwingupSparse": _ACROBOT,
     "PendulumSwingup": {"horizon": 300, "exploration": [0.2, 0.05]},
 }
-_DAGGER_STEPS = {"AcrobotSwingup": 512_000, "AcrobotSwingupSparse": 512_000, "PendulumSwingup": 192_000}
+_DAGGER_STEPS = {"AcrobotSwingup": 448_000, "AcrobotSwingupSparse": 448_000, "PendulumSwingup": 192_000}
 _DAGGER_DEFAULT_STEPS = 256_000
 
 _LQR: dict[str, Any] = {

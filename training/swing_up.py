@@ -43,7 +43,7 @@ _MOST = np.array([0.7, 1.3, 0.3, -0.3, 2.0], np.float32)
 """Ranges that parameters are drawn from: log10 of kₑ, kₚ, k_d and capture, and δ in joules."""
 
 
-_TOLERANCE = 0.05
+_TOLERANCE = 0.03
 """An action is good enough where its controller's future is worth this much less than the best one's, relatively."""
 
 
