@@ -1,4 +1,4 @@
-"""The training of one policy: brax's PPO or SAC, evaluated as it goes on, stopped and resumed at any evaluation."""
+"""The training of one policy: brax's PPO or SAC, evaluated as it goes on and resumed at any evaluation, or planned."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ import numpy as np
 from dynamic_sparsity.errors import InvalidSettingError
 from dynamic_sparsity.generation.physics.model import load_physics
 from dynamic_sparsity.generation.tasks import EPISODE_LENGTH
+from dynamic_sparsity.policies import ExpertPolicy
 from dynamic_sparsity.policies.files import SUFFIX, read_record, save_policy
 from dynamic_sparsity.storage.atomic import check_output_folder
 from dynamic_sparsity.training import brax_repair, evaluation
 from dynamic_sparsity.training.checkpoints import Point, Workplace, expert_from
 from dynamic_sparsity.training.curve import draw
-from dynamic_sparsity.training.settings import TrainingSettings
+from dynamic_sparsity.training.settings import PLANNED, TrainingSettings
 from dynamic_sparsity.training.shaping import shaped
 
 EVALUATION_EPISODES = 64
@@ -72,7 +73,8 @@ def train(settings: TrainingSettings, out: Path, progress: Progress) -> Result:
 
     The run's folder, `OUT/<Task>.training`, holds the latest and the best parameters and the learning curve. A run that
     was stopped goes on from its latest evaluation: PPO with networks, values and normaliser, SAC with its optimisers
-    too; PPO's optimiser and SAC's replay buffer (filled by the policy as it is) begin anew.
+    too; PPO's optimiser and SAC's replay buffer (filled by the policy as it is) begin anew. DAgger and LQR take
+    minutes and always begin anew.
 
     Args:
         settings: What to train.
@@ -86,6 +88,8 @@ def train(settings: TrainingSettings, out: Path, progress: Progress) -> Result:
         InvalidSettingError: There are too few steps for SAC to begin to learn, or `out` can't be written to.
         SettingsMismatchError: A run with other settings lies in the folder.
     """
+    if settings.algorithm in PLANNED:
+        return _plan(settings, out, progress)
     least = settings.hyperparameters.get("min_replay_size", 0)
     if settings.steps <= least:
         raise InvalidSettingError(
@@ -99,8 +103,25 @@ def train(settings: TrainingSettings, out: Path, progress: Progress) -> Result:
             _Run(settings, place, progress).go()
     drawn = draw(place)
     progress.measuring(settings.task)
+    best = place.best
+    assert best is not None
     with jax.enable_x64(True):
-        return _keep(place, out, drawn)
+        policy = expert_from(settings.task, settings.algorithm, place.parameters("best"))
+        return _keep(settings, policy, best.steps, out, drawn)
+
+
+def _plan(settings: TrainingSettings, out: Path, progress: Progress) -> Result:
+    """DAgger or LQR: a policy from what is known of the dynamics."""
+    from dynamic_sparsity.training import planned
+
+    progress.started(settings.task, settings.steps, 0)
+    with jax.enable_x64(True):
+        policy, curve = planned.policy(settings, EPISODE_LENGTH, progress.evaluated)
+        place = Workplace(out / f"{settings.task}.training", settings, curve, curve[-1].steps)
+        place.path.mkdir(parents=True, exist_ok=True)
+        drawn = draw(place)
+        progress.measuring(settings.task)
+        return _keep(settings, policy, place.steps, out, drawn)
 
 
 def _environment(task: str) -> Any:
@@ -210,11 +231,8 @@ class _Run:
         self.progress.evaluated(point, self.place.best)
 
 
-def _keep(place: Workplace, out: Path, drawn: Path | None) -> Result:
-    """Measures the best parameters of a run with fresh episodes, and keeps them unless there is a better policy."""
-    settings, best = place.settings, place.best
-    assert best is not None
-    policy = expert_from(settings.task, settings.algorithm, place.parameters("best"))
+def _keep(settings: TrainingSettings, policy: ExpertPolicy, steps: int, out: Path, drawn: Path | None) -> Result:
+    """Measures the best policy of a run with fresh episodes, and keeps it unless there is a better one."""
     measured = evaluation.evaluation(settings.task, policy)
     about = {"evaluation": measured}
     mean = float(evaluation.measured(about, "expert")["mean"])
@@ -230,9 +248,9 @@ def _keep(place: Workplace, out: Path, drawn: Path | None) -> Result:
     record = {
         "task": settings.task,
         "algorithm": settings.algorithm,
-        "stages": [{"steps": best.steps} | settings.hyperparameters],
+        "stages": [{"steps": steps} | settings.hyperparameters],
         "seed": settings.seed,
-        "steps": best.steps,
+        "steps": steps,
         "device": f"{device}, {physics}",
         "versions": {name: metadata.version(name) for name in _PACKAGES},
         "evaluation": measured,

@@ -11,7 +11,10 @@ from typing import Any, Literal
 from dynamic_sparsity.errors import InvalidSettingError
 from dynamic_sparsity.generation.tasks import get_task
 
-ALGORITHMS = ("ppo", "sac")
+ALGORITHMS = ("ppo", "sac", "dagger", "lqr")
+PLANNED = ("dagger", "lqr")
+"""Those that are no reinforcement learning; they have the profile "cpu" alone."""
+
 PROFILES = ("cpu", "playground")
 
 Profile = Literal["cpu", "playground"]
@@ -106,6 +109,43 @@ _CPU_SAC: dict[str, Any] = {
 }
 _CPU_SAC_STEPS = 1_000_000
 
+_DAGGER: dict[str, Any] = {
+    "dynamics": "converged",
+    "samples": 1024,
+    "size": 16,
+    "horizon": 400,
+    "episodes": 32,
+    "labels": 4096,
+    "updates": 1000,
+    "batch_size": 1024,
+    "learning_rate": 1e-3,
+    "hidden_layers": [64, 64, 64],
+    "exploration": [0.2, 0.1],
+    "hold": 20,
+}
+"""`samples`, `size` and `horizon` are the teacher's (`swing_up.SwingUpTeacher`), the rest `imitation`'s."""
+
+_ACROBOT: dict[str, Any] = {"updates": 1500, "batch_size": 512, "labels": 4000, "exploration": [0.2, 0.05]}
+_DAGGER_TASKS: dict[str, dict[str, Any]] = {
+    "AcrobotSwingup": _ACROBOT,
+    "AcrobotSwingupSparse": _ACROBOT,
+    "PendulumSwingup": {"horizon": 300, "exploration": [0.2, 0.05]},
+}
+_DAGGER_STEPS = {"AcrobotSwingup": 448_000, "AcrobotSwingupSparse": 448_000, "PendulumSwingup": 192_000}
+_DAGGER_DEFAULT_STEPS = 256_000
+
+_LQR: dict[str, Any] = {
+    "dynamics": "converged",
+    "population": 14,
+    "episodes": 3,
+    "length": 300,
+    "noise": 0.015,
+    "exploration": 0.005,
+}
+"""`exploration` is the scale of the policy's noise, the rest `balance_search.search`'s."""
+
+_LQR_STEPS = 100_000
+
 
 @dataclass(frozen=True)
 class TrainingSettings:
@@ -113,7 +153,8 @@ class TrainingSettings:
 
     Attributes:
         task: Name of a task.
-        algorithm: "ppo" or "sac".
+        algorithm: "ppo" or "sac", both brax's, "dagger": imitation of a teacher that plans,
+            or "lqr": a linear-quadratic regulator.
         profile: "cpu": physics by MuJoCo C and hyperparameters for a few cores. "playground": MJX and Playground's own.
         steps: Control steps of all environments together.
         seed: Seed of networks, initial states and noise.
@@ -143,7 +184,7 @@ def resolve(task: str, algorithm: str, profile: str, steps: int | None, seed: in
 
     Args:
         task: Name of a task.
-        algorithm: "ppo" or "sac".
+        algorithm: "ppo", "sac", "dagger" or "lqr".
         profile: "cpu" or "playground".
         steps: Control steps; None for the profile's own.
         seed: Seed.
@@ -158,7 +199,16 @@ def resolve(task: str, algorithm: str, profile: str, steps: int | None, seed: in
             raise InvalidSettingError(f"{name} is {value!r}; it must be one of: {', '.join(legal)}.")
     if seed < 0 or (steps is not None and steps < 1):
         raise InvalidSettingError(f"seed is {seed} and steps are {steps}; a seed is at least 0, steps at least 1.")
-    if profile == "playground":
+    if algorithm in PLANNED and profile == "playground":
+        raise InvalidSettingError(
+            f"algorithm is {algorithm!r} and profile 'playground'; it has the profile 'cpu' alone."
+        )
+    if algorithm == "dagger":
+        chosen = _DAGGER | _DAGGER_TASKS.get(task, {})
+        default = _DAGGER_STEPS.get(task, _DAGGER_DEFAULT_STEPS)
+    elif algorithm == "lqr":
+        chosen, default = dict(_LQR), _LQR_STEPS
+    elif profile == "playground":
         chosen, default = _playground(task, algorithm)
     elif algorithm == "ppo":
         chosen = _CPU_PPO | _CPU_PPO_TASKS.get(task, {})

@@ -62,6 +62,9 @@ _COLUMNS = (
 )
 
 
+_ALGORITHMS = {"ppo": "PPO", "sac": "SAC", "dagger": "DAgger", "lqr": "LQR"}
+
+
 def table(folder: Path = FOLDER) -> str:
     """The page."""
     figures = json.loads(resources.files(__package__).joinpath("playground_returns.json").read_text(encoding="utf-8"))
@@ -91,7 +94,7 @@ def _row(record: dict[str, Any], paper: dict[str, float]) -> list[str]:
         shown("expert", "stock"),
         "yes" if alike else "no",
         f"{record['steps'] / 1e6:.1f} M",
-        record["algorithm"].upper() + (", shaped reward" if _shaped(record) else ""),
+        _ALGORITHMS[record["algorithm"]] + (", shaped reward" if _shaped(record) else ""),
         record["device"],
         ", ".join(f"{name.upper()} {value:.0f}" for name, value in paper.items()) or "–",
     ]

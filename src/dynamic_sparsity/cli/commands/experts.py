@@ -19,7 +19,9 @@ def train(
     out: Annotated[
         Path, typer.Option("--out", help="Folder of the policies: OUT/<Task>.safetensors, its .json, and the run.")
     ] = Path("policies"),
-    algorithm: Annotated[str, typer.Option(help="ppo or sac, of brax.")] = "ppo",
+    algorithm: Annotated[
+        str, typer.Option(help="ppo or sac, of brax; dagger: imitation of a planning teacher; lqr: a regulator.")
+    ] = "ppo",
     steps: Annotated[
         int | None, typer.Option(help="Control steps of all environments together.", show_default="by task")
     ] = None,
