@@ -84,8 +84,9 @@ def _cartpole_reward(_chain: Chain, q: Scalars, _v: Scalars) -> jax.Array:
 
 
 def _pendulum_reward(_chain: Chain, q: Scalars, _v: Scalars) -> jax.Array:
-    there = jnp.cos(q[0]) >= np.cos(np.deg2rad(8.0))
-    return there + 0.05 * (1 + jnp.cos(q[0]))
+    height = jnp.cos(q[0])
+    reward: jax.Array = (height >= np.cos(np.deg2rad(8.0))) + 0.05 * (1 + height)
+    return reward
 
 
 _ACROBOT = SwingUp(lambda _c, _q, v: v[1], 1, _acrobot_reward, (0.0, 0.0), (np.pi, np.pi))
