@@ -167,7 +167,7 @@ def read_csv(path: Path) -> list[Entry]:
     try:
         return _parse(contents.decode(), str(path))
     except UnicodeDecodeError as error:
-        raise CorruptResultError(f"{path} is no leaderboard: {error}") from error
+        raise CorruptResultError(f"{path} can't be read as a leaderboard: {error}") from error
 
 
 def _parse(text: str, path: str) -> list[Entry]:
@@ -219,6 +219,8 @@ def read_entries(source: Path, skipped: Callable[[CorruptResultError], None] | N
         InvalidSettingError: There are none.
         CorruptResultError: A file is not what it should be.
     """
+    if not source.exists():
+        raise InvalidSettingError(f"{source} does not exist, so it has no results; name a folder of them, or a CSV")
     if not source.is_dir():
         entries = read_csv(source)
     else:

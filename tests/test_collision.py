@@ -133,6 +133,7 @@ def _capsules(second: tuple[float, float, float], quat: tuple[float, float, floa
     [
         ((0.17, 0, 9), 2),  # side by side: one above, one below
         ((0.17, 0, 9.3), 2),  # shifted along
+        ((0.15, 0.02, 9.05), 2),  # within the other's length: both ends are the shorter one's
         ((0, 0, 9.6), 2),  # end on end: the same point twice, as MuJoCo has it
         ((0.1, 0.1, 9.55), 2),
         ((0.3, 0, 9), 0),
@@ -143,7 +144,7 @@ def test_parallel_capsules(second, points):
     assert _compare(physics, _capsules(second)[None]) == points
 
 
-@pytest.mark.parametrize("angle", [1e-9, 3e-7, 1e-5, np.pi / 2, np.pi])
+@pytest.mark.parametrize("angle", [1e-9, 3e-7, 1e-5, 0.99e-4, 1e-2, np.pi / 2, np.pi])
 def test_nearly_parallel_crossed_and_turned_capsules(angle):
     half = angle / 2
     quats = [(np.cos(half), np.sin(half), 0, 0), (np.cos(half), 0, np.sin(half), 0)]
@@ -210,9 +211,9 @@ def test_problems_with_few_rows_are_solved_as_smaller_ones():
     whole, staged = solve(problem, start), solve(few, start)
     np.testing.assert_allclose(staged.acceleration, whole.acceleration, rtol=1e-10, atol=1e-12)
     assert float(staged.residual.max()) < constraint_solver.RESIDUAL_TOLERANCE
-    # A row's bits do not depend on its batch.
+    # A row depends on its batch by rounding only: compiled code may add in another order.
     alone = solve(*jax.tree_util.tree_map(lambda x: x[:20], (few, start)))
-    np.testing.assert_array_equal(alone.acceleration, staged.acceleration[:20])
+    np.testing.assert_allclose(alone.acceleration, staged.acceleration[:20], rtol=1e-12, atol=1e-14)
 
 
 def test_slots_suffice_for_few():

@@ -8,7 +8,7 @@ rules:
 - A plane meets the end of a capsule, or a sphere, of centre c and radius r: d = n · (c - o) - r, p = c - n (r + d/2).
 - Two round geoms meet where two balls on their axes do, with centres c₁, c₂: L n = c₂ - c₁, d = L - r₁ - r₂,
   p = c₁ + n (r₁ + d/2). A sphere's centre is fixed; with a capsule's it is the point on its axis next to the other's.
-- Parallel capsules touch in up to two points: the first two, within the margin, of the four that begin at an end.
+- Parallel capsules touch in up to two points: the two deepest, within the margin, of the four that begin at an end.
 
 A *candidate* is a point that might touch: one per sphere, two per capsule on a plane and per pair of capsules. Those
 that do are put into slots (`contact_slots`). Arrays have the candidates as their last axis, (3, n): loops over them are
@@ -37,6 +37,9 @@ PLANE, SPHERE, CAPSULE = mujoco.mjtGeom.mjGEOM_PLANE, mujoco.mjtGeom.mjGEOM_SPHE
 
 PRIMITIVES = (PLANE, SPHERE, CAPSULE)
 """Types of geoms that are covered."""
+
+_PARALLEL = 1e-8
+"""Squared sine of the angle below which MuJoCo 4.0 takes two capsules for parallel; the tests hold it to that."""
 
 _MIN_FRICTION = 1e-5
 """Least coefficient of friction, mjMINMU."""
@@ -226,7 +229,7 @@ def _of_capsules(
     a, b, c = _dot(one, one), -_dot(one, two), _dot(two, two)
     u, v = -_dot(one, between), _dot(two, between)
     determinant = a * c - b * b
-    parallel = jnp.abs(determinant) < mujoco.mjMINVAL
+    parallel = jnp.abs(determinant) < _PARALLEL * a * c
     safe = jnp.where(parallel, 1.0, determinant)
     # The minimum of the distance of the lines; if it is beyond an end, from that end to the other line, and again.
     x = (c * u - b * v) / safe
@@ -240,15 +243,15 @@ def _of_capsules(
     to_second, to_first = jnp.clip((v - b * ends) / c, -1.0, 1.0), jnp.clip((u - b * ends) / a, -1.0, 1.0)
     both = jnp.broadcast_to(ends, to_first.shape)
     xs, ys = jnp.concatenate([both, to_first]), jnp.concatenate([to_second, both])
-    gaps = between[:, None] + one[:, None] * xs - two[:, None] * ys
-    squared = gaps[0] ** 2 + gaps[1] ** 2 + gaps[2] ** 2
-    touching = squared <= reach * reach
-    found = jnp.cumsum(touching, axis=0)
-    chosen = touching & (found == rank + 1)
+    ones, twos = first.centre[:, None] + one[:, None] * xs, second.centre[:, None] + two[:, None] * ys
+    gaps = ones - twos
+    distances = jnp.sqrt(gaps[0] ** 2 + gaps[1] ** 2 + gaps[2] ** 2)
+    # How many of the four are nearer, or as near and earlier.
+    earlier = np.tri(4, k=-1, dtype=bool)[:, :, None]
+    nearer = (distances[None] < distances[:, None]) | ((distances[None] == distances[:, None]) & earlier)
+    pick = nearer.sum(axis=1) == rank
     # Where none touches, the nearest stands for the first.
-    nearest = (squared == jnp.min(squared, axis=0)) & (found[-1] == 0) & (rank == 0)
-    pick = chosen | nearest
-    pick &= jnp.cumsum(pick, axis=0) == 1
+    pick &= (distances <= reach) | (rank == 0)
     px, py = (jnp.sum(jnp.where(pick, shares, 0.0), axis=0) for shares in (xs, ys))
     exists = jnp.where(parallel, jnp.any(pick, axis=0), rank == 0)
     return jnp.where(parallel, px, x), jnp.where(parallel, py, y), exists
