@@ -192,7 +192,8 @@ def _watch(sending: int, allowed: list[str]) -> None:
             # A link's own place counts, not what it leads to.
             paths = arguments[1:2] if name in ("os.symlink", "os.link") else arguments[:2]
             for path in paths:
-                if not is_inside(path):
+                made_before = name == "os.mkdir" and Path(os.fsdecode(path)).is_dir()
+                if not made_before and not is_inside(path):
                     tell(f"{name} {os.fsdecode(path)!r}")
         elif name in CODE:
             tell(f"{name} {arguments[:2]!r}")
