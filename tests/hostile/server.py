@@ -192,11 +192,12 @@ def _watch(sending: int, allowed: list[str]) -> None:
             # A link's own place counts, not what it leads to.
             paths = arguments[1:2] if name in ("os.symlink", "os.link") else arguments[:2]
             for path in paths:
-                if not is_inside(path):
+                made_before = name == "os.mkdir" and Path(os.fsdecode(path)).is_dir()
+                if not made_before and not is_inside(path):
                     tell(f"{name} {os.fsdecode(path)!r}")
         elif name in CODE:
             tell(f"{name} {arguments[:2]!r}")
-        elif name == "subprocess.Popen" and Path(str(arguments[0])).name != "git":
+        elif name == "subprocess.Popen" and not _is_known(arguments[0]):
             tell(f"started {arguments[0]!r}")
         elif name == "socket.connect":
             address = arguments[1]
@@ -204,6 +205,11 @@ def _watch(sending: int, allowed: list[str]) -> None:
                 tell(f"connected to {address!r}")
 
     sys.addaudithook(hook)
+
+
+def _is_known(program: object) -> bool:
+    """Whether a program is one that the package starts: git for the code's version, Python where libhdf5 may crash."""
+    return str(program) == sys.executable or Path(str(program)).name == "git"
 
 
 def _described(error: BaseException) -> dict[str, Any]:

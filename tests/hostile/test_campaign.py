@@ -15,17 +15,18 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import borrowed
 import files
-import hostile_stores
 import hubs
 import pytest
 import readers
 import shard_mutations
 import stores
+from borrowed import spread
 from conftest import SERVER
 from crafted_stores import crafted
 from hubs import Published
-from stores import COMMANDS, Template, document_mutations, to_reader
+from stores import Template, document_mutations, to_reader
 from synthetic import make_store
 from trials import Arguments, Campaign, Hostile, Record
 
@@ -103,23 +104,6 @@ def hostile_stores_of(template: Template, seed: int, count: int) -> Iterator[Hos
         yield to_reader(kind, reader(), make, template.content)
 
 
-def more_stores(folder: Path, reader: str = "load") -> Iterator[Hostile]:
-    """Those of `hostile_stores`: what each is, and whose mutation works on a copy."""
-    good = make_store(folder / stores.INSIDE)
-    expect = {
-        name: one for name, one in readers.digests(open_dataset(good)).items() if not name.startswith("metadata.")
-    }
-    for name, mutate in hostile_stores.mutations():
-
-        def make(box: Path, mutate: Any = mutate) -> Arguments:
-            store = box / "in" / stores.INSIDE
-            shutil.copytree(good, store)
-            mutate(store)
-            return {"path": str(store), "words": COMMANDS["verify"](store, box / "out")}
-
-        yield Hostile(f"hostile_stores: {name}", "command" if reader == "verify" else reader, make, expect)
-
-
 def result_document(template: Template) -> tuple[dict[str, Any], bytes]:
     """A result of a learner, and the leaderboard with it."""
     from dynamic_sparsity.learners.baselines import Ridge
@@ -136,20 +120,24 @@ def result_document(template: Template) -> tuple[dict[str, Any], bytes]:
 
 def test_a_sample_of_hostile_stores(template: Template, campaign: Campaign) -> None:
     made = (to_reader(kind, "load", make, template.content) for kind, make in crafted(template))
-    check(campaign.run(itertools.chain(hostile_stores_of(template, 0, 100), itertools.islice(made, 0, None, 6))), 200)
+    check(campaign.run(itertools.chain(hostile_stores_of(template, 0, 100), spread(made, 6))), 200)
 
 
 def test_a_sample_of_hostile_publications(published: Published, campaign: Campaign) -> None:
-    made = itertools.islice(hubs.crafted_publications(published), 0, None, 8)
-    check(campaign.run(itertools.chain(hubs.hub_mutations(published, 0, 20), made)), 40)
+    crafts, others = hubs.crafted_publications(published), borrowed.of_publications(published)
+    check(
+        campaign.run(itertools.chain(hubs.hub_mutations(published, 0, 20), spread(crafts, 16), spread(others, 20))), 50
+    )
 
 
-def test_a_sample_of_hostile_files(hdf5: tuple[Path, Mapping[str, str]], campaign: Campaign) -> None:
+def test_a_sample_of_hostile_files(
+    template: Template, hdf5: tuple[Path, Mapping[str, str]], campaign: Campaign
+) -> None:
     policy = readers.READERS["policy"]({"path": POLICY})
     inputs = itertools.chain(
-        itertools.islice(files.hdf5_structures(*hdf5), 0, None, 25),
-        files.hdf5_mutations(*hdf5, 0, 20),
+        spread(borrowed.of_hdf5(*hdf5, 40), 4),
         files.policy_mutations(POLICY, policy, 0, 20),
+        spread(borrowed.of_results(*result_document(template)), 40),
     )
     check(campaign.run(inputs), 60)
 
@@ -158,33 +146,43 @@ def test_a_sample_of_hostile_files(hdf5: tuple[Path, Mapping[str, str]], campaig
 
 
 @pytest.mark.slow
-def test_hostile_stores(template: Template, campaign: Campaign) -> None:
+def test_hostile_stores(template: Template, campaign: Campaign, tmp_path: Path) -> None:
     made = (to_reader(kind, "load", make, template.content) for kind, make in crafted(template))
-    check(campaign.run(itertools.chain(hostile_stores_of(template, 1, 1800), made)), 3000)
-
-
-@pytest.mark.slow
-def test_hostile_stores_of_the_store_tests(tmp_path: Path, campaign: Campaign) -> None:
-    check(campaign.run(more_stores(tmp_path)), 100)
+    others = borrowed.of_stores(make_store(tmp_path / stores.INSIDE))
+    check(campaign.run(itertools.chain(hostile_stores_of(template, 1, 1300), made, others)), 3000)
 
 
 @pytest.mark.slow
 def test_hostile_publications(published: Published, campaign: Campaign) -> None:
-    check(
-        campaign.run(itertools.chain(hubs.crafted_publications(published), hubs.hub_mutations(published, 1, 300))), 500
-    )
+    crafts, others = hubs.crafted_publications(published), borrowed.of_publications(published)
+    check(campaign.run(itertools.chain(hubs.hub_mutations(published, 1, 250), crafts, others)), 800)
 
 
 @pytest.mark.slow
-def test_hostile_hdf5_files(hdf5: tuple[Path, Mapping[str, str]], campaign: Campaign) -> None:
-    check(campaign.run(itertools.chain(files.hdf5_structures(*hdf5), files.hdf5_mutations(*hdf5, 1, 300))), 900)
+def test_hostile_hdf5_files(
+    template: Template, hdf5: tuple[Path, Mapping[str, str]], campaign: Campaign, tmp_path: Path
+) -> None:
+    secret = tmp_path / "secret"
+    secret.write_bytes(bytes(range(256)) * 256)
+    inputs = itertools.chain(
+        files.hdf5_mutations(*hdf5, 1, 60),
+        spread(files.hdf5_structures(*hdf5), 16),
+        borrowed.of_hdf5(*hdf5, 300),
+        borrowed.of_old_hdf5(template.path, secret),
+    )
+    check(campaign.run(inputs), 500)
 
 
 @pytest.mark.slow
 def test_hostile_policies_and_results(template: Template, campaign: Campaign) -> None:
-    policy = readers.READERS["policy"]({"path": POLICY})
-    results = files.result_mutations(*result_document(template), 1, 300)
-    check(campaign.run(itertools.chain(files.policy_mutations(POLICY, policy, 1, 300), results)), 600)
+    policy, result = readers.READERS["policy"]({"path": POLICY}), result_document(template)
+    inputs = itertools.chain(
+        files.policy_mutations(POLICY, policy, 1, 200),
+        files.result_mutations(*result, 1, 200),
+        borrowed.of_policies(POLICY, policy),
+        spread(borrowed.of_results(*result), 2),
+    )
+    check(campaign.run(inputs), 900)
 
 
 @pytest.mark.slow
@@ -211,7 +209,10 @@ def test_hostile_networks(template: Template, heavy: Campaign, tmp_path: Path) -
         return ["evaluate", "Pendulums", str(model), *options]
 
     (model,) = tmp_path.rglob("*.npz")
-    check(heavy.run(files.npz_mutations(model, evaluate, 1, 60)), 60)
+    inputs = itertools.chain(
+        files.npz_mutations(model, evaluate, 1, 40), spread(borrowed.of_models(model, evaluate), 4)
+    )
+    check(heavy.run(inputs), 60)
 
 
 @pytest.mark.slow
