@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from dynamic_sparsity.errors import CorruptStoreError, IncompleteStoreError, InvalidSettingError, StoreNotFoundError
+from dynamic_sparsity.errors import CorruptStoreError, IncompleteStoreError, StoreNotFoundError
 from dynamic_sparsity.loaders.download import split_rows
 from dynamic_sparsity.loaders.progress import Progress
 from dynamic_sparsity.loaders.publication import PublishedFile, PublishedStore, index_path
@@ -70,8 +70,8 @@ def build_stores(root: Path, progress: Progress) -> list[BuiltStore]:
     Raises:
         StoreNotFoundError: There is none.
         IncompleteStoreError: One was not finished.
-        CorruptStoreError: One is damaged.
-        InvalidSettingError: One is not what its path says.
+        CorruptStoreError: One is damaged, or is not what its path says.
+        InvalidSettingError: The folder for what is made is a link.
         MissingDependencyError: pyarrow is not installed.
     """
     locations = find_stores(root)
@@ -131,11 +131,6 @@ def _build(location: StoreLocation, manifest: _Manifest, staging: Staging) -> Bu
     path = location.path
     _check_links(path)
     store = open_store(path)
-    says = store.task, store.policy, store.dynamics
-    if says != (location.task, location.policy, location.dynamics):
-        raise InvalidSettingError(
-            f"{path} says that it holds {' '.join(says)}; move it to where its name says so, or generate it anew"
-        )
     _verify(path, manifest, staging)
     index, index_record = staging.file("index.tar.xz", partial(write_index, path))
     parquet = plan_parquet(path)

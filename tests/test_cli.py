@@ -21,7 +21,7 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
 @pytest.fixture
 def store(tmp_path):
     path = tmp_path / "CheetahRun" / "noise.zarr"
-    return make_store(path)
+    return make_store(path, task="CheetahRun")
 
 
 def test_version():

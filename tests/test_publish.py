@@ -127,7 +127,7 @@ def test_a_damaged_store_is_not_published(one: Path, hub: HubServer) -> None:
 
 def test_a_renamed_store_is_not_published(one: Path, hub: HubServer) -> None:
     (one / "Pendulums/noise.zarr").rename(one / "Pendulums/expert.zarr")
-    with pytest.raises(InvalidSettingError, match="says that it holds Pendulums noise converged"):
+    with pytest.raises(CorruptStoreError, match="its policy is 'noise', its path says 'expert'"):
         plan(one, REPO)
 
 
