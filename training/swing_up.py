@@ -84,7 +84,8 @@ def _cartpole_reward(_chain: Chain, q: Scalars, _v: Scalars) -> jax.Array:
 
 
 def _pendulum_reward(_chain: Chain, q: Scalars, _v: Scalars) -> jax.Array:
-    return (jnp.cos(q[0]) >= np.cos(np.deg2rad(8.0))) + 0.05 * (1 + jnp.cos(q[0]))
+    there: jax.Array = jnp.cos(q[0]) >= np.cos(np.deg2rad(8.0))
+    return there + 0.05 * (1 + jnp.cos(q[0]))
 
 
 _ACROBOT = SwingUp(lambda _c, _q, v: v[1], 1, _acrobot_reward, (0.0, 0.0), (np.pi, np.pi))
