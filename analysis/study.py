@@ -290,7 +290,7 @@ def load_or_study(
     """
     options = options or StudyOptions()
     try:
-        document = read_json(kept)
+        document = read_json(kept, not_finite=True)
         fresh = document["version"] == VERSION and document["study"]["options"] == records.encode(options)
         if fresh and document["study"]["source"]["manifest_sha256"] == manifest_digest(Path(path)):
             with translated(str(kept)):

@@ -380,7 +380,7 @@ def test_findings_without_any_event(tmp_path):
     """The pattern changes while no constraint ever does, so that there is no recall."""
     from dynamic_sparsity.analysis.findings import findings_page
 
-    attributes, columns, episodes = make_all()
+    attributes, columns, episodes = make_all(task="ReacherHard")
     columns["active_any"][...] = columns["active_all"][...] = 0
     columns["mask_s"][3, 0, 0] = 0
     path = tmp_path / "ReacherHard" / "noise.zarr"

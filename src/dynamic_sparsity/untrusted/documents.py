@@ -26,7 +26,11 @@ in JSON and 64 bytes in memory."""
 
 
 def read_json(
-    path: Path, error: type[DynamicSparsityError] = CorruptStoreError, bytes_max: int = DOCUMENT_BYTES_MAX
+    path: Path,
+    error: type[DynamicSparsityError] = CorruptStoreError,
+    bytes_max: int = DOCUMENT_BYTES_MAX,
+    *,
+    not_finite: bool = False,
 ) -> dict[str, Any]:
     """Parse a JSON file that holds an object.
 
@@ -34,6 +38,7 @@ def read_json(
         path: The file.
         error: Class of the error.
         bytes_max: How large it may be, bytes.
+        not_finite: See `parse_json`.
 
     Returns:
         The object.
@@ -41,7 +46,7 @@ def read_json(
     Raises:
         CorruptInputError: It can't be read, or is not such a file (or an error of the class given).
     """
-    return parse_json(read_regular(path, bytes_max, error), str(path), error)
+    return parse_json(read_regular(path, bytes_max, error), str(path), error, not_finite=not_finite)
 
 
 def parse_json(
@@ -49,6 +54,8 @@ def parse_json(
     where: str,
     error: type[DynamicSparsityError] = CorruptStoreError,
     values_max: int = VALUES_MAX,
+    *,
+    not_finite: bool = False,
 ) -> dict[str, Any]:
     """Parse JSON that is an object.
 
@@ -57,6 +64,7 @@ def parse_json(
         where: What to call the document in the message, usually its path.
         error: Class of the error.
         values_max: How many values it may have, about.
+        not_finite: Take NaN and Infinity too, which Python writes though JSON does not know them.
 
     Returns:
         The object.
@@ -68,7 +76,8 @@ def parse_json(
     if _values(contents) > values_max:
         raise error(f"{where}: has more than the {values_max} values that are read of such a document")
     try:
-        document = json.loads(contents, parse_constant=_refuse_constant, parse_float=_finite)
+        limits: dict[str, Any] = {} if not_finite else {"parse_constant": _refuse_constant, "parse_float": _finite}
+        document = json.loads(contents, **limits)
     except RecursionError as failure:
         raise error(f"{where}: objects lie more than {NESTING_MAX} levels deep in each other") from failure
     except (ValueError, MemoryError) as failure:
