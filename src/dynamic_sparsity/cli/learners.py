@@ -20,7 +20,7 @@ from dynamic_sparsity.learners.leaderboard_page import leaderboard_page
 from dynamic_sparsity.learners.protocol import get_budget
 from dynamic_sparsity.learners.results import Benchmark, result_document, result_path, run_learner, write_result
 from dynamic_sparsity.loaders import store_path
-from dynamic_sparsity.storage.atomic import check_output_folder, publish
+from dynamic_sparsity.storage.atomic import publish
 from dynamic_sparsity.untrusted.console import PlainConsole, progress
 from dynamic_sparsity.untrusted.names import inside, is_name
 
@@ -65,9 +65,8 @@ def train(
     from dynamic_sparsity.learners.registry import all_learners, make_learner
 
     budget, numbers = get_budget(protocol), parse_seeds(seeds)
-    for folder in (out, models):
-        if folder is not None:
-            check_output_folder(folder)
+    output_folder(out)
+    output_folder(models, "--models")
     if not tasks or not learners:
         raise InvalidSettingError("name a task and a learner: `train-learner CartpoleBalance --learner mlp`")
     everything = list(learners) == ["all"]
