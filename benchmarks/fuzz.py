@@ -20,7 +20,7 @@ from typing import Any
 from provenance import made_with
 
 FUZZ = Path(__file__).resolve().parent.parent / "tests/fuzz"
-TARGETS = ("index", "pieces", "document", "shard", "hdf5", "policy", "npz")
+TARGETS = ("index", "pieces", "publication", "document", "shard", "hdf5", "policy", "npz")
 CORPUS_BYTES_MAX = 25_000
 """Per target."""
 

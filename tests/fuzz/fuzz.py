@@ -7,6 +7,7 @@ Checksums that stand in the way are made right first: an attacker does that, too
 
 from __future__ import annotations
 
+import hashlib
 import json
 import lzma
 import sys
@@ -27,15 +28,17 @@ from json_mutations import mutated
 
 with atheris.instrument_imports(include=["dynamic_sparsity"]):
     from dynamic_sparsity.errors import DynamicSparsityError
-    from dynamic_sparsity.loaders import packed_column
+    from dynamic_sparsity.loaders import hdf5_index, packed_column
     from dynamic_sparsity.loaders.hdf5 import read_hdf5
-    from dynamic_sparsity.loaders.partial import Pieces
+    from dynamic_sparsity.loaders.pieces import parse_pieces
+    from dynamic_sparsity.loaders.publication import Publication
     from dynamic_sparsity.policies import files as policy_files
     from dynamic_sparsity.schemas import validate
     from dynamic_sparsity.schemas.files import file_count, listing_problem
     from dynamic_sparsity.schemas.layout import ArrayLayout, array_layouts, parse_shard_index
     from dynamic_sparsity.untrusted.archives import read_npz, read_tar_xz
     from dynamic_sparsity.untrusted.documents import parse_json
+    from dynamic_sparsity.untrusted.names import check_relative_path
 
 FILES_MAX = 10**6
 SCHEMAS = ("store", "manifest", "shard_manifest", "episodes", "policy")
@@ -46,6 +49,7 @@ LAYOUTS = (
     ArrayLayout("contact_force", (ROWS, 2), np.dtype("<f4"), CHUNK_ROWS, SHARD_ROWS, "packed"),
     ArrayLayout("state", (ROWS, 3), np.dtype("<f4"), CHUNK_ROWS, SHARD_ROWS, "raw"),
 )
+PIECE_SIZES = {"flags/c/0": 96, "state/c/0/0": 236, "state/c/1/0": 236}
 SCRATCH = Path(tempfile.mkdtemp(prefix="fuzz", dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
 
 
@@ -86,15 +90,19 @@ def _with_checksums(contents: bytes) -> bytes:
 
 
 def pieces(data: bytes) -> None:
-    """An entry of `pieces.json`, and which bytes it has us ask for."""
-    entry = parse_json(data, "pieces.json")
-    try:
-        found = Pieces.of(entry, 10_000)
-    except (ValueError, KeyError, TypeError):
-        return  # what the caller translates
-    for piece in found.needed(np.asarray([[0, 5], [9, 40]])):
-        start, stop = found.bounds(piece)
-        assert 0 <= start < stop <= 10_000
+    """`pieces.json`, and which bytes it has us ask for."""
+    layouts = {layout.name: layout for layout in LAYOUTS}
+    for found in parse_pieces(parse_json(data, "pieces.json"), layouts, PIECE_SIZES, "pieces.json").values():
+        for piece in found.needed(np.asarray([[0, 5], [9, 16]])):
+            start, stop = found.bounds(piece)
+            assert 0 <= start < stop <= found.size
+
+
+def publication(data: bytes) -> None:
+    """`publication.json`."""
+    for store in Publication.parse(data, "org/name").stores:
+        for name in (store.path, store.index.path, *(file.path for files in store.parquet.values() for file in files)):
+            assert check_relative_path(name, "a path") == name
 
 
 def document(data: bytes) -> None:
@@ -148,14 +156,31 @@ def _sealed(layout: ArrayLayout, number: int, contents: bytearray) -> bytes:
 
 
 def hdf5(data: bytes) -> None:
-    """An HDF5 file, and all of its rows."""
+    """An HDF5 file with an index, whose digest is right, and all of its rows."""
+    found = _index_of(data)
+    if found is None:
+        return  # version 1: read by libhdf5 in a process of its own
+    blocks, text = found
+    footer = hdf5_index.FOOTER.pack(len(blocks), len(text), hdf5_index.MAGIC, hashlib.sha256(blocks + text).digest())
     path = SCRATCH / "rows.h5"
-    path.write_bytes(data)
+    path.write_bytes(data[: -len(footer)] + footer)
     dataset = read_hdf5(path)
     rows = dataset[:]
     assert all(len(values) == len(dataset) and values.dtype.kind in "fiu" for values in rows.values())
     assert all(values.dtype.kind in "fiu" for values in dataset.store.episodes.values())
     assert dataset.store.statistics is not None
+
+
+def _index_of(data: bytes) -> tuple[bytes, bytes] | None:
+    """Tables and document of the index of an HDF5 file, if it has one."""
+    size = hdf5_index.FOOTER.size
+    if len(data) < size:
+        return None
+    blocks, text, magic, _ = hdf5_index.FOOTER.unpack(data[-size:])
+    if magic != hdf5_index.MAGIC or blocks + text > len(data) - size:
+        return None
+    start = len(data) - size - text
+    return data[start - blocks : start], data[start : len(data) - size]
 
 
 def policy(data: bytes) -> None:
@@ -178,7 +203,7 @@ def npz(data: bytes) -> None:
 
 
 TARGETS: dict[str, Callable[[bytes], None]] = {
-    one.__name__: one for one in (index, pieces, document, shard, hdf5, policy, npz)
+    one.__name__: one for one in (index, pieces, publication, document, shard, hdf5, policy, npz)
 }
 
 
@@ -191,19 +216,27 @@ def guarded(target: Callable[[bytes], None]) -> Callable[[bytes], None]:
 
 
 def mutator(data: bytes, max_size: int, seed: int) -> bytes:
-    """Change JSON, also that in front of a policy's arrays, in its structure as often as in its bytes."""
+    """Change JSON, wherever it is, in its structure as often as in its bytes."""
     random = Random(seed)
-    head, text, tail = b"", data, b""
-    if data[8:9] == b"{" and data[:1] != b"{":
-        size = int.from_bytes(data[:8], "little")
-        head, text, tail = data[:8], data[8 : 8 + size], data[8 + size :]
+    text, join = _document_of(data)
     if random.random() < 0.5:
         with suppress(ValueError, RecursionError):
             parsed = json.loads(text)
             if isinstance(parsed, dict):
-                text = mutated(random, parsed)[1]
-                return ((len(text).to_bytes(8, "little") if head else b"") + text + tail)[:max_size]
+                return join(mutated(random, parsed)[1])[:max_size]
     return bytes(atheris.Mutate(data, max_size))
+
+
+def _document_of(data: bytes) -> tuple[bytes, Callable[[bytes], bytes]]:
+    """The JSON document in an input, and what puts another one into its place."""
+    if (found := _index_of(data)) is not None:
+        blocks, text = found
+        head, size = data[: -hdf5_index.FOOTER.size - len(text)], len(blocks)
+        return text, lambda new: head + new + hdf5_index.FOOTER.pack(size, len(new), hdf5_index.MAGIC, bytes(32))
+    if data[8:9] == b"{" and data[:1] != b"{":  # safetensors
+        size = int.from_bytes(data[:8], "little")
+        return data[8 : 8 + size], lambda new: len(new).to_bytes(8, "little") + new + data[8 + size :]
+    return data, lambda new: new
 
 
 def main() -> None:
@@ -211,7 +244,7 @@ def main() -> None:
         sys.exit(f"usage: fuzz.py {'|'.join(TARGETS)} [CORPUS…] [-max_total_time=60 …]")
     target = TARGETS[sys.argv[1]]
     words: list[Any] = [sys.argv[0], "-rss_limit_mb=1024", "-timeout=20", "-max_len=65536", *sys.argv[2:]]
-    if target in (document, pieces, policy):
+    if target in (document, pieces, publication, policy, hdf5):
         atheris.Setup(words, guarded(target), custom_mutator=mutator)
     else:
         atheris.Setup(words, guarded(target))

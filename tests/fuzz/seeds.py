@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import sys
 import tarfile
+import tempfile
 from pathlib import Path
 
 import google_crc32c
@@ -16,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 import synthetic
 
 from dynamic_sparsity.loaders import open_dataset
+from dynamic_sparsity.loaders.publication import Publication, PublishedFile, PublishedStore
 from dynamic_sparsity.policies.files import encode_policy
 from dynamic_sparsity.policies.network import ExpertPolicy
 
@@ -36,19 +39,43 @@ def shard(kind: int, number: int, values: np.ndarray, chunks: int, *, packed: bo
     return bytes([kind, number]) + body + tail + google_crc32c.value(tail).to_bytes(4, "little")
 
 
-def main() -> None:
-    import tempfile
+def digests(count: int) -> str:
+    return base64.b64encode(bytes(32 * count)).decode()
 
+
+def published() -> PublishedStore:
+    index = PublishedFile("index/Pendulums/noise.tar.xz", "0" * 64, 300)
+    view = PublishedFile("parquet/Pendulums/noise/train-00000-of-00001.parquet", "1" * 64, 900)
+    return PublishedStore(
+        task="Pendulums",
+        policy="noise",
+        dynamics="converged",
+        path="Pendulums/noise.zarr",
+        rows=8,
+        bytes=1000,
+        manifest_sha256="2" * 64,
+        index=index,
+        splits={"train": 8, "validation": 0, "test": 0},
+        parquet={"train": (view,)},
+    )
+
+
+def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         store = synthetic.make_store(Path(folder) / "Pendulums/noise.zarr", **SIZES)
         random = np.random.default_rng(0)
+        pieces = {
+            "flags/c/0": {"rows": 8, "offsets": [0, 30, 60], "sha256": digests(3)},
+            "state/c/0/0": {"rows": 4, "offsets": [0, 48, 100, 148, 200], "sha256": digests(5)},
+        }
         seeds: dict[str, bytes] = {
             "shard/mask": shard(0, 0, random.integers(0, 2, (16, 4, 4), np.uint8), 2, packed=True),
             "shard/zeros": shard(0, 2, np.zeros((8, 4, 4), np.uint8), 1, packed=True),
             "shard/flags": shard(1, 0, random.integers(0, 9, 16).astype("<u2"), 2, packed=True),
             "shard/force": shard(2, 1, random.normal(size=(16, 2)).astype("<f4"), 2, packed=True),
             "shard/state": shard(3, 0, random.normal(size=(16, 3)).astype("<f4"), 2, packed=False),
-            "pieces/one": json.dumps({"rows": 8, "offsets": [0, 3000, 9000], "sha256": "A" * 128}).encode(),
+            "pieces/two": json.dumps({"files": pieces}).encode(),
+            "publication/one": Publication("1.0.0", (published(),)).encode(),
         }
         for name in ("zarr.json", "manifest.json", "shards/00000.json", "state/zarr.json"):
             document = json.loads((store / name).read_bytes())

@@ -12,7 +12,8 @@ import pytest
 pytest.importorskip("atheris", reason="the extra `fuzz` is not installed")
 
 HERE = Path(__file__).parent
-RUNS = {"index": 4000, "pieces": 10_000, "document": 4000, "shard": 10_000, "hdf5": 800, "policy": 8000, "npz": 6000}
+RUNS = {"index": 3000, "pieces": 6000, "publication": 4000, "document": 3000, "shard": 10_000}
+RUNS |= {"hdf5": 2000, "policy": 8000, "npz": 8000}
 """So many inputs per target: together about a minute."""
 
 

@@ -190,8 +190,8 @@ def _watch(sending: int, allowed: list[str]) -> None:
                 tell(f"opened {os.fsdecode(path)!r} to write")
         elif name in CHANGES:
             # A link's own place counts, not what it leads to.
-            paths = arguments[1:2] if name in ("os.symlink", "os.link") else arguments[:2]
-            for path in paths:
+            places = {"os.symlink": slice(1, 2), "os.link": slice(1, 2), "os.rename": slice(0, 2)}
+            for path in arguments[places.get(name, slice(0, 1))]:
                 made_before = name == "os.mkdir" and Path(os.fsdecode(path)).is_dir()
                 if not made_before and not is_inside(path):
                     tell(f"{name} {os.fsdecode(path)!r}")
