@@ -38,7 +38,7 @@ DEFAULT_REPOSITORY: Final[str | None] = None
 REPOSITORY_VARIABLE: Final = "DYNAMIC_SPARSITY_REPOSITORY"
 """Environment variable that names another default repository."""
 
-REPOSITORY_PATTERN: Final = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+REPOSITORY_PATTERN: Final = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 RANGE_WAIT_MAX_S: Final = 8
 RANGE_TRIES: Final = 6
 """How often bytes are asked for in a row without any coming."""
