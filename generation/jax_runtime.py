@@ -18,7 +18,7 @@ CACHE_VARIABLE = "DYNAMIC_SPARSITY_CACHE"
 
 
 def cache_directory() -> Path:
-    """Where compiled programs are kept: $DYNAMIC_SPARSITY_CACHE, else $XDG_CACHE_HOME or ~/.cache."""
+    """Return where compiled programs are kept: $DYNAMIC_SPARSITY_CACHE, else below $XDG_CACHE_HOME or ~/.cache."""
     if CACHE_VARIABLE in os.environ:
         return Path(os.environ[CACHE_VARIABLE])
     base = os.environ.get("XDG_CACHE_HOME")
@@ -26,7 +26,7 @@ def cache_directory() -> Path:
 
 
 def configure() -> None:
-    """Sets JAX to float64 with a persistent compilation cache. Call it before anything else uses JAX.
+    """Set JAX to float64, with a persistent compilation cache; call it before anything else uses JAX.
 
     Raises:
         MissingDependencyError: JAX or a simulator is not installed.
@@ -51,9 +51,9 @@ def configure() -> None:
 
 @contextmanager
 def compiled_once(name: str) -> Iterator[None]:
-    """Keeps processes that share the cache from compiling the same programs at the same time.
+    """Keep processes that share the cache from compiling the same programs at the same time.
 
-    Whoever comes second waits, and finds them in the cache.
+    The second process waits, and finds the programs in the cache.
 
     Args:
         name: Of the programs; a file name.
@@ -80,11 +80,12 @@ FUSION_EMITTERS_OFF = {"xla_cpu_use_fusion_emitters": False}
 
 @cache
 def compiler_options() -> dict[str, bool] | None:
-    """Compiler options for this machine and this version of XLA.
+    """Return the compiler options for this machine and this version of XLA; None for the defaults.
 
     XLA's CPU fusion emitters of jaxlib 0.10 compute shared parts of kinematic chains again and again: the kinematics of
-    the six-link swimmer take over 20 times longer (`benchmarks/compiler_options.py`). Later versions do not, and
-    no longer have the option.
+    the six-link swimmer take over 20 times longer (`benchmarks/compiler_options.py`; jax-ml/jax#33761 and
+    google-deepmind/mujoco#2957 report the same of chains of bodies in MJX). Later versions do not, and no longer have
+    the option. `tests/test_upstream.py` fails when no supported version needs this any more.
     """
     import jax
 
@@ -98,7 +99,11 @@ def compiler_options() -> dict[str, bool] | None:
 
 
 def jit(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`jax.jit` with this machine's `compiler_options`, and without LAPACK (`linear_algebra` says why)."""
+    """Compile a function as `jax.jit`, with this machine's `compiler_options`, and without LAPACK.
+
+    Args:
+        function: What to compile; called with positional arguments.
+    """
     import jax
 
     from dynamic_sparsity.generation.physics.linear_algebra import without_lapack

@@ -67,7 +67,12 @@ class Settings:
     check_with_mujoco: bool = True
 
     def __post_init__(self) -> None:
-        """Checks every value; raises UnknownNameError or InvalidSettingError."""
+        """Check every value.
+
+        Raises:
+            UnknownNameError: There is no such task, or it has no expert.
+            InvalidSettingError: Another value is out of range.
+        """
         tasks.get_task(self.task)
         for name, least in (("episodes", 1), ("episode_length", 1), ("seed", 0)):
             value = getattr(self, name)
@@ -133,12 +138,17 @@ class Settings:
         return MIXTURE if self.policy == "mixture" else (self.policy_name,)
 
     def store_path(self, root: Path) -> Path:
-        """Where the store lies below a root folder."""
+        """Return where the store lies below a root folder.
+
+        Args:
+            root: Folder of all stores.
+        """
         return store_path(root, self.task, self.policy_name, self.dynamics)
 
     def document(self, unit_episodes: int, backend: str) -> dict[str, Any]:
-        """All that decides the numbers, as JSON data: these settings, the batch really used, and the numerical
-        packages.
+        """Return all that decides the numbers, as JSON data.
+
+        Beside these settings: the batch really used, and the versions of the numerical packages.
 
         Args:
             unit_episodes: Episodes simulated side by side.
@@ -159,7 +169,11 @@ class Settings:
 
 
 def provenance(backend: str) -> dict[str, Any]:
-    """What made the data: versions, Python, backend, the source's git commit if known. Nothing that names a host."""
+    """Return what made the data: versions, Python, backend, git commit if known; nothing that names a host.
+
+    Args:
+        backend: JAX's backend: "cpu", "gpu" or "tpu".
+    """
     return {
         "packages": {name: metadata.version(name) for name in (*_NUMERICAL_PACKAGES, *_OTHER_PACKAGES)},
         "python": platform.python_version(),
@@ -169,7 +183,7 @@ def provenance(backend: str) -> dict[str, Any]:
 
 
 def _git_commit() -> str | None:
-    """The commit of the checkout this code runs from; None if there is none, or if files differ from it."""
+    """Return the commit of the checkout this code runs from, with "-modified" if files differ; None without one."""
     source = Path(__file__).resolve().parent.parent
     if not (source / ".git").exists():
         return None

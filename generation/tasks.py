@@ -102,12 +102,15 @@ PAPER_TASKS = (
 
 
 def group_representatives() -> dict[str, str]:
-    """Returns one task name for each dynamics group, the one whose model the group's program is compiled from."""
+    """Return one task name for each dynamics group: the task whose model the group's program is compiled from."""
     return {group: names[0] for group, (*_, names) in _GROUPS.items()}
 
 
 def get_task(name: str) -> Task:
-    """Returns the task called `name`.
+    """Return a task.
+
+    Args:
+        name: Its name.
 
     Raises:
         UnknownNameError: There is no such task; the message names the closest ones.

@@ -120,14 +120,14 @@ class UnitProgress(Protocol):
     """Receives the progress of a unit; a method may raise to stop the unit."""
 
     def on_compiling(self, unit: Unit) -> None:
-        """The unit's programs are being compiled, or read from the cache.
+        """Report that the unit's programs are being compiled, or read from the cache.
 
         Args:
             unit: The unit.
         """
 
     def on_compiled(self, unit: Unit, seconds: float) -> None:
-        """The unit's programs are ready.
+        """Report that the unit's programs are ready.
 
         Args:
             unit: The unit.
@@ -135,7 +135,7 @@ class UnitProgress(Protocol):
         """
 
     def on_progress(self, unit: Unit, rows: int) -> None:
-        """More rows were computed.
+        """Report that more rows were computed.
 
         Args:
             unit: The unit.

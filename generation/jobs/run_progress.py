@@ -10,7 +10,7 @@ class RunProgress(Protocol):
     """Receives the progress of a run; every call names the store's path."""
 
     def on_opened(self, store: Path, rows: int, finished: int) -> None:
-        """A store is begun or resumed.
+        """Report that a store is begun or resumed.
 
         Args:
             store: Path of the store.
@@ -19,14 +19,14 @@ class RunProgress(Protocol):
         """
 
     def on_compiling(self, store: Path) -> None:
-        """The store's programs are being compiled, or read from the cache.
+        """Report that the store's programs are being compiled, or read from the cache.
 
         Args:
             store: Path of the store.
         """
 
     def on_compiled(self, store: Path, seconds: float) -> None:
-        """The store's programs are ready.
+        """Report that the store's programs are ready.
 
         Args:
             store: Path of the store.
@@ -34,7 +34,7 @@ class RunProgress(Protocol):
         """
 
     def on_progress(self, store: Path, rows: int) -> None:
-        """More rows were computed.
+        """Report that more rows were computed.
 
         Args:
             store: Path of the store.
@@ -42,14 +42,14 @@ class RunProgress(Protocol):
         """
 
     def on_sealing(self, store: Path) -> None:
-        """All rows are on disk; checksums and statistics are being made.
+        """Report that all rows are on disk; checksums and statistics are being made.
 
         Args:
             store: Path of the store.
         """
 
     def on_closed(self, store: Path) -> None:
-        """This run is done with the store.
+        """Report that this run is done with the store.
 
         Args:
             store: Path of the store.

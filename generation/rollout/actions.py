@@ -37,22 +37,22 @@ class Policy(Protocol):
     """
 
     def start(self, keys: jax.Array, episodes: jax.Array, length: int) -> Plan:
-        """Returns what `act` needs, with a leading axis of size B.
+        """Draw what `act` needs for whole episodes.
 
         Args:
             keys: One JAX random key per episode, shape (B, 2), uint32.
-            episodes: Indices of the episodes in the store, shape (B,).
+            episodes: Indices of the episodes in the store, int, shape (B,).
             length: Control steps of the episodes.
         """
         ...
 
     def act(self, plan: Plan, step: jax.Array, observation: jax.Array) -> jax.Array:
-        """Returns actions, float64, shape (B, da), inside (-1, 1).
+        """Return actions, float64, shape (B, da), inside (-1, 1).
 
         Args:
             plan: What `start` returned.
             step: Control steps since the reset, int, shape ().
-            observation: The task's own observations, shape (B, do).
+            observation: The task's own observations, float, shape (B, do).
         """
         ...
 
@@ -65,7 +65,7 @@ class SquashedPolicy:
     """
 
     def __init__(self, names: Sequence[str], size: int, beta: float, expert: ExpertPolicy | None) -> None:
-        """Makes the policy.
+        """Make the policy.
 
         Args:
             names: The settings' `policies`; episode i has number i modulo their count.
@@ -76,12 +76,24 @@ class SquashedPolicy:
         self.names, self.size, self.beta, self.expert = tuple(names), size, beta, expert
 
     def start(self, keys: jax.Array, episodes: jax.Array, length: int) -> Plan:
-        """Draws the noise of whole episodes."""
+        """Draw the noise of whole episodes, as `Policy.start`.
+
+        Args:
+            keys: One JAX random key per episode, shape (B, 2), uint32.
+            episodes: Indices of the episodes in the store, int, shape (B,).
+            length: Control steps of the episodes.
+        """
         noise = jax.vmap(lambda key: coloured_noise(key, length, self.size, self.beta))(keys)
         return Plan(noise, episodes % len(self.names))
 
     def act(self, plan: Plan, step: jax.Array, observation: jax.Array) -> jax.Array:
-        """Returns the actions of a step."""
+        """Return the actions of a control step, as `Policy.act`.
+
+        Args:
+            plan: What `start` returned.
+            step: Control steps since the reset, int, shape ().
+            observation: The task's own observations, float, shape (B, do).
+        """
         noise = jnp.take(plan.noise, step, axis=1)
         if self.expert is None:
             return squash(noise)
@@ -95,10 +107,14 @@ class SquashedPolicy:
 
 
 def make_policy(settings: Settings, size: int) -> SquashedPolicy:
-    """The policy of a run; `size` is the task's number of action dimensions, da.
+    """Make the policy of a run.
+
+    Args:
+        settings: The run's settings.
+        size: The task's number of action dimensions, da.
 
     Raises:
-        InvalidSettingError: The file's policy is one for other actions.
+        InvalidSettingError: The policy in the file is one for other actions.
         CorruptPolicyError: The file is not a policy.
     """
     file = settings.policy_file
@@ -112,6 +128,10 @@ def make_policy(settings: Settings, size: int) -> SquashedPolicy:
 
 
 def squash(value: jax.Array) -> jax.Array:
-    """tanh, rounded to float32's numbers and kept inside (-1, 1)."""
+    """Return tanh, rounded to float32's numbers and kept inside (-1, 1).
+
+    Args:
+        value: Float64 array of any shape.
+    """
     bounded = jnp.clip(jnp.tanh(value), -LARGEST_ACTION, LARGEST_ACTION)
     return bounded.astype(jnp.float32).astype(value.dtype)

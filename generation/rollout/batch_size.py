@@ -33,7 +33,7 @@ ACCELERATOR_UNIT_BYTES: Final = 2**32
 
 
 def default_batch(task: Task, row_bytes: int, episode_length: int, backend: str) -> int:
-    """Episodes simulated side by side: enough to saturate the device, and no more than memory has room for.
+    """Return how many episodes to simulate side by side: enough to saturate the device, as far as memory allows.
 
     Args:
         task: The task.

@@ -15,7 +15,7 @@ from dynamic_sparsity.generation.settings import MAX_BETA
 
 
 def coloured_noise(key: jax.Array, length: int, size: int, beta: float) -> jax.Array:
-    """Independent coloured series with zero mean and unit variance in expectation.
+    """Draw independent coloured series with zero mean, and unit variance in expectation.
 
     Args:
         key: JAX random key.

@@ -62,7 +62,7 @@ def render_states(task: str, states: NDArray[np.float32], width: int, height: in
 
 @cache
 def _model(task: str) -> Any:
-    """The task's model with the goal made invisible."""
+    """Return the task's model with the goal made invisible."""
     jax_runtime.configure()
     from dynamic_sparsity.generation.physics.model import load_environment
 
