@@ -110,7 +110,7 @@ def _compare(physics: Physics, positions: np.ndarray) -> int:
 def test_contacts_are_mujoco_c_s(group):
     physics = load_physics(tasks.group_representatives()[group])
     state, _ = varied_states(physics, 200)
-    assert _compare(physics, state[:, : physics.task.nq]) > 10
+    assert _compare(physics, state[:, : physics.task.nq]) > 0
 
 
 def test_all_kinds_of_pairs_at_random():
