@@ -123,13 +123,11 @@ def crafted_publications(published: Published, seed: int = 0) -> Iterator[Hostil
 
 def _bombs(members: Files) -> dict[str, Callable[[], bytes]]:
     """Indices of some kilobytes that become gigabytes."""
-    zeros, spaces = bytes(2**24), b" " * BOMB_BYTES
-    long = members | {"manifest.json": members["manifest.json"] + spaces}
     return {
         "a bomb": lambda: lzma.compress(bytes(BOMB_BYTES), preset=0),
-        "a bomb of many streams": lambda: lzma.compress(zeros, preset=0) * 250,
+        "a bomb of many streams": lambda: lzma.compress(bytes(2**24), preset=0) * 250,
         "many indices behind each other": lambda: packed(members) * 50,
-        "a manifest that is a bomb": lambda: packed(long),
+        "a manifest that is a bomb": lambda: packed(members | {"manifest.json": b" " * BOMB_BYTES + b"{}"}),
     }
 
 

@@ -162,7 +162,7 @@ def _command(case: Case) -> dict[str, int]:
 
 
 def _use_cache(case: Case) -> None:
-    """The Hub's cache is in the box, which the client looks up when it is imported; what fails is asked again at once."""
+    """Put the cache of the Hub into the box, whose client looked it up at its import; ask again at once what fails."""
     from huggingface_hub import constants
     from huggingface_hub.utils import _cache_assets
 
