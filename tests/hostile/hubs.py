@@ -111,16 +111,24 @@ def crafted_publications(published: Published, seed: int = 0) -> Iterator[Hostil
     members = unpacked(published.read(INDEX))
     for name in PATHS:
         for kind, added in _members(name).items():
-            contents = packed(members, added)
-            changes = published.with_index(contents)
-            yield to_reader(published, f"a member that is {kind}", lambda c=changes: c, random)
+
+            def changes(added: tuple[tarfile.TarInfo, bytes] = added) -> Changes:
+                return published.with_index(packed(members, added))
+
+            yield to_reader(published, f"a member that is {kind}", changes, random)
     yield from _holes(published, members, random)
-    for bomb in (lzma.compress(bytes(BOMB_BYTES), preset=0) * 8, lzma.compress(packed_tar(members), preset=0) * 50):
-        changes = published.with_index(bomb)
-        yield to_reader(published, "a bomb", lambda c=changes: c, random)
-    spaces = members | {"manifest.json": members["manifest.json"] + b" " * BOMB_BYTES}
-    changes = published.with_index(lzma.compress(packed_tar(spaces), preset=0))
-    yield to_reader(published, "a manifest that is a bomb", lambda: changes, random)
+    for kind, make in _bombs(members).items():
+        yield to_reader(published, kind, lambda make=make: published.with_index(make()), random)
+
+
+def _bombs(members: Files) -> dict[str, Callable[[], bytes]]:
+    """Indices of some kilobytes that become gigabytes."""
+    return {
+        "a bomb": lambda: lzma.compress(bytes(BOMB_BYTES), preset=0),
+        "a bomb of many streams": lambda: lzma.compress(bytes(2**24), preset=0) * 250,
+        "many indices behind each other": lambda: packed(members) * 50,
+        "a manifest that is a bomb": lambda: packed(members | {"manifest.json": b" " * BOMB_BYTES + b"{}"}),
+    }
 
 
 def unpacked(contents: bytes) -> Files:

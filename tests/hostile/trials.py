@@ -12,6 +12,7 @@ import queue
 import shutil
 import subprocess
 import sys
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -197,10 +198,22 @@ class Campaign:
         self._stack.close()
 
     def run(self, inputs: Iterable[Hostile]) -> Record:
-        record = Record()
+        """Try all inputs; each is made when a server is free for it."""
+        record, left, turn = Record(), iter(inputs), threading.Lock()
+
+        def work() -> None:
+            while True:
+                with turn:
+                    hostile = next(left, None)
+                if hostile is None:
+                    return
+                outcome, detail, answers = self.attempt(hostile)
+                with turn:
+                    record.add(hostile, outcome, detail, answers)
+
         with ThreadPoolExecutor(self._servers) as pool:
-            for hostile, result in pool.map(lambda one: (one, self.attempt(one)), inputs):
-                record.add(hostile, *result)
+            for done in [pool.submit(work) for _ in range(self._servers)]:
+                done.result()
         return record
 
     def attempt(self, hostile: Hostile) -> tuple[str, str, list[dict[str, Any]]]:
