@@ -168,7 +168,7 @@ class LocalCopy:
     @cached_property
     def ledger(self) -> PartialLedger:
         """The copy's files."""
-        ledger = self._open(self.path).ledger
+        ledger = self.store.ledger
         assert isinstance(ledger, PartialLedger)
         return ledger
 

@@ -29,6 +29,9 @@ __all__ = ["PARTIAL_FILE", "PartialLedger", "copy_corrupt", "open_ledger"]
 
 PARTIAL_FILE: Final = "partial.json"
 
+ROWS_MARKED_MAX: Final = 2**24
+"""Up to how many rows each is marked: looking that up is quicker than looking for its run of rows."""
+
 Integers = NDArray[np.int64]
 
 
@@ -187,18 +190,28 @@ class PartialLedger(Ledger):
         """The first row of each run of rows that are there, and the row behind its last."""
         return self._merged[:, 0].tolist(), self._merged[:, 1].tolist()
 
+    @cached_property
+    def _there(self) -> NDArray[np.bool_] | None:
+        """Whether each row of the store is in this copy, bool, shape (rows,); None for more rows than that is good."""
+        if self._rows > ROWS_MARKED_MAX:
+            return None
+        there = np.zeros(self._rows, bool)
+        for start, stop in self._merged.tolist():
+            there[start:stop] = True
+        return there
+
     def _are_there(self, rows: Integers | slice) -> bool:
         """Whether rows are in this copy."""
-        starts, stops = self._merged[:, 0], self._merged[:, 1]
-        if isinstance(rows, slice):
-            behind = int(np.searchsorted(stops, rows.start, "right"))
-            return rows.start >= rows.stop or bool(
-                behind < len(starts) and starts[behind] <= rows.start and rows.stop <= stops[behind]
-            )
-        if not rows.size:
+        if self._there is not None:
+            return bool(self._there[rows].all())
+        if isinstance(rows, slice) and rows.start >= rows.stop:
             return True
-        run = np.searchsorted(starts, rows, "right") - 1
-        return bool(len(starts) and (run >= 0).all() and (rows < stops[run]).all())
+        starts, stops = self._merged[:, 0], self._merged[:, 1]
+        first = np.asarray([rows.start]) if isinstance(rows, slice) else rows
+        last = np.asarray([rows.stop - 1]) if isinstance(rows, slice) else rows
+        run = np.searchsorted(stops, first, "right")
+        inside = run < len(starts)
+        return bool(inside.all() and (starts[run] <= first).all() and (last < stops[run]).all())
 
 
 def _parse_ranges(value: object, rows: int, what: str) -> Integers:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from synthetic import make_store
 
+from dynamic_sparsity.errors import IncompleteStoreError
 from dynamic_sparsity.loaders import ranges
 from dynamic_sparsity.loaders.download import in_threads
 from dynamic_sparsity.loaders.partial import PARTIAL_FILE, PartialLedger
@@ -72,7 +73,9 @@ def test_the_first_error_stops_what_has_not_begun() -> None:
     in_threads(work, [0, 2, 3], threads=2)
 
 
-def test_which_rows_are_there(tmp_path: Path) -> None:
+@pytest.mark.parametrize("marked", [0, 2**24])
+def test_which_rows_are_there(marked: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dynamic_sparsity.loaders.partial.ROWS_MARKED_MAX", marked)
     store = make_store(tmp_path / "Pendulums/noise.zarr")
     ranges = [[0, 3], [3, 5], [20, 31], [9, 10]]
     document = {"split": "test", "rows": 40, "shard_rows": 16, "ranges": ranges}
@@ -82,3 +85,16 @@ def test_which_rows_are_there(tmp_path: Path) -> None:
     for start in range(40):
         for stop in range(start + 1, 41):
             assert ledger.holds(start, stop) == bool(there & set(range(start, stop))), (start, stop)
+    for rows in [
+        slice(0, 0),
+        np.array([], int),
+        np.array([30, 0]),
+        *(slice(a, b) for a in range(40) for b in range(a, 41)),
+    ]:
+        asked = set(np.arange(40)[rows].tolist())
+        if asked <= there:
+            ledger.require(rows)
+        else:
+            with pytest.raises(IncompleteStoreError):
+                ledger.require(rows)
+    assert [ledger.shard_ranges(shard).tolist() for shard in range(4)] == [[[0, 5], [9, 10]], [[4, 15]], [], []]
