@@ -18,8 +18,8 @@ from dynamic_sparsity.analysis.style import SHARE_MAP
 from dynamic_sparsity.analysis.tables import TABLES, comparison_rows, entry_rows, write_table
 from dynamic_sparsity.analysis.task_figures import TASK_FIGURES, embedding_figure, frame_rows
 from dynamic_sparsity.errors import CorruptStoreError, InvalidSettingError, UnknownNameError
-from dynamic_sparsity.loaders.loading import open_dataset
-from dynamic_sparsity.loaders.store import StoreLocation, parse_store_path
+from dynamic_sparsity.loaders.load import open_dataset
+from dynamic_sparsity.loaders.store.store import StoreLocation, parse_store_path
 from dynamic_sparsity.storage.atomic import check_output_folder, publish
 from dynamic_sparsity.untrusted.names import inside
 

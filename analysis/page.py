@@ -25,8 +25,8 @@ from dynamic_sparsity.analysis.study import EXCLUDED_FLAGS, Study, StudyOptions,
 from dynamic_sparsity.analysis.style import COLOURS
 from dynamic_sparsity.analysis.tables import ACTIVE_SHARE, table1
 from dynamic_sparsity.errors import StoreNotFoundError
-from dynamic_sparsity.loaders.loading import open_dataset
-from dynamic_sparsity.loaders.store import find_stores
+from dynamic_sparsity.loaders.load import open_dataset
+from dynamic_sparsity.loaders.store.store import find_stores
 from dynamic_sparsity.storage.atomic import publish
 from dynamic_sparsity.untrusted.text import json_in_html
 

@@ -26,7 +26,7 @@ from dynamic_sparsity.analysis.timeline import LiveliestSegment, Timeline, read_
 from dynamic_sparsity.analysis.zeros import GlobalZeros, ZeroCounter
 from dynamic_sparsity.errors import InvalidSettingError
 from dynamic_sparsity.loaders.dataset import JacobianDataset
-from dynamic_sparsity.loaders.loading import open_dataset
+from dynamic_sparsity.loaders.load import open_dataset
 from dynamic_sparsity.untrusted.archives import translated
 from dynamic_sparsity.untrusted.documents import DOCUMENT_BYTES_MAX, read_json
 from dynamic_sparsity.untrusted.files import read_regular

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from example_store import write_example_store
 
-from dynamic_sparsity.loaders.loading import open_dataset
+from dynamic_sparsity.loaders.load import open_dataset
 
 COLUMNS = ("mask_s", "mask_a", "active_any", "J_s", "J_a")
 READ_ROWS = 4096

@@ -79,7 +79,7 @@ def engine_alone(task: str, batch: int, folder: str) -> None:
 
 def keep_rows(store: Path, batch: int, length: int, folder: Path) -> None:
     """Leaves the states and actions of a store in a folder, control step by control step."""
-    from dynamic_sparsity.loaders.loading import open_dataset
+    from dynamic_sparsity.loaders.load import open_dataset
 
     data = open_dataset(store)[:]
     for name in ("state", "action"):

@@ -240,7 +240,7 @@ def files_step(root: Path, options: dict[str, Any]) -> dict[str, Any]:
     from dynamic_sparsity.generation.tasks import TASKS
     from dynamic_sparsity.publishing.parquet import FILE_BYTES
     from dynamic_sparsity.schemas import row_arrays
-    from dynamic_sparsity.storage import layout
+    from dynamic_sparsity.storage import chunking as layout
     from dynamic_sparsity.storage.verify_files import expected_files
 
     total, described = 0, 4  # README, publication, changelog, overview

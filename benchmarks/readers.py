@@ -27,7 +27,7 @@ from example_store import write_example_store
 from numpy.typing import NDArray
 
 from dynamic_sparsity.loaders.dataset import JacobianDataset
-from dynamic_sparsity.loaders.loading import open_dataset
+from dynamic_sparsity.loaders.load import open_dataset
 
 COLUMNS = ("state", "action", "next_state", "J_s", "J_a", "mask_s", "mask_a")
 BATCH_ROWS, SCAN_ROWS = 256, 4096

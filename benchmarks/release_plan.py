@@ -117,7 +117,7 @@ def read_groups(policies: int, rates: Rates) -> list[Group]:
     from dynamic_sparsity.generation.jobs.store_attributes import store_sizes
     from dynamic_sparsity.generation.physics.model import load_physics
     from dynamic_sparsity.schemas import row_arrays
-    from dynamic_sparsity.storage import layout
+    from dynamic_sparsity.storage import chunking as layout
 
     groups = []
     for name, representative in tasks.group_representatives().items():

@@ -201,7 +201,7 @@ def compare(root: Path, expected: dict[str, str], options: argparse.Namespace) -
     """Counts rows that are lost or doubled, and files that are missing, others, or too many."""
     import numpy as np
 
-    from dynamic_sparsity.loaders.loading import open_dataset
+    from dynamic_sparsity.loaders.load import open_dataset
 
     found = digests(root)
     data = open_dataset(root / STORE, columns=["episode", "step"])[:]

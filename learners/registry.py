@@ -15,7 +15,7 @@ from dynamic_sparsity.learners.codebook import Codebook  # noqa: E402
 from dynamic_sparsity.learners.gated import Gated  # noqa: E402
 from dynamic_sparsity.learners.interface import Learner  # noqa: E402
 from dynamic_sparsity.learners.mlp import MLP, ResidualMLP, UntrainedMLP  # noqa: E402
-from dynamic_sparsity.learners.oracle import Oracle  # noqa: E402
+from dynamic_sparsity.learners.true_model import Oracle  # noqa: E402
 
 __all__ = ["LEARNERS", "all_learners", "make_learner"]
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from dynamic_sparsity.learners.data import Rows, Scale, columns_of, rows_of, with_columns
 from dynamic_sparsity.learners.protocol import Budget
 from dynamic_sparsity.loaders import JacobianDataset
-from dynamic_sparsity.loaders.batches import in_background
+from dynamic_sparsity.loaders.sampling import in_background
 
 __all__ = ["PIECE_STEPS", "RowStream", "dimensionless"]
 

@@ -3,8 +3,8 @@
 from typing import TYPE_CHECKING, Any
 
 from dynamic_sparsity.loaders.dataset import JacobianDataset
-from dynamic_sparsity.loaders.loading import load_dataset, open_dataset
-from dynamic_sparsity.loaders.store import find_stores, open_store, store_path
+from dynamic_sparsity.loaders.load import load_dataset, open_dataset
+from dynamic_sparsity.loaders.store.store import find_stores, open_store, store_path
 
 if TYPE_CHECKING:
     from dynamic_sparsity.storage.verify import verify_store

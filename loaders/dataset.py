@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dynamic_sparsity.errors import InvalidSettingError, UnknownNameError
-from dynamic_sparsity.loaders.batches import Shuffle, check_batch_settings, in_background, positions_of_batches
-from dynamic_sparsity.loaders.conversions import Conversions
-from dynamic_sparsity.loaders.fetching import Batch, Fetcher
-from dynamic_sparsity.loaders.integrity import VerifyMode
-from dynamic_sparsity.loaders.normalisation import Normaliser
-from dynamic_sparsity.loaders.store import Store, open_store
+from dynamic_sparsity.loaders.export.conversions import Conversions
+from dynamic_sparsity.loaders.normalization import Normaliser
+from dynamic_sparsity.loaders.row_reader import Batch, Fetcher
+from dynamic_sparsity.loaders.sampling import Shuffle, check_batch_settings, in_background, positions_of_batches
+from dynamic_sparsity.loaders.store.checksums import VerifyMode
+from dynamic_sparsity.loaders.store.store import Store, open_store
 from dynamic_sparsity.loaders.windows import Windows, window_starts
 
 __all__ = ["COORDINATES", "Coordinates", "JacobianDataset", "known"]
@@ -99,7 +99,7 @@ class JacobianDataset(Conversions):
     def store(self) -> Store:
         """The opened store."""
         if self._path.is_file():
-            from dynamic_sparsity.loaders.hdf5 import Hdf5Store
+            from dynamic_sparsity.loaders.hdf5.reader import Hdf5Store
 
             return Hdf5Store(self._path)
         return open_store(self._path, verify=self._verify, verified=self._verified)

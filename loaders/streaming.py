@@ -13,14 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dynamic_sparsity.errors import InvalidSettingError
-from dynamic_sparsity.loaders.batches import check_batch_settings
-from dynamic_sparsity.loaders.download import LocalCopy
-from dynamic_sparsity.loaders.fetching import Batch, Fetcher
-from dynamic_sparsity.loaders.hub import Repository
-from dynamic_sparsity.loaders.leftovers import owned_folder, release
-from dynamic_sparsity.loaders.loading import arrays_for
-from dynamic_sparsity.loaders.publication import PublishedStore
-from dynamic_sparsity.loaders.receiving import Receiver, Shards, ShardWindow
+from dynamic_sparsity.loaders.hub.download import LocalCopy
+from dynamic_sparsity.loaders.hub.leftovers import owned_folder, release
+from dynamic_sparsity.loaders.hub.publication import PublishedStore
+from dynamic_sparsity.loaders.hub.repository import Repository
+from dynamic_sparsity.loaders.hub.shard_window import Receiver, Shards, ShardWindow
+from dynamic_sparsity.loaders.load import arrays_for
+from dynamic_sparsity.loaders.row_reader import Batch, Fetcher
+from dynamic_sparsity.loaders.sampling import check_batch_settings
 
 __all__ = ["BatchStream", "StreamingDataset"]
 

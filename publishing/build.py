@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from dynamic_sparsity.errors import CorruptStoreError, IncompleteStoreError, StoreNotFoundError
-from dynamic_sparsity.loaders.download import split_rows
-from dynamic_sparsity.loaders.progress import Progress
-from dynamic_sparsity.loaders.publication import PublishedFile, PublishedStore, index_path
-from dynamic_sparsity.loaders.store import Store, StoreLocation, find_stores, open_store
+from dynamic_sparsity.loaders.hub.download import split_rows
+from dynamic_sparsity.loaders.hub.publication import PublishedFile, PublishedStore, index_path
+from dynamic_sparsity.loaders.hub.transfer_progress import Progress
+from dynamic_sparsity.loaders.store.store import Store, StoreLocation, find_stores, open_store
 from dynamic_sparsity.publishing.index import write_index
 from dynamic_sparsity.publishing.parquet import ParquetFile, plan_parquet, write_parquet
 from dynamic_sparsity.publishing.staging import Staging, clean, staging_folder

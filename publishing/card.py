@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from dynamic_sparsity.loaders.publication import config_name
+from dynamic_sparsity.loaders.hub.publication import config_name
 from dynamic_sparsity.publishing import tables
 from dynamic_sparsity.publishing.build import BuiltStore
 from dynamic_sparsity.publishing.parquet import configs

@@ -19,7 +19,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from dynamic_sparsity.loaders.pieces import PIECES_FILE, Pieces, row_file
+from dynamic_sparsity.loaders.store.pieces import PIECES_FILE, Pieces, row_file
 from dynamic_sparsity.schemas.layout import ArrayLayout, array_layouts, parse_shard_index
 from dynamic_sparsity.storage.atomic import publish
 from dynamic_sparsity.storage.manifests import read_attributes, read_document

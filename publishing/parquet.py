@@ -11,9 +11,9 @@ from typing import Any, Final
 from numpy.typing import NDArray
 
 from dynamic_sparsity.errors import CorruptStoreError
-from dynamic_sparsity.loaders.arrow import arrow_schema, arrow_table, import_pyarrow
 from dynamic_sparsity.loaders.dataset import JacobianDataset
-from dynamic_sparsity.loaders.publication import config_name, parquet_path
+from dynamic_sparsity.loaders.export.arrow import arrow_schema, arrow_table, import_pyarrow
+from dynamic_sparsity.loaders.hub.publication import config_name, parquet_path
 from dynamic_sparsity.schemas.splits import SPLITS
 from dynamic_sparsity.untrusted.archives import translated
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from dynamic_sparsity.errors import MissingDependencyError
-from dynamic_sparsity.loaders.store import Store
+from dynamic_sparsity.loaders.store.store import Store
 from dynamic_sparsity.storage.atomic import written
 from dynamic_sparsity.untrusted.text import figure_label
 

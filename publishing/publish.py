@@ -9,9 +9,16 @@ from itertools import groupby
 from pathlib import Path
 
 from dynamic_sparsity.errors import HubAccessError, HubNotFoundError, InvalidSettingError, StoreNotFoundError
-from dynamic_sparsity.loaders.hub import LOG_IN, REPOSITORY_PATTERN, Repository, hub_errors, import_hub, quiet
-from dynamic_sparsity.loaders.progress import Progress, Silent
-from dynamic_sparsity.loaders.publication import PUBLICATION_FILE, Publication, PublishedFile
+from dynamic_sparsity.loaders.hub.publication import PUBLICATION_FILE, Publication, PublishedFile
+from dynamic_sparsity.loaders.hub.repository import (
+    LOG_IN,
+    REPOSITORY_PATTERN,
+    Repository,
+    hub_errors,
+    import_hub,
+    quiet,
+)
+from dynamic_sparsity.loaders.hub.transfer_progress import Progress, Silent
 from dynamic_sparsity.publishing import card, pictures, tables, versions
 from dynamic_sparsity.publishing.build import BuiltStore, build_stores
 from dynamic_sparsity.publishing.staging import STAGING_FOLDER, staging_folder

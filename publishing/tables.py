@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from dynamic_sparsity.loaders.store import Store
+from dynamic_sparsity.loaders.store.store import Store
 from dynamic_sparsity.publishing.build import BuiltStore
 from dynamic_sparsity.schemas import FLAG_BITS
 from dynamic_sparsity.schemas.splits import SPLITS

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from dynamic_sparsity.errors import CorruptStoreError
-from dynamic_sparsity.loaders.hub import hub_errors, import_hub, quiet
-from dynamic_sparsity.loaders.progress import Progress
-from dynamic_sparsity.loaders.publication import PublishedFile
+from dynamic_sparsity.loaders.hub.publication import PublishedFile
+from dynamic_sparsity.loaders.hub.repository import hub_errors, import_hub, quiet
+from dynamic_sparsity.loaders.hub.transfer_progress import Progress
 from dynamic_sparsity.untrusted.files import read_regular
 
 BATCH_FILES: Final = 200

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from dynamic_sparsity.errors import InvalidSettingError
-from dynamic_sparsity.loaders.publication import Publication, PublishedStore
+from dynamic_sparsity.loaders.hub.publication import Publication, PublishedStore
 
 _NUMBER: Final = "(0|[1-9][0-9]{0,8})"
 TAG_PATTERN: Final = re.compile(rf"v?{_NUMBER}\.{_NUMBER}\.{_NUMBER}")

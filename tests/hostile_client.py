@@ -23,7 +23,7 @@ import numpy as np
 
 from dynamic_sparsity import cli, load_dataset
 from dynamic_sparsity.errors import DynamicSparsityError
-from dynamic_sparsity.loaders import plans
+from dynamic_sparsity.loaders.hub import transfer_plan as plans
 
 COLUMNS = ["state", "J_s", "mask_s", "flags"]
 

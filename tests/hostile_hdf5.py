@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from dynamic_sparsity.loaders import JacobianDataset
-from dynamic_sparsity.loaders.hdf5_contents import TABLE
-from dynamic_sparsity.loaders.hdf5_index import FOOTER, MAGIC
+from dynamic_sparsity.loaders.hdf5.contents import TABLE
+from dynamic_sparsity.loaders.hdf5.index import FOOTER, MAGIC
 
 Make = Callable[[Path], None]
 Case = tuple[str, Make]

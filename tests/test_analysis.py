@@ -25,7 +25,7 @@ from dynamic_sparsity.analysis.thresholds import LargestEntry, threshold_sensiti
 from dynamic_sparsity.analysis.timeline import read_timeline
 from dynamic_sparsity.analysis.zeros import count_ones, global_zeros
 from dynamic_sparsity.errors import InvalidSettingError, UnknownNameError
-from dynamic_sparsity.loaders.loading import open_dataset
+from dynamic_sparsity.loaders.load import open_dataset
 from dynamic_sparsity.schemas import FLAG_BITS
 from dynamic_sparsity.storage import writer
 

@@ -16,7 +16,7 @@ from dynamic_sparsity.generation.physics.model import load_environment, load_phy
 from dynamic_sparsity.training import balance, balance_search, planned
 from dynamic_sparsity.training.balance_search import START, episode
 from dynamic_sparsity.training.host_physics import host_physics
-from dynamic_sparsity.training.settings import resolve
+from dynamic_sparsity.training.hyperparameters import resolve
 
 
 def by_differences(physics, qpos, control):

@@ -17,7 +17,7 @@ from hub_server import HubServer
 
 from dynamic_sparsity import load_dataset
 from dynamic_sparsity.loaders.dataset import JacobianDataset
-from dynamic_sparsity.loaders.loading import open_dataset
+from dynamic_sparsity.loaders.load import open_dataset
 from dynamic_sparsity.storage.verify import verify_store
 
 VERSIONS = sorted(path.stem for path in golden.FOLDER.glob("*.json"))
@@ -106,7 +106,7 @@ def test_regenerated_bit_by_bit(version: str, name: str, tmp_path: Path) -> None
     jax_runtime.configure()
     from dynamic_sparsity.generation.executors.threads import ThreadExecutor
     from dynamic_sparsity.generation.verification.regenerate import other_settings, published_settings, regenerate
-    from dynamic_sparsity.loaders.store import open_store
+    from dynamic_sparsity.loaders.store.store import open_store
 
     store = open_store(unpacked(version, name, tmp_path / "golden"))
     with ThreadExecutor() as executor:

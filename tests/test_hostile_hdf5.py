@@ -18,8 +18,8 @@ from dynamic_sparsity import load_dataset
 from dynamic_sparsity.errors import CorruptStoreError, InvalidSettingError, WriteFailedError
 from dynamic_sparsity.learners.data import with_columns
 from dynamic_sparsity.loaders import JacobianDataset
-from dynamic_sparsity.loaders.exporting import whole_file
-from dynamic_sparsity.loaders.hdf5_chunks import ChunkForm
+from dynamic_sparsity.loaders.export.whole_file import whole_file
+from dynamic_sparsity.loaders.hdf5.chunks import ChunkForm
 
 COUNT = int(os.environ.get("HOSTILE_HDF5", "300"))
 """Damaged files of the present version; a twentieth as many of the old one, each of which takes a process."""

@@ -25,7 +25,7 @@ from dynamic_sparsity.errors import (
     UnknownNameError,
 )
 from dynamic_sparsity.loaders import JacobianDataset
-from dynamic_sparsity.loaders.store import open_store
+from dynamic_sparsity.loaders.store.store import open_store
 from dynamic_sparsity.publishing.publish import plan, publish
 
 REPO = "org/name"

@@ -20,8 +20,8 @@ from synthetic import make_store
 
 from dynamic_sparsity import cli, load_dataset
 from dynamic_sparsity.errors import CorruptStoreError, DynamicSparsityError
-from dynamic_sparsity.loaders import leftovers
-from dynamic_sparsity.loaders.partial import PARTIAL_FILE, PartialLedger
+from dynamic_sparsity.loaders.hub import leftovers
+from dynamic_sparsity.loaders.store.partial import PARTIAL_FILE, PartialLedger
 from dynamic_sparsity.publishing.publish import plan, publish
 
 REPO, TASK = "org/name", "Pendulums"
@@ -228,7 +228,7 @@ def test_what_killed_downloads_left_is_swept(copy: Path, root: Path, tmp_path: P
 WORKER = """
 import sys
 from pathlib import Path
-from dynamic_sparsity.loaders import leftovers
+from dynamic_sparsity.loaders.hub import leftovers
 if sys.argv[1] == "folder":
     print(leftovers.owned_folder(), flush=True)
     input()

@@ -12,9 +12,10 @@ from dynamic_sparsity.errors import InvalidSettingError, UnsupportedModelError
 from dynamic_sparsity.generation import jax_runtime
 from dynamic_sparsity.generation.physics.model import load_environment, load_physics
 from dynamic_sparsity.policies import load_policy, read_record
-from dynamic_sparsity.training import evaluation, imitation, planar, run, swing_up
+from dynamic_sparsity.training import imitation, planar, run, swing_up
+from dynamic_sparsity.training import returns as evaluation
 from dynamic_sparsity.training.host_physics import host_physics
-from dynamic_sparsity.training.settings import resolve
+from dynamic_sparsity.training.hyperparameters import resolve
 
 PLANAR = ["AcrobotSwingup", "CartpoleSwingup", "PendulumSwingup"]
 

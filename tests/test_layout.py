@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dynamic_sparsity.errors import InvalidSettingError
-from dynamic_sparsity.storage.layout import CHUNK_BYTES_MAX, Layout, chunk_rows, plan
+from dynamic_sparsity.storage.chunking import CHUNK_BYTES_MAX, Layout, chunk_rows, plan
 
 
 @pytest.mark.parametrize(

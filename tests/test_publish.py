@@ -18,7 +18,7 @@ from synthetic import make_store
 
 from dynamic_sparsity import cli, load_dataset
 from dynamic_sparsity.errors import CorruptStoreError, HubAccessError, InvalidSettingError
-from dynamic_sparsity.loaders.publication import Publication
+from dynamic_sparsity.loaders.hub.publication import Publication
 from dynamic_sparsity.publishing import versions
 from dynamic_sparsity.publishing.publish import plan, publish
 

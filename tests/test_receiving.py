@@ -12,9 +12,9 @@ import pytest
 from synthetic import make_store
 
 from dynamic_sparsity.errors import IncompleteStoreError
-from dynamic_sparsity.loaders import ranges
-from dynamic_sparsity.loaders.download import in_threads
-from dynamic_sparsity.loaders.partial import PARTIAL_FILE, PartialLedger
+from dynamic_sparsity.loaders.hub import range_request as ranges
+from dynamic_sparsity.loaders.hub.download import in_threads
+from dynamic_sparsity.loaders.store.partial import PARTIAL_FILE, PartialLedger
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def test_the_first_error_stops_what_has_not_begun() -> None:
 
 @pytest.mark.parametrize("marked", [0, 2**24])
 def test_which_rows_are_there(marked: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dynamic_sparsity.loaders.partial.ROWS_MARKED_MAX", marked)
+    monkeypatch.setattr("dynamic_sparsity.loaders.store.partial.ROWS_MARKED_MAX", marked)
     store = make_store(tmp_path / "Pendulums/noise.zarr")
     ranges = [[0, 3], [3, 5], [20, 31], [9, 10]]
     document = {"split": "test", "rows": 40, "shard_rows": 16, "ranges": ranges}

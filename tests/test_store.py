@@ -16,7 +16,7 @@ from dynamic_sparsity.errors import (
     UnknownNameError,
 )
 from dynamic_sparsity.loaders import find_stores, load_dataset, open_store
-from dynamic_sparsity.loaders.store import parse_store_path, store_path
+from dynamic_sparsity.loaders.store.store import parse_store_path, store_path
 
 
 @pytest.fixture(scope="module")

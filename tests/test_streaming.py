@@ -16,7 +16,7 @@ from synthetic import make_store
 
 from dynamic_sparsity import load_dataset
 from dynamic_sparsity.errors import CorruptStoreError, HubError, HubNotFoundError, InvalidSettingError, UnknownNameError
-from dynamic_sparsity.loaders.receiving import Receiver
+from dynamic_sparsity.loaders.hub.shard_window import Receiver
 from dynamic_sparsity.publishing.publish import plan, publish
 
 REPO = "org/name"
@@ -59,9 +59,9 @@ def in_order(rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 @pytest.fixture
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is done with large files is done with small ones."""
-    monkeypatch.setattr("dynamic_sparsity.loaders.receiving.PART_BYTES_MAX", 3000)
-    monkeypatch.setattr("dynamic_sparsity.loaders.receiving.REUSED_BYTES_MIN", 0)
-    monkeypatch.setattr("dynamic_sparsity.loaders.ranges.DIRECT_BYTES_MIN", 1)
+    monkeypatch.setattr("dynamic_sparsity.loaders.hub.shard_window.PART_BYTES_MAX", 3000)
+    monkeypatch.setattr("dynamic_sparsity.loaders.hub.shard_window.REUSED_BYTES_MIN", 0)
+    monkeypatch.setattr("dynamic_sparsity.loaders.hub.range_request.DIRECT_BYTES_MIN", 1)
 
 
 REQUESTS: list[dict[str, Any]] = [
@@ -197,8 +197,8 @@ def test_offline(split: str | None, published: HubServer, root: Path, monkeypatc
     from huggingface_hub import constants
 
     # Of files this small all would be fetched whole.
-    monkeypatch.setattr("dynamic_sparsity.loaders.plans.LEAST_BYTES_SAVED", 0)
-    monkeypatch.setattr("dynamic_sparsity.loaders.plans.GAP_BYTES_MAX", 0)
+    monkeypatch.setattr("dynamic_sparsity.loaders.hub.transfer_plan.LEAST_BYTES_SAVED", 0)
+    monkeypatch.setattr("dynamic_sparsity.loaders.hub.transfer_plan.GAP_BYTES_MAX", 0)
     request: dict[str, Any] = {"split": split, "columns": ["state", "J_s", "mask_s"]}
     path = load_dataset("Pendulums", repo_id=REPO, **request).store.path
     whole = [file for file in (path / "J_s/c").rglob("*") if file.is_symlink()]
@@ -220,7 +220,7 @@ def test_offline(split: str | None, published: HubServer, root: Path, monkeypatc
 
 
 def test_whole_files_in_the_cache_serve_any_split(published: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dynamic_sparsity.loaders.plans.LEAST_BYTES_SAVED", 0)
+    monkeypatch.setattr("dynamic_sparsity.loaders.hub.transfer_plan.LEAST_BYTES_SAVED", 0)
     load_dataset("Pendulums", repo_id=REPO, columns=["J_s"])
     published.requests.clear()
     rows = list(load_dataset("Pendulums", repo_id=REPO, split="test", columns=["J_s"], streaming=True))

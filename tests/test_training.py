@@ -16,9 +16,10 @@ from dynamic_sparsity.generation.physics.model import load_environment, load_phy
 from dynamic_sparsity.generation.settings import Settings
 from dynamic_sparsity.policies import available, load_policy, read_record
 from dynamic_sparsity.policies.files import FOLDER, expert_path
-from dynamic_sparsity.training import evaluation, run
+from dynamic_sparsity.training import returns as evaluation
+from dynamic_sparsity.training import run
 from dynamic_sparsity.training.host_physics import host_physics
-from dynamic_sparsity.training.settings import resolve
+from dynamic_sparsity.training.hyperparameters import resolve
 from dynamic_sparsity.training.shaping import shaped
 
 REPRODUCED_EPISODES = 16

@@ -13,7 +13,7 @@ import numpy as np
 from dynamic_sparsity.errors import CorruptPolicyError, SettingsMismatchError
 from dynamic_sparsity.policies import ExpertPolicy
 from dynamic_sparsity.storage.atomic import publish
-from dynamic_sparsity.training.settings import TrainingSettings
+from dynamic_sparsity.training.hyperparameters import TrainingSettings
 from dynamic_sparsity.untrusted.archives import translated
 from dynamic_sparsity.untrusted.documents import read_json
 from dynamic_sparsity.untrusted.files import read_regular

@@ -31,8 +31,8 @@ from dynamic_sparsity.generation.rollout.coloured_noise import coloured_noise
 from dynamic_sparsity.policies import ExpertPolicy
 from dynamic_sparsity.policies.network import LEAST_SCALE
 from dynamic_sparsity.training.checkpoints import Point
-from dynamic_sparsity.training.evaluation import NOISE_BETA, policy_arrays
 from dynamic_sparsity.training.host_physics import host_physics
+from dynamic_sparsity.training.returns import NOISE_BETA, policy_arrays
 
 Array = NDArray[np.float32]
 

@@ -10,8 +10,8 @@ from dynamic_sparsity.generation.physics.model import load_environment, load_phy
 from dynamic_sparsity.policies import ExpertPolicy
 from dynamic_sparsity.training import balance, balance_search
 from dynamic_sparsity.training.checkpoints import Point
+from dynamic_sparsity.training.hyperparameters import TrainingSettings
 from dynamic_sparsity.training.imitation import ImitationSettings, imitate
-from dynamic_sparsity.training.settings import TrainingSettings
 from dynamic_sparsity.training.swing_up import SwingUpTeacher
 
 Told = Callable[[Point, Point], None]

@@ -21,10 +21,11 @@ from dynamic_sparsity.generation.tasks import EPISODE_LENGTH
 from dynamic_sparsity.policies import ExpertPolicy
 from dynamic_sparsity.policies.files import SUFFIX, read_record, save_policy
 from dynamic_sparsity.storage.atomic import check_output_folder
-from dynamic_sparsity.training import brax_repair, evaluation
+from dynamic_sparsity.training import brax_repair
+from dynamic_sparsity.training import returns as evaluation
 from dynamic_sparsity.training.checkpoints import Point, Workplace, expert_from
 from dynamic_sparsity.training.curve import draw
-from dynamic_sparsity.training.settings import PLANNED, TrainingSettings
+from dynamic_sparsity.training.hyperparameters import PLANNED, TrainingSettings
 from dynamic_sparsity.training.shaping import shaped
 
 EVALUATION_EPISODES = 64

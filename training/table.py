@@ -12,7 +12,7 @@ from dynamic_sparsity.generation.tasks import TASKS
 from dynamic_sparsity.policies import available, expert_path, read_record
 from dynamic_sparsity.policies.files import FOLDER
 from dynamic_sparsity.storage.atomic import publish
-from dynamic_sparsity.training.evaluation import Actions, beats_chance, differ, measured
+from dynamic_sparsity.training.returns import Actions, beats_chance, differ, measured
 from dynamic_sparsity.untrusted import markdown
 from dynamic_sparsity.untrusted.markdown import Markdown
 

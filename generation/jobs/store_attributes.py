@@ -12,7 +12,7 @@ from dynamic_sparsity.generation.physics.model import Physics
 from dynamic_sparsity.generation.settings import Settings
 from dynamic_sparsity.schemas import FLAG_BITS, SCHEMA_VERSION
 from dynamic_sparsity.schemas.consistency import settings_digest
-from dynamic_sparsity.storage.layout import Layout
+from dynamic_sparsity.storage.chunking import Layout
 
 CLOSED_FORM = "implicit, by closed forms of the residual's derivatives"
 

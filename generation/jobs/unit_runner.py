@@ -21,7 +21,8 @@ from dynamic_sparsity.generation.rollout.recorder import Columns
 from dynamic_sparsity.generation.settings import Settings
 from dynamic_sparsity.schemas import FLAG_BITS, ArraySpec, row_arrays
 from dynamic_sparsity.schemas.splits import split_of
-from dynamic_sparsity.storage import layout, writer
+from dynamic_sparsity.storage import chunking as layout
+from dynamic_sparsity.storage import writer
 
 
 class SimulationUnitRunner:

@@ -151,7 +151,7 @@ def verify_deep(
     Raises:
         IncompleteStoreError, CorruptStoreError: The store can't be read.
     """
-    from dynamic_sparsity.loaders.loading import open_dataset
+    from dynamic_sparsity.loaders.load import open_dataset
 
     data = open_dataset(path)
     attributes = data.metadata
@@ -198,7 +198,7 @@ def hard_rows(columns: dict[str, Any]) -> NDArray[np.bool_]:
 
 def _draw(path: Path, count: int, sample: int, rng: np.random.Generator) -> tuple[NDArray[np.int64], int]:
     """Rows to compute again, in order, and how many of them were drawn as hard."""
-    from dynamic_sparsity.loaders.loading import open_dataset
+    from dynamic_sparsity.loaders.load import open_dataset
 
     if sample >= count:
         return np.arange(count), 0

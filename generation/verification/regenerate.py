@@ -17,9 +17,9 @@ from dynamic_sparsity.generation.executors.threads import ThreadExecutor
 from dynamic_sparsity.generation.jobs.generate import generate, generate_all
 from dynamic_sparsity.generation.jobs.units import Job
 from dynamic_sparsity.generation.settings import Settings
-from dynamic_sparsity.loaders.hub import Repository
-from dynamic_sparsity.loaders.publication import PublishedStore
-from dynamic_sparsity.loaders.store import Store, open_store
+from dynamic_sparsity.loaders.hub.publication import PublishedStore
+from dynamic_sparsity.loaders.hub.repository import Repository
+from dynamic_sparsity.loaders.store.store import Store, open_store
 from dynamic_sparsity.loaders.streaming import StreamingDataset
 from dynamic_sparsity.storage.manifests import read_attributes
 from dynamic_sparsity.storage.reading import Reader

@@ -19,7 +19,7 @@ from typing import Any
 from golden import FOLDER, PUBLISHED, REPO, SETTINGS, digests, file_digests, instruction_set, pack
 
 from dynamic_sparsity.generation import jax_runtime
-from dynamic_sparsity.loaders.loading import open_dataset
+from dynamic_sparsity.loaders.load import open_dataset
 from dynamic_sparsity.schemas import SCHEMA_VERSION
 
 

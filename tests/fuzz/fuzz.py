@@ -28,10 +28,11 @@ from json_mutations import mutated
 
 with atheris.instrument_imports(include=["dynamic_sparsity"]):
     from dynamic_sparsity.errors import DynamicSparsityError
-    from dynamic_sparsity.loaders import hdf5_index, packed_column
-    from dynamic_sparsity.loaders.hdf5 import read_hdf5
-    from dynamic_sparsity.loaders.pieces import parse_pieces
-    from dynamic_sparsity.loaders.publication import Publication
+    from dynamic_sparsity.loaders.hdf5 import index as hdf5_index
+    from dynamic_sparsity.loaders.hdf5.reader import read_hdf5
+    from dynamic_sparsity.loaders.hub.publication import Publication
+    from dynamic_sparsity.loaders.shards import compressed_column
+    from dynamic_sparsity.loaders.store.pieces import parse_pieces
     from dynamic_sparsity.policies import files as policy_files
     from dynamic_sparsity.schemas import validate
     from dynamic_sparsity.schemas.files import file_count, listing_problem
@@ -136,7 +137,7 @@ def shard(data: bytes) -> None:
     decoded = []
     for garbage in (0x00, 0xA5):
         out = np.full(SHARD_ROWS * layout.row_bytes, garbage, np.uint8).view((np.void, layout.row_bytes))
-        packed_column.decode_shard(layout, Ledger(), number, contents, found, out)  # type: ignore[arg-type]
+        compressed_column.decode_shard(layout, Ledger(), number, contents, found, out)  # type: ignore[arg-type]
         decoded.append(out[: len(found) * layout.chunk_rows].tobytes())
     assert decoded[0] == decoded[1], "memory that was not written was returned"
 

@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 import synthetic
 
 from dynamic_sparsity.loaders import open_dataset
-from dynamic_sparsity.loaders.publication import Publication, PublishedFile, PublishedStore
+from dynamic_sparsity.loaders.hub.publication import Publication, PublishedFile, PublishedStore
 from dynamic_sparsity.policies.files import encode_policy
 from dynamic_sparsity.policies.network import ExpertPolicy
 

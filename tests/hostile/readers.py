@@ -19,7 +19,7 @@ import numpy as np
 Case = dict[str, Any]
 
 LIGHT = (
-    "dynamic_sparsity.loaders.hdf5",
+    "dynamic_sparsity.loaders.hdf5.reader",
     "dynamic_sparsity.loaders.streaming",
     "dynamic_sparsity.loaders.zarr_column",
     "dynamic_sparsity.storage.verify",

@@ -11,13 +11,13 @@ from rich.table import Table
 
 from dynamic_sparsity.cli.show import size
 from dynamic_sparsity.errors import HubError, InvalidSettingError, UnknownNameError
-from dynamic_sparsity.loaders.download import LocalCopy
-from dynamic_sparsity.loaders.hub import REPOSITORY_VARIABLE, Repository, default_repository
-from dynamic_sparsity.loaders.loading import arrays_for
-from dynamic_sparsity.loaders.plans import FilePlan, plan_files
-from dynamic_sparsity.loaders.progress import chosen
-from dynamic_sparsity.loaders.publication import PublishedStore
-from dynamic_sparsity.loaders.store import store_path
+from dynamic_sparsity.loaders.hub.download import LocalCopy
+from dynamic_sparsity.loaders.hub.publication import PublishedStore
+from dynamic_sparsity.loaders.hub.repository import REPOSITORY_VARIABLE, Repository, default_repository
+from dynamic_sparsity.loaders.hub.transfer_plan import FilePlan, plan_files
+from dynamic_sparsity.loaders.hub.transfer_progress import chosen
+from dynamic_sparsity.loaders.load import arrays_for
+from dynamic_sparsity.loaders.store.store import store_path
 from dynamic_sparsity.schemas.splits import SPLITS
 from dynamic_sparsity.untrusted.console import PlainConsole
 

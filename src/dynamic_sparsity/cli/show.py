@@ -15,7 +15,7 @@ from rich.text import Text
 from dynamic_sparsity.cli.arguments import input_folder
 from dynamic_sparsity.errors import DynamicSparsityError, IncompleteStoreError
 from dynamic_sparsity.generation.tasks import TASKS
-from dynamic_sparsity.loaders.store import Store, find_stores, open_store
+from dynamic_sparsity.loaders.store.store import Store, find_stores, open_store
 from dynamic_sparsity.schemas import row_arrays
 from dynamic_sparsity.storage.atomic import files_below
 from dynamic_sparsity.untrusted.console import PlainConsole

@@ -37,8 +37,8 @@ def train(tasks: Sequence[str], out: Path, *, profile: str | None, **options: An
         jax_runtime.configure()
         import jax
 
+        from dynamic_sparsity.training.hyperparameters import resolve
         from dynamic_sparsity.training.run import train as train_policy
-        from dynamic_sparsity.training.settings import resolve
 
         profile = profile or ("cpu" if jax.default_backend() == "cpu" else "playground")
     runs = [resolve(task, profile=profile, **options) for task in tasks]

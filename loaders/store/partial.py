@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dynamic_sparsity.errors import CorruptStoreError, IncompleteStoreError
-from dynamic_sparsity.loaders.integrity import Ledger, VerifyMode
-from dynamic_sparsity.loaders.pieces import PIECES_FILE, Pieces, parse_pieces, row_file
+from dynamic_sparsity.loaders.store.checksums import Ledger, VerifyMode
+from dynamic_sparsity.loaders.store.pieces import PIECES_FILE, Pieces, parse_pieces, row_file
 from dynamic_sparsity.schemas.layout import ArrayLayout, array_layouts
 from dynamic_sparsity.schemas.splits import SPLITS
 from dynamic_sparsity.untrusted.documents import read_json

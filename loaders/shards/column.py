@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dynamic_sparsity.loaders.integrity import Ledger
+from dynamic_sparsity.loaders.store.checksums import Ledger
 from dynamic_sparsity.schemas.layout import ArrayLayout, parse_shard_index
 
 __all__ = ["Array", "Column", "Integers", "Places"]

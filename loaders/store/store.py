@@ -19,9 +19,9 @@ from dynamic_sparsity.errors import (
     StoreNotFoundError,
     UnknownNameError,
 )
-from dynamic_sparsity.loaders.integrity import Ledger, VerifyMode
-from dynamic_sparsity.loaders.partial import open_ledger
-from dynamic_sparsity.loaders.shards import DECODED_BYTES, ShardReader
+from dynamic_sparsity.loaders.shards.reader import DECODED_BYTES, ShardReader
+from dynamic_sparsity.loaders.store.checksums import Ledger, VerifyMode
+from dynamic_sparsity.loaders.store.partial import open_ledger
 from dynamic_sparsity.schemas import READABLE_VERSIONS, ArraySpec, episode_columns, statistics_arrays, validate
 from dynamic_sparsity.schemas.documents import array_document, plain_file, store_arrays
 from dynamic_sparsity.schemas.files import MANIFEST_FILE, listing_problem

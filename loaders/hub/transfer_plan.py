@@ -11,8 +11,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from dynamic_sparsity.loaders.partial import PartialLedger
-from dynamic_sparsity.loaders.pieces import Pieces
+from dynamic_sparsity.loaders.store.partial import PartialLedger
+from dynamic_sparsity.loaders.store.pieces import Pieces
 
 __all__ = ["FilePlan", "plan_files"]
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from dynamic_sparsity.errors import InvalidSettingError, UnknownNameError
 from dynamic_sparsity.loaders import coordinates as conversion
-from dynamic_sparsity.loaders.store import Store
+from dynamic_sparsity.loaders.store.store import Store
 
 __all__ = ["Batch", "Fetcher", "needed_arrays"]
 

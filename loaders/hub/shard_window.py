@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dynamic_sparsity.errors import InvalidSettingError
-from dynamic_sparsity.loaders.download import THREADS, LocalCopy, fetch_run, in_threads
-from dynamic_sparsity.loaders.fetching import Fetcher
-from dynamic_sparsity.loaders.hub import quiet
-from dynamic_sparsity.loaders.partial import PartialLedger
-from dynamic_sparsity.loaders.pieces import row_file
-from dynamic_sparsity.loaders.plans import FilePlan, plan_files
-from dynamic_sparsity.loaders.store import Store
+from dynamic_sparsity.loaders.hub.download import THREADS, LocalCopy, fetch_run, in_threads
+from dynamic_sparsity.loaders.hub.repository import quiet
+from dynamic_sparsity.loaders.hub.transfer_plan import FilePlan, plan_files
+from dynamic_sparsity.loaders.row_reader import Fetcher
+from dynamic_sparsity.loaders.store.partial import PartialLedger
+from dynamic_sparsity.loaders.store.pieces import row_file
+from dynamic_sparsity.loaders.store.store import Store
 
 __all__ = ["Receiver", "ShardWindow", "Shards"]
 

@@ -6,9 +6,9 @@ import hashlib
 from typing import Any, Final
 
 from dynamic_sparsity.errors import CorruptStoreError
-from dynamic_sparsity.loaders.partial import PARTIAL_FILE
-from dynamic_sparsity.loaders.pieces import PIECES_FILE, row_file
-from dynamic_sparsity.loaders.publication import PublishedStore
+from dynamic_sparsity.loaders.hub.publication import PublishedStore
+from dynamic_sparsity.loaders.store.partial import PARTIAL_FILE
+from dynamic_sparsity.loaders.store.pieces import PIECES_FILE, row_file
 from dynamic_sparsity.schemas.files import MANIFEST_FILE
 from dynamic_sparsity.untrusted.archives import read_tar_xz
 from dynamic_sparsity.untrusted.documents import DOCUMENT_BYTES_MAX, parse_json

@@ -6,10 +6,10 @@ import math
 
 import numpy as np
 
-from dynamic_sparsity.loaders.columns import Array, Column, Places
-from dynamic_sparsity.loaders.integrity import Ledger
-from dynamic_sparsity.loaders.packed_column import decode_shard
-from dynamic_sparsity.loaders.raw_column import overlapping_rows
+from dynamic_sparsity.loaders.shards.column import Array, Column, Places
+from dynamic_sparsity.loaders.shards.compressed_column import decode_shard
+from dynamic_sparsity.loaders.shards.mapped_column import overlapping_rows
+from dynamic_sparsity.loaders.store.checksums import Ledger
 from dynamic_sparsity.schemas.layout import ArrayLayout
 
 __all__ = ["MemoryColumn"]

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dynamic_sparsity.loaders.columns import Array, Column, Places
-from dynamic_sparsity.loaders.integrity import Ledger
-from dynamic_sparsity.loaders.mapping import AddressRange
+from dynamic_sparsity.loaders.shards.column import Array, Column, Places
+from dynamic_sparsity.loaders.shards.memory_map import AddressRange
+from dynamic_sparsity.loaders.store.checksums import Ledger
 from dynamic_sparsity.schemas.layout import ArrayLayout
 
 __all__ = ["RawColumn", "overlapping_rows"]

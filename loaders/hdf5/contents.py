@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dynamic_sparsity.errors import CorruptStoreError, UnknownNameError
-from dynamic_sparsity.loaders.hdf5_chunks import CHUNK_BYTES_MAX, PIPELINES, ChunkForm
-from dynamic_sparsity.loaders.store import store_path
+from dynamic_sparsity.loaders.hdf5.chunks import CHUNK_BYTES_MAX, PIPELINES, ChunkForm
+from dynamic_sparsity.loaders.store.store import store_path
 from dynamic_sparsity.schemas import ArraySpec, episode_columns, row_arrays, statistics_arrays, validate
 
 __all__ = [

@@ -7,8 +7,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from dynamic_sparsity.loaders.columns import Array, Column, Integers, Places
-from dynamic_sparsity.loaders.integrity import Ledger
+from dynamic_sparsity.loaders.shards.column import Array, Column, Integers, Places
+from dynamic_sparsity.loaders.store.checksums import Ledger
 from dynamic_sparsity.schemas.layout import CHECKSUM_BYTES, ArrayLayout
 from dynamic_sparsity.untrusted.blosc import frame_problem
 

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 from dynamic_sparsity.errors import InvalidSettingError
 from dynamic_sparsity.loaders import coordinates as conversion
 from dynamic_sparsity.loaders.dataset import COORDINATES, Coordinates, JacobianDataset, known
-from dynamic_sparsity.loaders.fetching import needed_arrays
-from dynamic_sparsity.loaders.hub import Repository, default_repository
-from dynamic_sparsity.loaders.integrity import VerifyMode
-from dynamic_sparsity.loaders.progress import Progress
-from dynamic_sparsity.loaders.store import store_path
+from dynamic_sparsity.loaders.hub.repository import Repository, default_repository
+from dynamic_sparsity.loaders.hub.transfer_progress import Progress
+from dynamic_sparsity.loaders.row_reader import needed_arrays
+from dynamic_sparsity.loaders.store.checksums import VerifyMode
+from dynamic_sparsity.loaders.store.store import store_path
 
 if TYPE_CHECKING:
-    from dynamic_sparsity.loaders.download import LocalCopy
+    from dynamic_sparsity.loaders.hub.download import LocalCopy
     from dynamic_sparsity.loaders.streaming import StreamingDataset
 
 __all__ = ["arrays_for", "load_dataset", "open_dataset"]
@@ -149,8 +149,8 @@ def load_dataset(
         return StreamingDataset(
             repository, published, split=split, columns=names, coordinates=coordinates, exclude_flags=flags
         )
-    from dynamic_sparsity.loaders.download import LocalCopy
-    from dynamic_sparsity.loaders.progress import chosen
+    from dynamic_sparsity.loaders.hub.download import LocalCopy
+    from dynamic_sparsity.loaders.hub.transfer_progress import chosen
 
     copy = LocalCopy(repository, published, split)
     copy.fetch(arrays_for(copy, names, coordinates, flags), chosen(progress))

@@ -16,8 +16,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from dynamic_sparsity.loaders.hdf5_chunks import ChunkForm
-from dynamic_sparsity.loaders.hdf5_contents import (
+from dynamic_sparsity.loaders.hdf5.chunks import ChunkForm
+from dynamic_sparsity.loaders.hdf5.contents import (
     FORMAT,
     ROW,
     TABLE,

@@ -1,7 +1,7 @@
 """Rows as an HDF5 file, in the place of a store: every column under its own name, the rest as attributes of the root.
 
-libhdf5 is not asked: where everything lies follows from the file's own index (`hdf5_index`), and for files of version
-1, which have none, from what a process of its own finds (`hdf5_old`). docs/hub.md has the layout.
+libhdf5 is not asked: where everything lies follows from the file's own index (`index`), and for files of version
+1, which have none, from what a process of its own finds (`version1`). docs/hub.md has the layout.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dynamic_sparsity.errors import CorruptStoreError, StoreNotFoundError
-from dynamic_sparsity.loaders.hdf5_contents import ROW, Contents
-from dynamic_sparsity.loaders.hdf5_index import read_index
-from dynamic_sparsity.loaders.integrity import Ledger
-from dynamic_sparsity.loaders.store import Store
+from dynamic_sparsity.loaders.hdf5.contents import ROW, Contents
+from dynamic_sparsity.loaders.hdf5.index import read_index
+from dynamic_sparsity.loaders.store.checksums import Ledger
+from dynamic_sparsity.loaders.store.store import Store
 from dynamic_sparsity.schemas import row_arrays
 from dynamic_sparsity.untrusted.files import open_regular, read_at
 
@@ -220,7 +220,7 @@ class Hdf5Store(Store):
         try:
             contents = read_index(descriptor, status.st_size, str(path))
             if contents is None:
-                from dynamic_sparsity.loaders.hdf5_old import read_old
+                from dynamic_sparsity.loaders.hdf5.version1 import read_old
 
                 contents = read_old(path, descriptor, status.st_size)
         except BaseException:

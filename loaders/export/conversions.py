@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 from numpy.typing import NDArray
 
 from dynamic_sparsity.errors import MissingDependencyError
-from dynamic_sparsity.loaders.arrow import arrow_schema, arrow_table, import_pyarrow
-from dynamic_sparsity.loaders.exporting import whole_file
+from dynamic_sparsity.loaders.export.arrow import arrow_schema, arrow_table, import_pyarrow
+from dynamic_sparsity.loaders.export.whole_file import whole_file
 
 if TYPE_CHECKING:
     from dynamic_sparsity.loaders.dataset import JacobianDataset
@@ -64,7 +64,7 @@ class Conversions:
             MissingDependencyError: torch is not installed.
         """
         _imported("torch", "torch")
-        from dynamic_sparsity.loaders.torch_dataset import TorchDataset
+        from dynamic_sparsity.loaders.export.torch import TorchDataset
 
         return TorchDataset(self)
 
@@ -100,7 +100,7 @@ class Conversions:
             CorruptStoreError: The store is damaged.
             WriteFailedError: The disk is full, say.
         """
-        from dynamic_sparsity.loaders.hdf5_writing import write_hdf5
+        from dynamic_sparsity.loaders.hdf5.writer import write_hdf5
 
         return write_hdf5(self, Path(path))
 
@@ -116,7 +116,7 @@ class Conversions:
             CorruptStoreError: It is not such a file.
             MissingDependencyError: The extra `hub` is not installed.
         """
-        from dynamic_sparsity.loaders.hdf5 import read_hdf5
+        from dynamic_sparsity.loaders.hdf5.reader import read_hdf5
 
         return read_hdf5(Path(path))
 

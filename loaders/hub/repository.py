@@ -25,9 +25,9 @@ from dynamic_sparsity.errors import (
     InvalidSettingError,
     MissingDependencyError,
 )
-from dynamic_sparsity.loaders.counting import UnexpectedSizeError, counter
-from dynamic_sparsity.loaders.publication import PUBLICATION_BYTES_MAX, PUBLICATION_FILE, Publication, PublishedFile
-from dynamic_sparsity.loaders.ranges import receive_range
+from dynamic_sparsity.loaders.hub.byte_limit import UnexpectedSizeError, counter
+from dynamic_sparsity.loaders.hub.publication import PUBLICATION_BYTES_MAX, PUBLICATION_FILE, Publication, PublishedFile
+from dynamic_sparsity.loaders.hub.range_request import receive_range
 from dynamic_sparsity.untrusted.files import open_regular, read_regular
 
 __all__ = ["DEFAULT_REPOSITORY", "Repository", "default_repository", "hub_errors", "import_hub", "quiet", "redact"]

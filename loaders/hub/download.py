@@ -20,14 +20,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dynamic_sparsity.errors import CorruptStoreError, UnknownNameError
-from dynamic_sparsity.loaders.hub import Repository, import_hub, quiet
-from dynamic_sparsity.loaders.index import check_identity, read_index
-from dynamic_sparsity.loaders.leftovers import own_partial, working_on
-from dynamic_sparsity.loaders.partial import PARTIAL_FILE, PartialLedger, copy_corrupt
-from dynamic_sparsity.loaders.plans import FilePlan, plan_files
-from dynamic_sparsity.loaders.progress import Progress, Silent
-from dynamic_sparsity.loaders.publication import PublishedFile, PublishedStore
-from dynamic_sparsity.loaders.store import Store, open_store
+from dynamic_sparsity.loaders.hub.leftovers import own_partial, working_on
+from dynamic_sparsity.loaders.hub.publication import PublishedFile, PublishedStore
+from dynamic_sparsity.loaders.hub.repository import Repository, import_hub, quiet
+from dynamic_sparsity.loaders.hub.store_index import check_identity, read_index
+from dynamic_sparsity.loaders.hub.transfer_plan import FilePlan, plan_files
+from dynamic_sparsity.loaders.hub.transfer_progress import Progress, Silent
+from dynamic_sparsity.loaders.store.partial import PARTIAL_FILE, PartialLedger, copy_corrupt
+from dynamic_sparsity.loaders.store.store import Store, open_store
 from dynamic_sparsity.schemas import validate
 from dynamic_sparsity.schemas.documents import encode_document
 from dynamic_sparsity.schemas.files import MANIFEST_FILE

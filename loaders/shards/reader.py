@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dynamic_sparsity.loaders.columns import Column, Places
-from dynamic_sparsity.loaders.integrity import Ledger
-from dynamic_sparsity.loaders.memory_column import MemoryColumn
-from dynamic_sparsity.loaders.packed_column import PackedColumn
-from dynamic_sparsity.loaders.raw_column import RawColumn
+from dynamic_sparsity.loaders.shards.column import Column, Places
+from dynamic_sparsity.loaders.shards.compressed_column import PackedColumn
+from dynamic_sparsity.loaders.shards.in_memory_column import MemoryColumn
+from dynamic_sparsity.loaders.shards.mapped_column import RawColumn
+from dynamic_sparsity.loaders.store.checksums import Ledger
 from dynamic_sparsity.schemas.layout import ArrayLayout
 
 __all__ = ["DECODED_BYTES", "ShardReader"]

@@ -6,7 +6,7 @@ independent series per episode and action dimension. The *deterministic return* 
 stand, in the same episodes, the return of `--policy noise`, actions tanh(ε), and that of no action at all: what a
 policy has to beat to be called an expert.
 
-    python -m dynamic_sparsity.training.evaluation [TASK…]
+    python -m dynamic_sparsity.training.returns [TASK…]
 
 measures the policies that come with the package anew and rewrites their records.
 """

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dynamic_sparsity.errors import MissingDependencyError
-from dynamic_sparsity.loaders.exporting import check_space, whole_file
-from dynamic_sparsity.loaders.hdf5_chunks import ChunkForm
-from dynamic_sparsity.loaders.hdf5_contents import FORMAT, ROW, TABLE, Contents, row_shapes, small_arrays
-from dynamic_sparsity.loaders.hdf5_index import VERSION, encode_index, rest_digest
+from dynamic_sparsity.loaders.export.whole_file import check_space, whole_file
+from dynamic_sparsity.loaders.hdf5.chunks import ChunkForm
+from dynamic_sparsity.loaders.hdf5.contents import FORMAT, ROW, TABLE, Contents, row_shapes, small_arrays
+from dynamic_sparsity.loaders.hdf5.index import VERSION, encode_index, rest_digest
 
 if TYPE_CHECKING:
     from dynamic_sparsity.loaders.dataset import JacobianDataset

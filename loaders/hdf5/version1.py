@@ -18,8 +18,8 @@ from typing import Any, Final
 import numpy as np
 
 from dynamic_sparsity.errors import CorruptStoreError, MissingDependencyError
-from dynamic_sparsity.loaders.hdf5_chunks import FILTERS, ChunkForm
-from dynamic_sparsity.loaders.hdf5_contents import (
+from dynamic_sparsity.loaders.hdf5.chunks import FILTERS, ChunkForm
+from dynamic_sparsity.loaders.hdf5.contents import (
     FORMAT,
     ROW,
     TABLE,
@@ -74,7 +74,7 @@ def _ask_child(path: Path) -> dict[str, Any]:
     """What the child program finds in the file."""
     if sys.modules.get("h5py", path) is None or importlib.util.find_spec("h5py") is None:
         raise MissingDependencyError("HDF5 needs the package h5py: pip install 'dynamic-sparsity[hub]'")
-    program = str(Path(__file__).with_name("hdf5_child.py"))
+    program = str(Path(__file__).with_name("version1_process.py"))
     # The child finds the same packages, and neither the current folder's modules nor more threads than it needs.
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OPENBLAS_NUM_THREADS": "1"}
     words = [sys.executable, "-P", program, str(path), str(MEMORY_BYTES_MAX), str(PROCESSOR_SECONDS_MAX)]

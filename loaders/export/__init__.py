@@ -1,0 +1,1 @@
+"""Rows for other libraries: Arrow and Parquet, Hugging Face datasets, torch, grain and JAX."""
