@@ -67,7 +67,10 @@ def check(task: str, policy: str, rows: int, jacobians: int) -> dict[str, Any]:
         for block in range(blocks):
             began = time.perf_counter()
             memory = episodes.simulate(block * EPISODES, EPISODES, memory=memory)
-            flat = {name: value.reshape(-1, *value.shape[2:]) for name, value in memory.items()}
+            flat = {
+                name: value.reshape((value.shape[0] * value.shape[1], *value.shape[2:]))
+                for name, value in memory.items()
+            }
             seconds["simulate"] += time.perf_counter() - began
             began = time.perf_counter()
             made = stepper.steps(flat["state"], flat["action"])

@@ -146,7 +146,7 @@ def read_rows(
         InvalidSettingError: The data set is empty, or its Jacobians are in tangent coordinates of other sizes.
     """
     chosen = positions_of(dataset, limit)
-    return rows_of(with_columns(dataset, columns_of(jacobian=jacobian, graph=graph))[chosen])
+    return rows_of(dataset.with_columns(columns_of(jacobian=jacobian, graph=graph), coordinates="ambient")[chosen])
 
 
 def positions_of(dataset: JacobianDataset, limit: int | None = None) -> NDArray[np.int64]:
@@ -205,21 +205,12 @@ def rows_in_contact(dataset: JacobianDataset, positions: NDArray[np.int64]) -> B
     kinds = [constraint["kind"] in CONTACT_KINDS for constraint in dataset.metadata["constraints"]]
     if not any(kinds):
         return np.zeros(len(positions), bool)
-    active = with_columns(dataset, ["active_any"])[positions]["active_any"]
+    active = dataset.with_columns(["active_any"])[positions]["active_any"]
     return np.asarray(active[:, kinds].any(1))
 
 
 def valid_positions(dataset: JacobianDataset) -> NDArray[np.int64]:
     """Positions in a data set of the rows that have a true Jacobian, int64, shape (n,)."""
     bits = sum(1 << dataset.metadata["flag_bits"][flag] for flag in INVALID_FLAGS)
-    flags = with_columns(dataset, ["flags"])[:]["flags"]
+    flags = dataset.with_columns(["flags"])[:]["flags"]
     return np.flatnonzero(flags & bits == 0)
-
-
-def with_columns(dataset: JacobianDataset, columns: list[str]) -> JacobianDataset:
-    """The same rows with other columns, Jacobians and masks in ambient coordinates, as next states are."""
-    path: Any = dataset.store.path
-    other = JacobianDataset(path, columns=columns, coordinates="ambient")
-    # An exported file may have its rows in any order.
-    order = np.argsort(other.rows, kind="stable")
-    return other.select(order[np.searchsorted(other.rows, dataset.rows, sorter=order)])

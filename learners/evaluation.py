@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from dynamic_sparsity.errors import InvalidSettingError
 from dynamic_sparsity.learners import metrics
-from dynamic_sparsity.learners.data import Rows, Scale, read_rows, rows_in_contact, valid_positions, with_columns
+from dynamic_sparsity.learners.data import Rows, Scale, read_rows, rows_in_contact, valid_positions
 from dynamic_sparsity.learners.interface import Predictor
 from dynamic_sparsity.loaders import JacobianDataset
 
@@ -66,7 +66,7 @@ def read_judged(dataset: JacobianDataset, *, limit: int | None = None, horizon: 
     kept = np.arange(len(valid))
     if limit is not None and kept.size > limit:
         kept = kept[np.linspace(0, kept.size - 1, limit).astype(np.int64)]
-    pieces = with_columns(valid, ["state", "action", "next_state"]).windows(horizon, stride=horizon)
+    pieces = valid.with_columns(["state", "action", "next_state"]).windows(horizon, stride=horizon)
     chosen = np.arange(len(pieces))
     most = max(1, (limit or len(valid)) // horizon)
     if chosen.size > most:
@@ -275,7 +275,7 @@ def _checked(name: str, result: Any, shape: tuple[int, ...]) -> Floats:
 
 def _switches(dataset: JacobianDataset) -> Bools:
     """Rows whose graph differs from that of the row before, in the same episode."""
-    batch = with_columns(dataset, ["mask_s", "mask_a", "episode", "step"])[:]
+    batch = dataset.with_columns(["mask_s", "mask_a", "episode", "step"], coordinates="ambient")[:]
     differs = np.zeros(len(dataset), bool)
     for name in ("mask_s", "mask_a"):
         differs[1:] |= (batch[name][1:] != batch[name][:-1]).any((1, 2))

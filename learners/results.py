@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dynamic_sparsity.errors import CorruptResultError, InvalidSettingError
-from dynamic_sparsity.learners.data import Rows, Scale, columns_of, positions_of, read_rows, rows_of, with_columns
+from dynamic_sparsity.learners.data import Rows, Scale, columns_of, positions_of, read_rows, rows_of
 from dynamic_sparsity.learners.evaluation import Judged, evaluate, read_judged
 from dynamic_sparsity.learners.interface import Learner, TrainingData, allowed_by
 from dynamic_sparsity.learners.protocol import Budget
@@ -89,16 +89,16 @@ class Benchmark:
 
     @cached_property
     def _transitions(self) -> Rows:
-        return rows_of(with_columns(self.dataset, columns_of(jacobian=False, graph=False))[:])
+        return rows_of(self.dataset.with_columns(columns_of(jacobian=False, graph=False))[:])
 
     @cached_property
     def _jacobian(self) -> NDArray[np.float32]:
-        columns = with_columns(self.dataset, ["J_s", "J_a"])[:]
+        columns = self.dataset.with_columns(["J_s", "J_a"], coordinates="ambient")[:]
         return np.concatenate([columns["J_s"], columns["J_a"]], axis=2)
 
     @cached_property
     def _graph(self) -> NDArray[np.bool_]:
-        columns = with_columns(self.dataset, ["mask_s", "mask_a"])[:]
+        columns = self.dataset.with_columns(["mask_s", "mask_a"], coordinates="ambient")[:]
         return np.concatenate([columns["mask_s"], columns["mask_a"]], axis=2) > 0
 
     def allowed(self, supervision: str, uses: Sequence[str] | None = None, *, stream: bool = False) -> TrainingData:

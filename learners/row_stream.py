@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dynamic_sparsity.learners.data import Rows, Scale, columns_of, rows_of, with_columns
+from dynamic_sparsity.learners.data import Rows, Scale, columns_of, rows_of
 from dynamic_sparsity.learners.protocol import Budget
 from dynamic_sparsity.loaders import JacobianDataset
 from dynamic_sparsity.loaders.sampling import in_background
@@ -42,7 +42,7 @@ class RowStream:
             jacobian: Also read J_s and J_a.
             graph: Also read mask_s and mask_a.
         """
-        self.dataset = with_columns(dataset, columns_of(jacobian=jacobian, graph=graph))
+        self.dataset = dataset.with_columns(columns_of(jacobian=jacobian, graph=graph), coordinates="ambient")
         self.scale = scale
         self.waited_seconds = 0.0
 

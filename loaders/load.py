@@ -4,22 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import Any, Literal, overload
 
 from dynamic_sparsity.errors import InvalidSettingError
-from dynamic_sparsity.loaders import coordinates as conversion
-from dynamic_sparsity.loaders.dataset import COORDINATES, Coordinates, JacobianDataset, known
+from dynamic_sparsity.loaders.dataset import JacobianDataset
+from dynamic_sparsity.loaders.hub.local_copy import LocalCopy
 from dynamic_sparsity.loaders.hub.repository import Repository, default_repository
-from dynamic_sparsity.loaders.hub.transfer_progress import Progress
-from dynamic_sparsity.loaders.row_reader import needed_arrays
+from dynamic_sparsity.loaders.hub.transfer_progress import Progress, chosen
+from dynamic_sparsity.loaders.row_source import COORDINATES, Coordinates, check_choice
 from dynamic_sparsity.loaders.store.checksums import VerifyMode
 from dynamic_sparsity.loaders.store.store import store_path
+from dynamic_sparsity.loaders.streaming import StreamingDataset
 
-if TYPE_CHECKING:
-    from dynamic_sparsity.loaders.hub.download import LocalCopy
-    from dynamic_sparsity.loaders.streaming import StreamingDataset
-
-__all__ = ["arrays_for", "load_dataset", "open_dataset"]
+__all__ = ["load_dataset", "open_dataset"]
 
 DEFAULT_ROOT = "data"
 
@@ -137,47 +134,21 @@ def load_dataset(
             verify=verify,
             exclude_flags=exclude_flags,
         )
-    known("coordinates", coordinates, COORDINATES)
+    check_choice("coordinates", coordinates, COORDINATES)
     store_path("", task, policy, dynamics)
     repository = Repository.open(repo_id, revision)
     published = repository.publication.find(task, policy, dynamics, repository.name)
     names = (columns,) if isinstance(columns, str) else columns
     flags = (exclude_flags,) if isinstance(exclude_flags, str) else tuple(exclude_flags)
     if streaming:
-        from dynamic_sparsity.loaders.streaming import StreamingDataset
-
         return StreamingDataset(
             repository, published, split=split, columns=names, coordinates=coordinates, exclude_flags=flags
         )
-    from dynamic_sparsity.loaders.hub.download import LocalCopy
-    from dynamic_sparsity.loaders.hub.transfer_progress import chosen
-
     copy = LocalCopy(repository, published, split)
-    copy.fetch(arrays_for(copy, names, coordinates, flags), chosen(progress))
+    copy.fetch(copy.arrays_for(names, coordinates, flags), chosen(progress))
     return JacobianDataset(
         copy.path, split=split, columns=names, coordinates=coordinates, verify=verify, exclude_flags=flags
     )
-
-
-def arrays_for(
-    copy: LocalCopy, columns: Sequence[str] | None, coordinates: str = "tangent", exclude_flags: Sequence[str] = ()
-) -> list[str]:
-    """The arrays that a request needs.
-
-    Args:
-        copy: Of the store.
-        columns: Names of columns; None for all.
-        coordinates: "tangent" or "ambient".
-        exclude_flags: Flags by which rows are left out.
-
-    Raises:
-        UnknownNameError: A column does not exist.
-    """
-    if columns is None:
-        return list(copy.arrays)
-    converts = coordinates == "ambient" and conversion.has_quaternions(copy.store.metadata["joints"])
-    names = [known("column", name, copy.arrays) for name in columns] + ["flags"] * bool(exclude_flags)
-    return [name for name in needed_arrays(names, converts=converts) if name in copy.arrays]
 
 
 def open_dataset(path: str | Path, **options: Any) -> JacobianDataset:

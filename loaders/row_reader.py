@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from dynamic_sparsity.errors import InvalidSettingError, UnknownNameError
 from dynamic_sparsity.loaders import coordinates as conversion
-from dynamic_sparsity.loaders.store.store import Store
+from dynamic_sparsity.loaders.store.row_store import RowStore
 
 __all__ = ["Batch", "Fetcher", "needed_arrays"]
 
@@ -40,7 +40,7 @@ def needed_arrays(columns: Sequence[str], *, converts: bool) -> list[str]:
 class Fetcher:
     """Rows of a store, in tangent or ambient coordinates."""
 
-    def __init__(self, store: Store, coordinates: str):
+    def __init__(self, store: RowStore, coordinates: str):
         """Nothing is read yet.
 
         Args:

@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dynamic_sparsity.errors import InvalidSettingError
-from dynamic_sparsity.loaders.hub.download import LocalCopy
 from dynamic_sparsity.loaders.hub.leftovers import owned_folder, release
+from dynamic_sparsity.loaders.hub.local_copy import LocalCopy
 from dynamic_sparsity.loaders.hub.publication import PublishedStore
 from dynamic_sparsity.loaders.hub.repository import Repository
 from dynamic_sparsity.loaders.hub.shard_window import Receiver, Shards, ShardWindow
-from dynamic_sparsity.loaders.load import arrays_for
-from dynamic_sparsity.loaders.row_reader import Batch, Fetcher
+from dynamic_sparsity.loaders.row_reader import Fetcher
+from dynamic_sparsity.loaders.row_source import Batch, check_choice
 from dynamic_sparsity.loaders.sampling import check_batch_settings
 
 __all__ = ["BatchStream", "StreamingDataset"]
@@ -85,17 +85,15 @@ class StreamingDataset:
             UnknownNameError: A split, column or flag that does not exist.
             HubError: The Hub can't be reached, or refuses.
         """
-        from dynamic_sparsity.loaders.dataset import known
-
         folder = owned_folder()
         self._cleanup = weakref.finalize(self, release, folder)
         self._copy = LocalCopy(repository, published, split, folder)
         self.split = split
         self.coordinates = coordinates
         bits = self.metadata["flag_bits"]
-        self.exclude_flags = tuple(known("flag", flag, bits) for flag in exclude_flags)
+        self.exclude_flags = tuple(check_choice("flag", flag, bits) for flag in exclude_flags)
         self.columns = tuple(self._copy.arrays if columns is None else dict.fromkeys(columns))
-        self._arrays = arrays_for(self._copy, self.columns, coordinates, self.exclude_flags)
+        self._arrays = self._copy.arrays_for(self.columns, coordinates, self.exclude_flags)
         self._receiver = Receiver(self._copy)
 
     @property

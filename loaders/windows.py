@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dynamic_sparsity.errors import InvalidSettingError
-
-if TYPE_CHECKING:
-    from dynamic_sparsity.loaders.dataset import JacobianDataset
+from dynamic_sparsity.loaders.row_source import RowSource
 
 __all__ = ["Windows", "window_starts"]
 
@@ -54,7 +52,7 @@ class Windows:
     `windows[3]["state"]` has shape (length, ds), `windows[[3, 4]]["state"]` has shape (2, length, ds).
     """
 
-    def __init__(self, dataset: JacobianDataset, starts: Integers, length: int):
+    def __init__(self, dataset: RowSource, starts: Integers, length: int):
         """For `JacobianDataset.windows`.
 
         Args:

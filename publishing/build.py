@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from dynamic_sparsity.errors import CorruptStoreError, IncompleteStoreError, StoreNotFoundError
-from dynamic_sparsity.loaders.hub.download import split_rows
+from dynamic_sparsity.loaders.hub.local_copy import split_rows
 from dynamic_sparsity.loaders.hub.publication import PublishedFile, PublishedStore, index_path
 from dynamic_sparsity.loaders.hub.transfer_progress import Progress
 from dynamic_sparsity.loaders.store.store import Store, StoreLocation, find_stores, open_store

@@ -171,7 +171,10 @@ def hostile_version_1(dataset: JacobianDataset, secret: Path) -> Iterator[Case]:
     yield "hard link to the root", replaced("state", lambda file: file.__setitem__("state", file["/"]))
     yield "group", replaced("state", lambda file: file.create_group("state"))
     yield "named type", replaced("state", lambda file: file.__setitem__("state", np.dtype("f4")))
-    yield "another dataset", lambda path: write_version_1(dataset, path, lambda file: file.create_dataset("x", (rows,)))
+    yield (
+        "another dataset",
+        lambda path: write_version_1(dataset, path, lambda file: file.create_dataset("x", (rows,), np.float32)),
+    )
     state = dataset[:]["state"]
     text = np.full((rows, width), "x" * 100, dtype=object)
     yield "object strings", dataset_of("state", data=text, dtype=h5py.string_dtype())

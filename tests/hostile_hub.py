@@ -365,7 +365,7 @@ def manifest_mutations() -> Iterator[Mutation]:
         partial(_change_manifest, lambda manifest: manifest["files"][shard].update(more=1)),
     )
     yield "manifest: more keys", partial(_change_manifest, lambda manifest: manifest.update(more=1))
-    yield "manifest: two shards swapped", partial(_change_manifest, partial(_swap, shard, "J_s/c/2/0/0"))
+    yield "manifest: two shards swapped", partial(_change_manifest, partial(_swap, shard, "J_s/c/0/0/0"))
     yield (
         "manifest: many files",
         partial(

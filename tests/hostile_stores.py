@@ -54,10 +54,11 @@ def change_json(path: Path, change: Callable[[Any], None]) -> None:
     write_json(path, document)
 
 
-def reseal(store: Path) -> None:
-    """Make every digest and size in the manifests that of the file it is of."""
+def reseal(store: Path, but: Path | None = None) -> None:
+    """Make every digest and size in the manifests, but one, that of the file it is of."""
     for file in sorted((store / "shards").glob("*.json")):
-        change_json(file, lambda document: _records(store, document))
+        if file != but:
+            change_json(file, lambda document: _records(store, document))
     change_json(store / "manifest.json", lambda document: _records(store, document))
 
 
@@ -373,7 +374,7 @@ def _file_mutations() -> Iterator[tuple[str, Mutation]]:
 def _replace_and_seal(store: Path, name: str, kind: str) -> None:
     replace_file(store, name, kind)
     if name != "manifest.json":
-        reseal(store)
+        reseal(store, but=store / name)
 
 
 def _store_is_a_file(store: Path) -> None:

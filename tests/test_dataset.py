@@ -174,6 +174,27 @@ def _identity(batch: Arrays) -> NDArray[np.int64]:
     return batch["episode"].astype(np.int64) * 1000 + batch["step"]
 
 
+def test_other_columns_of_the_same_rows(root: Path, dataset: JacobianDataset, tmp_path: Path) -> None:
+    order = np.random.default_rng(1).permutation(len(dataset))[:30]
+    some = dataset.select(order)
+    other, ambient = some.with_columns(["J_s", "step"]), some.with_columns("J_s", coordinates="ambient")
+    assert other.columns == ("J_s", "step") and some.columns == dataset.columns
+    assert_same(other[:], {name: some[:][name] for name in other.columns})
+    assert (other.coordinates, ambient.coordinates) == ("tangent", "ambient")
+    expected = load_dataset("Pendulums", root=root, coordinates="ambient")[order]["J_s"]
+    np.testing.assert_array_equal(ambient[:]["J_s"], expected)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(ambient))[4:7]["J_s"], expected[4:7])
+    file = JacobianDataset.from_hdf5(some.to_hdf5(tmp_path / "some.h5")).select(slice(5, 20))
+    np.testing.assert_array_equal(file.with_columns("step", coordinates="ambient")[:]["step"], other[5:20]["step"])
+    sized = load_dataset("Pendulums", root=root, verify="size").with_columns("step")
+    assert sized.store.ledger.verify == "size"  # type: ignore[attr-defined]
+    with pytest.raises(UnknownNameError, match="no column 'jacobian'"):
+        some.with_columns("jacobian")
+    written = load_dataset("Pendulums", root=root, coordinates="ambient").to_hdf5(tmp_path / "ambient.h5")
+    with pytest.raises(InvalidSettingError, match="holds ambient coordinates"):
+        JacobianDataset.from_hdf5(written).with_columns("J_s", coordinates="tangent")
+
+
 @pytest.mark.parametrize("prefetch", [False, True])
 @pytest.mark.parametrize("shuffle", ["rows", "blocks", False])
 def test_batches_cover_every_row_once_and_repeat(dataset: JacobianDataset, shuffle: Any, prefetch: bool) -> None:
@@ -303,7 +324,7 @@ def test_pickles_carry_no_data(dataset: JacobianDataset, truth: Arrays) -> None:
     pickled = pickle.dumps(dataset)
     assert len(pickled) < 20_000
     copy = pickle.loads(pickled)
-    assert copy.store.ledger.verified == dataset.store.ledger.verified
+    assert copy.store.verified == dataset.store.verified
     assert_same(copy[:], truth)
 
 

@@ -16,10 +16,9 @@ from synthetic import make_store
 
 from dynamic_sparsity import load_dataset
 from dynamic_sparsity.errors import CorruptStoreError, InvalidSettingError, WriteFailedError
-from dynamic_sparsity.learners.data import with_columns
 from dynamic_sparsity.loaders import JacobianDataset
-from dynamic_sparsity.loaders.export.whole_file import whole_file
 from dynamic_sparsity.loaders.hdf5.chunks import ChunkForm
+from dynamic_sparsity.loaders.whole_file import whole_file
 
 COUNT = int(os.environ.get("HOSTILE_HDF5", "300"))
 """Damaged files of the present version; a twentieth as many of the old one, each of which takes a process."""
@@ -132,7 +131,7 @@ def test_learners_take_rows_in_any_order(folder: Path) -> None:
     dataset = load_dataset("Pendulums", root=folder)
     shuffled = dataset.select(np.random.default_rng(0).permutation(len(dataset)))
     again = JacobianDataset.from_hdf5(shuffled.to_hdf5(folder / "shuffled.h5"))
-    some = with_columns(again.select(slice(3, 50)), ["state", "flags"])
+    some = again.select(slice(3, 50)).with_columns(["state", "flags"])
     for name, values in some[:].items():
         np.testing.assert_array_equal(values, shuffled[3:50][name])
 

@@ -13,7 +13,7 @@ from synthetic import make_store
 
 from dynamic_sparsity.errors import IncompleteStoreError
 from dynamic_sparsity.loaders.hub import range_request as ranges
-from dynamic_sparsity.loaders.hub.download import in_threads
+from dynamic_sparsity.loaders.hub.transfer import in_threads
 from dynamic_sparsity.loaders.store.partial import PARTIAL_FILE, PartialLedger
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
-if TYPE_CHECKING:
-    from dynamic_sparsity.loaders.dataset import JacobianDataset
+from dynamic_sparsity.loaders.row_source import RowSource
 
 __all__ = ["TorchDataset"]
 
@@ -18,7 +17,7 @@ class TorchDataset(torch.utils.data.Dataset):  # type: ignore[misc]  # torch may
     `dataset[3]` is one row, `dataset[[3, 4]]` or `dataset[3:5]` a batch. It may be pickled and used after a fork.
     """
 
-    def __init__(self, dataset: JacobianDataset):
+    def __init__(self, dataset: RowSource):
         """For `JacobianDataset.to_torch`.
 
         Args:

@@ -12,7 +12,7 @@ import threading
 import weakref
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,15 +20,12 @@ from numpy.typing import NDArray
 from dynamic_sparsity.errors import CorruptStoreError, StoreNotFoundError
 from dynamic_sparsity.loaders.hdf5.contents import ROW, Contents
 from dynamic_sparsity.loaders.hdf5.index import read_index
-from dynamic_sparsity.loaders.store.checksums import Ledger
-from dynamic_sparsity.loaders.store.store import Store
+from dynamic_sparsity.loaders.hdf5.version1 import read_old
+from dynamic_sparsity.loaders.store.row_store import RowStore
 from dynamic_sparsity.schemas import row_arrays
 from dynamic_sparsity.untrusted.files import open_regular, read_at
 
-if TYPE_CHECKING:
-    from dynamic_sparsity.loaders.dataset import JacobianDataset
-
-__all__ = ["HDF5_SUFFIXES", "Hdf5Store", "read_hdf5"]
+__all__ = ["HDF5_SUFFIXES", "Hdf5Store"]
 
 HDF5_SUFFIXES: Final = (".h5", ".hdf5")
 DECODED_BYTES: Final = 128 * 2**20
@@ -36,24 +33,6 @@ DECODED_BYTES: Final = 128 * 2**20
 
 Array = NDArray[Any]
 Integers = NDArray[np.int64]
-
-
-def read_hdf5(path: Path) -> JacobianDataset:
-    """The rows of a file, in their order.
-
-    Args:
-        path: The file.
-
-    Raises:
-        StoreNotFoundError: There is no file.
-        CorruptStoreError: It is not what `write_hdf5` writes.
-        MissingDependencyError: It is of version 1, and h5py is not installed.
-    """
-    from dynamic_sparsity.loaders.dataset import JacobianDataset
-
-    store = Hdf5Store(path.absolute())
-    coordinates: Literal["tangent", "ambient"] = "ambient" if store.coordinates == "ambient" else "tangent"
-    return JacobianDataset(path, split=store.split, columns=store.columns, coordinates=coordinates)
 
 
 class Hdf5Reader:
@@ -190,7 +169,7 @@ class ChunkedFile:
         )
 
 
-class Hdf5Store(Store):
+class Hdf5Store(RowStore):
     """An HDF5 file in the place of a store.
 
     Attributes:
@@ -220,8 +199,6 @@ class Hdf5Store(Store):
         try:
             contents = read_index(descriptor, status.st_size, str(path))
             if contents is None:
-                from dynamic_sparsity.loaders.hdf5.version1 import read_old
-
                 contents = read_old(path, descriptor, status.st_size)
         except BaseException:
             os.close(descriptor)
@@ -232,11 +209,10 @@ class Hdf5Store(Store):
         names = [spec.name for spec in row_arrays(self.metadata["sizes"], self.metadata["dynamics"])]
         self.arrays = tuple(name for name in names if name in self.columns)
         self.absent = tuple(name for name in names if name not in self.columns)
-        self.ledger = Ledger(path.parent, {}, "size")
         self.selection = file.rows(ROW, np.arange(contents.length)).astype(np.int64, copy=False)
         self._small = contents.arrays
         self._check_selection()
-        self.reader = Hdf5Reader(file, self.selection)  # type: ignore[assignment]  # it has the methods that are used
+        self.reader = Hdf5Reader(file, self.selection)
 
     def _check_selection(self) -> None:
         """Refuse rows that no episode has, or that belong to another split than the file says."""

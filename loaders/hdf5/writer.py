@@ -7,19 +7,17 @@ import io
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dynamic_sparsity.errors import MissingDependencyError
-from dynamic_sparsity.loaders.export.whole_file import check_space, whole_file
 from dynamic_sparsity.loaders.hdf5.chunks import ChunkForm
 from dynamic_sparsity.loaders.hdf5.contents import FORMAT, ROW, TABLE, Contents, row_shapes, small_arrays
 from dynamic_sparsity.loaders.hdf5.index import VERSION, encode_index, rest_digest
-
-if TYPE_CHECKING:
-    from dynamic_sparsity.loaders.dataset import JacobianDataset
+from dynamic_sparsity.loaders.row_source import RowSource
+from dynamic_sparsity.loaders.whole_file import check_space, whole_file
 
 __all__ = ["write_hdf5"]
 
@@ -32,7 +30,7 @@ PAGE_BYTES: Final = 4096
 Array = NDArray[Any]
 
 
-def write_hdf5(dataset: JacobianDataset, path: Path) -> Path:
+def write_hdf5(dataset: RowSource, path: Path) -> Path:
     """Write a data set's rows, in their order.
 
     Args:
@@ -63,7 +61,7 @@ def write_hdf5(dataset: JacobianDataset, path: Path) -> Path:
     return path
 
 
-def _plan(dataset: JacobianDataset) -> Contents:
+def _plan(dataset: RowSource) -> Contents:
     """All that the file says, but for the chunks' places."""
     metadata, store, length = dataset.metadata, dataset.store, len(dataset)
     shapes = row_shapes(metadata, dataset.coordinates)
@@ -93,7 +91,7 @@ def _write_attributes(file: Any, contents: Contents) -> None:
         file.attrs[name] = value
 
 
-def _write_rows(file: Any, dataset: JacobianDataset, contents: Contents, steady: SteadyFile) -> None:
+def _write_rows(file: Any, dataset: RowSource, contents: Contents, steady: SteadyFile) -> None:
     targets = {}
     for name, form in contents.forms.items():
         shape = contents.length, *form.row_shape

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dynamic_sparsity.errors import InvalidSettingError
-from dynamic_sparsity.loaders.hub.download import THREADS, LocalCopy, fetch_run, in_threads
+from dynamic_sparsity.loaders.hub.local_copy import LocalCopy
 from dynamic_sparsity.loaders.hub.repository import quiet
+from dynamic_sparsity.loaders.hub.transfer import THREADS, fetch_run, in_threads
 from dynamic_sparsity.loaders.hub.transfer_plan import FilePlan, plan_files
 from dynamic_sparsity.loaders.row_reader import Fetcher
 from dynamic_sparsity.loaders.store.partial import PartialLedger
@@ -87,7 +88,8 @@ class ShardWindow:
         self._ledger = MemoryLedger(copy.path, files)
         self._ledger.check_metadata(store.metadata)
         self._receiver = receiver
-        self.fetcher = Fetcher(Store(store.path, self._ledger, store.metadata), coordinates)
+        self._store = Store(store.path, self._ledger, store.metadata)
+        self.fetcher = Fetcher(self._store, coordinates)
 
     def show(self, contents: Shards) -> None:
         """Let go of the shards that were there, and read others.
@@ -96,7 +98,7 @@ class ShardWindow:
             contents: Of `Receiver.receive`; empty for none.
         """
         places = (row_file(name) for name in self._ledger.contents)
-        self.fetcher.store.reader.forget({place[1] for place in places if place is not None})
+        self._store.reader.forget({place[1] for place in places if place is not None})
         old = self._ledger.contents
         self._ledger.clear()
         self._receiver.reuse(old)

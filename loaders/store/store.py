@@ -22,6 +22,7 @@ from dynamic_sparsity.errors import (
 from dynamic_sparsity.loaders.shards.reader import DECODED_BYTES, ShardReader
 from dynamic_sparsity.loaders.store.checksums import Ledger, VerifyMode
 from dynamic_sparsity.loaders.store.partial import open_ledger
+from dynamic_sparsity.loaders.store.row_store import RowStore
 from dynamic_sparsity.schemas import READABLE_VERSIONS, ArraySpec, episode_columns, statistics_arrays, validate
 from dynamic_sparsity.schemas.documents import array_document, plain_file, store_arrays
 from dynamic_sparsity.schemas.files import MANIFEST_FILE, listing_problem
@@ -74,24 +75,14 @@ def generate_command(location: StoreLocation, metadata: Mapping[str, Any] | None
     return shlex.join([*words, "--out", str(location.path.parent.parent)])
 
 
-class Store:
-    """A complete store, opened for reading; made by `open_store`.
+class Store(RowStore):
+    """A complete store, opened for reading; made by `open_store`. See `RowStore` for the other attributes.
 
     Attributes:
-        path: Its folder, absolute.
-        metadata: The attributes of its root group.
-        arrays: Names of its row arrays, in the order of the schema.
-        absent: Row arrays that this copy of the store lacks, because they were not downloaded.
         ledger: Its files, and what has been checked of them.
-        reader: Reads rows of its arrays.
-        coordinates: "tangent"; only an exported file may hold Jacobians in other ones.
-        selection: The rows that an exported file holds, int64, shape (n,), in its order; None for a store.
-        split: The split that an exported file was written from; None for all rows.
     """
 
-    coordinates: str = "tangent"
-    selection: NDArray[np.int64] | None = None
-    split: str | None = None
+    reader: ShardReader
 
     def __init__(self, path: Path, ledger: Ledger, metadata: dict[str, Any], decoded_bytes: int = DECODED_BYTES):
         """For `open_store`.
@@ -112,24 +103,9 @@ class Store:
         )
 
     @property
-    def task(self) -> str:
-        """Name of the task."""
-        return str(self.metadata["task"])
-
-    @property
-    def policy(self) -> str:
-        """Name of the policy."""
-        return str(self.metadata["policy"])
-
-    @property
-    def dynamics(self) -> str:
-        """Either "converged" or "stock"."""
-        return str(self.metadata["dynamics"])
-
-    @property
-    def rows(self) -> int:
-        """Number of rows, padding included."""
-        return int(self.metadata["rows"])
+    def verified(self) -> Mapping[str, tuple[int, int]]:
+        """See `RowStore.verified`."""
+        return self.ledger.verified
 
     @cached_property
     def episodes(self) -> dict[str, Array]:

@@ -28,8 +28,8 @@ from json_mutations import mutated
 
 with atheris.instrument_imports(include=["dynamic_sparsity"]):
     from dynamic_sparsity.errors import DynamicSparsityError
+    from dynamic_sparsity.loaders import JacobianDataset
     from dynamic_sparsity.loaders.hdf5 import index as hdf5_index
-    from dynamic_sparsity.loaders.hdf5.reader import read_hdf5
     from dynamic_sparsity.loaders.hub.publication import Publication
     from dynamic_sparsity.loaders.shards import compressed_column
     from dynamic_sparsity.loaders.store.pieces import parse_pieces
@@ -165,7 +165,7 @@ def hdf5(data: bytes) -> None:
     footer = hdf5_index.FOOTER.pack(len(blocks), len(text), hdf5_index.MAGIC, hashlib.sha256(blocks + text).digest())
     path = SCRATCH / "rows.h5"
     path.write_bytes(data[: -len(footer)] + footer)
-    dataset = read_hdf5(path)
+    dataset = JacobianDataset.from_hdf5(path)
     rows = dataset[:]
     assert all(len(values) == len(dataset) and values.dtype.kind in "fiu" for values in rows.values())
     assert all(values.dtype.kind in "fiu" for values in dataset.store.episodes.values())

@@ -11,12 +11,11 @@ from rich.table import Table
 
 from dynamic_sparsity.cli.show import size
 from dynamic_sparsity.errors import HubError, InvalidSettingError, UnknownNameError
-from dynamic_sparsity.loaders.hub.download import LocalCopy
+from dynamic_sparsity.loaders.hub.local_copy import LocalCopy
 from dynamic_sparsity.loaders.hub.publication import PublishedStore
 from dynamic_sparsity.loaders.hub.repository import REPOSITORY_VARIABLE, Repository, default_repository
 from dynamic_sparsity.loaders.hub.transfer_plan import FilePlan, plan_files
 from dynamic_sparsity.loaders.hub.transfer_progress import chosen
-from dynamic_sparsity.loaders.load import arrays_for
 from dynamic_sparsity.loaders.store.store import store_path
 from dynamic_sparsity.schemas.splits import SPLITS
 from dynamic_sparsity.untrusted.console import PlainConsole
@@ -123,7 +122,7 @@ def download(
         table.add_column(name, justify="left" if name in ("store", "split") else "right")
     for published in wanted:
         copy = LocalCopy(repository, published, split, force=force and not dry_run)
-        arrays = arrays_for(copy, columns)
+        arrays = copy.arrays_for(columns)
         plans: list[FilePlan] = plan_files(copy.ledger, arrays, force=force)
         if not dry_run:
             copy.fetch(arrays, chosen(None), force=force)

@@ -11,7 +11,7 @@ from dynamic_sparsity.cli import show
 from dynamic_sparsity.cli.arguments import check_least, output_folder
 from dynamic_sparsity.cli.hub import parse_repository
 from dynamic_sparsity.errors import InvalidSettingError
-from dynamic_sparsity.loaders.hub.download import LocalCopy
+from dynamic_sparsity.loaders.hub.local_copy import LocalCopy
 from dynamic_sparsity.loaders.hub.repository import Repository
 from dynamic_sparsity.loaders.store.store import store_path
 from dynamic_sparsity.untrusted.console import PlainConsole

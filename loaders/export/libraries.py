@@ -2,47 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import importlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
-
-from numpy.typing import NDArray
+from typing import Any, Protocol
 
 from dynamic_sparsity.errors import MissingDependencyError
 from dynamic_sparsity.loaders.export.arrow import arrow_schema, arrow_table, import_pyarrow
-from dynamic_sparsity.loaders.export.whole_file import whole_file
+from dynamic_sparsity.loaders.hdf5.writer import write_hdf5
+from dynamic_sparsity.loaders.row_source import RowSource, blocks
+from dynamic_sparsity.loaders.whole_file import whole_file
 
-if TYPE_CHECKING:
-    from dynamic_sparsity.loaders.dataset import JacobianDataset
-
-__all__ = ["Conversions"]
-
-BLOCK_ROWS: Final = 1024
-
-Batch = dict[str, NDArray[Any]]
+__all__ = ["Exportable"]
 
 
-class Conversions:
-    """What `JacobianDataset` can be turned into. Rows keep their order, columns their names, dtypes and shapes."""
+class Exportable(RowSource, Protocol):
+    """Rows that can be handed to other libraries. They keep their order, columns their names, dtypes and shapes."""
 
-    def to_hf(self: JacobianDataset, path: str | Path | None = None) -> Any:  # type: ignore[misc]
-        """A `datasets.Dataset`, with fixed shapes.
+    def to_hf(self, path: str | Path | None = None) -> Any:
+        """Return a `datasets.Dataset`, with fixed shapes.
 
         Args:
             path: An Arrow file to write, from which it is then mapped into memory; None to hold it in memory. It
-                appears whole or not at all; an older one is replaced.
+                appears when it is complete; an older one is replaced.
 
         Raises:
             MissingDependencyError: The extra `hub` is not installed.
             CorruptStoreError: The store is damaged.
-            WriteFailedError: The disk is full, say.
+            WriteFailedError: The file can't be written, for example because the disk is full.
         """
         datasets = _imported("datasets", "hub")
         pa = import_pyarrow()
         schema = arrow_schema({name: (values.shape[1:], values.dtype) for name, values in self[:0].items()})
         features = datasets.Features.from_arrow_schema(_with_extensions(pa, schema))
         tables = (
-            datasets.table.table_cast(arrow_table(schema, batch), features.arrow_schema) for batch in _blocks(self)
+            datasets.table.table_cast(arrow_table(schema, batch), features.arrow_schema) for batch in blocks(self)
         )
         if path is None:
             table = pa.concat_tables(list(tables)) if len(self) else features.arrow_schema.empty_table()
@@ -57,8 +50,8 @@ class Conversions:
             writer.finalize()
         return datasets.Dataset.from_file(str(path))
 
-    def to_torch(self: JacobianDataset) -> Any:  # type: ignore[misc]
-        """A map-style `torch.utils.data.Dataset` of dictionaries of tensors, for a DataLoader with any workers.
+    def to_torch(self) -> Any:
+        """Return a map-style `torch.utils.data.Dataset` of dictionaries of tensors, for a DataLoader with any workers.
 
         Raises:
             MissingDependencyError: torch is not installed.
@@ -68,16 +61,16 @@ class Conversions:
 
         return TorchDataset(self)
 
-    def to_grain(self: JacobianDataset) -> Any:  # type: ignore[misc]
-        """A `grain.MapDataset` of rows: `.shuffle(seed).batch(256)` and so on.
+    def to_grain(self) -> Any:
+        """Return a `grain.MapDataset` of rows: `.shuffle(seed).batch(256)` and so on.
 
         Raises:
             MissingDependencyError: grain is not installed.
         """
         return _imported("grain", "grain").MapDataset.source(self)
 
-    def to_jax(self: JacobianDataset, device: Any = None) -> dict[str, Any]:  # type: ignore[misc]
-        """All rows as JAX arrays by column; they must fit into the device's memory.
+    def to_jax(self, device: Any = None) -> dict[str, Any]:
+        """Return all rows as JAX arrays by column; they must fit into the device's memory.
 
         Args:
             device: A `jax.Device` or sharding; None for JAX's default.
@@ -87,58 +80,33 @@ class Conversions:
         """
         jax = _imported("jax", "generate")
         # Column by column, so that the host needs room for one at a time.
-        return {name: jax.device_put(self._fetcher.fetch(self.rows, [name])[name], device) for name in self.columns}
+        return {name: jax.device_put(self.with_columns(name)[:][name], device) for name in self.columns}
 
-    def to_hdf5(self: JacobianDataset, path: str | Path) -> Path:  # type: ignore[misc]
+    def to_hdf5(self, path: str | Path) -> Path:
         """Write an HDF5 file; docs/hub.md has its layout. `from_hdf5` and the `hdf5` module of `datasets` read it.
 
         Args:
-            path: The file; it appears whole or not at all. An older one is replaced.
+            path: The file. It appears when it is complete; an older one is replaced.
 
         Raises:
             MissingDependencyError: The extra `hub` is not installed.
             CorruptStoreError: The store is damaged.
-            WriteFailedError: The disk is full, say.
+            WriteFailedError: The file can't be written, for example because the disk is full.
         """
-        from dynamic_sparsity.loaders.hdf5.writer import write_hdf5
-
         return write_hdf5(self, Path(path))
-
-    @classmethod
-    def from_hdf5(cls, path: str | Path) -> JacobianDataset:
-        """The rows of an HDF5 file that `to_hdf5` wrote, in their order.
-
-        Args:
-            path: The file.
-
-        Raises:
-            StoreNotFoundError: There is no file.
-            CorruptStoreError: It is not such a file.
-            MissingDependencyError: The extra `hub` is not installed.
-        """
-        from dynamic_sparsity.loaders.hdf5.reader import read_hdf5
-
-        return read_hdf5(Path(path))
-
-
-def _blocks(dataset: JacobianDataset) -> Iterator[Batch]:
-    for start in range(0, len(dataset), BLOCK_ROWS):
-        yield dataset[start : start + BLOCK_ROWS]
 
 
 def _with_extensions(pa: Any, schema: Any) -> Any:
-    """A schema with the matrix types that its fields' metadata name, as a reader of an Arrow file sees it."""
+    """Return a schema with the matrix types that its fields' metadata name, as a reader of an Arrow file sees it."""
     return pa.ipc.read_schema(schema.serialize())
 
 
 def _imported(name: str, extra: str) -> Any:
-    """An optional package.
+    """Return an optional package.
 
     Raises:
         MissingDependencyError: It is not installed.
     """
-    import importlib
-
     try:
         return importlib.import_module(name)
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""Fetching what a request needs of a published store, and no more: by task, policy, split and columns.
+"""The part of a published store that requests needed, on this machine: by task, policy, split and columns.
 
 Whole files go through the Hub's cache. Where a split needs little of a file, only its pieces are fetched. Either way
 the result is a partial copy of the store (see `partial`) in the cache's folder for libraries; a second request finds
@@ -9,23 +9,26 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dynamic_sparsity.errors import CorruptStoreError, UnknownNameError
+from dynamic_sparsity.loaders import coordinates as conversion
 from dynamic_sparsity.loaders.hub.leftovers import own_partial, working_on
-from dynamic_sparsity.loaders.hub.publication import PublishedFile, PublishedStore
+from dynamic_sparsity.loaders.hub.publication import PublishedStore
 from dynamic_sparsity.loaders.hub.repository import Repository, import_hub, quiet
 from dynamic_sparsity.loaders.hub.store_index import check_identity, read_index
+from dynamic_sparsity.loaders.hub.transfer import fetch_file, in_threads, make_folder, place
 from dynamic_sparsity.loaders.hub.transfer_plan import FilePlan, plan_files
 from dynamic_sparsity.loaders.hub.transfer_progress import Progress, Silent
+from dynamic_sparsity.loaders.row_reader import needed_arrays
+from dynamic_sparsity.loaders.row_source import check_choice
 from dynamic_sparsity.loaders.store.partial import PARTIAL_FILE, PartialLedger, copy_corrupt
 from dynamic_sparsity.loaders.store.store import Store, open_store
 from dynamic_sparsity.schemas import validate
@@ -37,91 +40,12 @@ from dynamic_sparsity.untrusted.documents import DOCUMENT_BYTES_MAX, read_json
 from dynamic_sparsity.untrusted.files import read_regular
 from dynamic_sparsity.untrusted.names import inside
 
-__all__ = ["LocalCopy", "fetch_file", "fetch_run", "in_threads", "split_rows"]
+__all__ = ["LocalCopy", "split_rows"]
 
-THREADS: Final = 8
 FRAME_BYTES: Final = 16
 """What blosc puts before a chunk; one that does not compress is no larger by more than that."""
 
-
-Bytes = NDArray[np.uint8]
 Integers = NDArray[np.int64]
-
-
-def fetch_file(repository: Repository, store_path: str, plan: FilePlan, copy: Path, *, force: bool = False) -> None:
-    """Fetch one file of a store; it appears whole and checked, or not at all.
-
-    Args:
-        repository: Where it is published.
-        store_path: The store's folder in the repository.
-        plan: Which of its bytes; a whole file goes through the Hub's cache, and the copy has a link to it.
-        copy: Folder of the copy of the store.
-        force: Download a whole file though the cache has it.
-
-    Raises:
-        CorruptStoreError: The bytes are not those that were published, after a second attempt too.
-        HubError: The Hub can't be reached, or refuses.
-    """
-    path = f"{store_path}/{plan.name}"
-    target = inside(copy, plan.name, CorruptStoreError)
-    _make_folder(target.parent)
-    partial = own_partial(target)
-    try:
-        if plan.pieces is None:
-            source = repository.file(PublishedFile(path, plan.sha256, plan.size), force=force)
-            partial.symlink_to(source.absolute())
-        else:
-            with partial.open("wb") as out:
-                out.truncate(plan.size)
-                for run in plan.runs:
-                    start, stop = plan.bounds(run)
-                    contents = np.empty(stop - start, np.uint8)
-                    fetch_run(repository, path, plan, run, contents)
-                    out.seek(start)
-                    out.write(contents.data)
-        _place(partial, target)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def _place(source: Path, target: Path) -> None:
-    """Give a finished file its name, whatever damage has put in that place."""
-    if target.is_dir() and not target.is_symlink():
-        shutil.rmtree(target)
-    source.replace(target)
-
-
-def _make_folder(folder: Path) -> None:
-    """Make a folder, whatever damage has put in its place."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError):
-        for place in (*reversed(folder.parents), folder):
-            if place.is_symlink() or (place.exists() and not place.is_dir()):
-                place.unlink()
-                break
-        folder.mkdir(parents=True, exist_ok=True)
-
-
-def fetch_run(repository: Repository, path: str, plan: FilePlan, run: tuple[int, int], out: Bytes) -> None:
-    """Fetch the bytes of one request, and check them.
-
-    Args:
-        repository: Where the file is published.
-        path: Its path in the repository.
-        plan: Which of its bytes.
-        run: One of its `runs`.
-        out: Where to put them, shape (n,).
-
-    Raises:
-        CorruptStoreError: The bytes are not those that were published, after a second attempt too.
-        HubError: The Hub can't be reached, or refuses.
-    """
-    for _ in range(2):
-        repository.receive(path, plan.bounds(run)[0], out)
-        if plan.is_right(run, out):
-            return
-    raise repository.wrong_bytes(path)
 
 
 class LocalCopy:
@@ -185,6 +109,25 @@ class LocalCopy:
         """All row arrays of the whole store."""
         return (*self.store.arrays, *self.store.absent)
 
+    def arrays_for(
+        self, columns: Sequence[str] | None, coordinates: str = "tangent", exclude_flags: Sequence[str] = ()
+    ) -> list[str]:
+        """Return the arrays that a request needs.
+
+        Args:
+            columns: Names of columns; None for all.
+            coordinates: "tangent" or "ambient".
+            exclude_flags: Flags by which rows are left out.
+
+        Raises:
+            UnknownNameError: A column does not exist.
+        """
+        if columns is None:
+            return list(self.arrays)
+        converts = coordinates == "ambient" and conversion.has_quaternions(self.store.metadata["joints"])
+        names = [check_choice("column", name, self.arrays) for name in columns] + ["flags"] * bool(exclude_flags)
+        return [name for name in needed_arrays(names, converts=converts) if name in self.arrays]
+
     def fetch(self, arrays: Sequence[str], progress: Progress | None = None, *, force: bool = False) -> None:
         """Make sure that arrays are there.
 
@@ -240,8 +183,8 @@ class LocalCopy:
                         return
                 for name in (*names, PARTIAL_FILE):
                     target = inside(self.path, name, CorruptStoreError)
-                    _make_folder(target.parent)
-                    _place(made / name, target)
+                    make_folder(target.parent)
+                    place(made / name, target)
             finally:
                 shutil.rmtree(made, ignore_errors=True)
 
@@ -290,26 +233,6 @@ class LocalCopy:
                     )
         check_identity(self.published, store.metadata, size, f"{self.repository.name}: {self.published.path}")
         return store
-
-
-def in_threads(function: Callable[[Any], None], items: Sequence[Any], threads: int = THREADS) -> None:
-    """Call a function for each item; the first error stops what has not begun.
-
-    Args:
-        function: What to do.
-        items: With what.
-        threads: How many at a time.
-    """
-    with ThreadPoolExecutor(threads, thread_name_prefix="hub") as pool:
-        futures = [pool.submit(function, item) for item in items]
-        try:
-            # One wait for all: who is woken for each takes Python's lock from those at work.
-            wait(futures, return_when=FIRST_EXCEPTION)
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-    for future in futures:
-        if not future.cancelled():
-            future.result()
 
 
 def _cache_folder(repository: Repository, published: PublishedStore, split: str | None) -> Path:
