@@ -216,7 +216,7 @@ def publish(made: Plan, *, private: bool = False, progress: Progress | None = No
         with hub_errors(made.repo_id, "making the repository"):
             retried(lambda: api.create_repo(made.repo_id, repo_type="dataset", private=private, exist_ok=True))
     if made.changes:
-        send(made.repo_id, made.sending, progress or Silent())
+        send(made.repo_id, made.sending, progress or Silent(), made.remote.commit)
     if made.tag and made.tag not in made.remote.tags:
         with hub_errors(made.repo_id, f"making the tag {made.tag}"):
             retried(lambda: api.create_tag(made.repo_id, tag=made.tag, repo_type="dataset"))

@@ -147,7 +147,7 @@ def batches(files: Sequence[tuple[PublishedFile, Path]]) -> Iterator[list[tuple[
         yield batch
 
 
-def send(repo_id: str, plan: Sending, progress: Progress) -> None:
+def send(repo_id: str, plan: Sending, progress: Progress, parent: str | None = None) -> None:
     """Bring a repository to a wanted state so that what its readers see changes at once, in the last commit.
 
     Files under paths that nobody reads yet are committed part by part: an interrupted run goes on behind the last one.
@@ -157,11 +157,12 @@ def send(repo_id: str, plan: Sending, progress: Progress) -> None:
     Args:
         repo_id: "ORG/NAME".
         plan: What is sent, and how.
-        progress: Told how it goes on.
+        progress: Reported to.
+        parent: The commit that the plan was made for; None for a repository that was just made.
 
     Raises:
         CorruptStoreError: A file no longer has the bytes that it had when it was checked.
-        HubError: The Hub can't be reached, or refuses.
+        HubError: The Hub can't be reached, or refuses, for example because somebody has committed since `parent`.
     """
     hub = import_hub()
     api = hub.HfApi()
@@ -170,7 +171,7 @@ def send(repo_id: str, plan: Sending, progress: Progress) -> None:
     for number, batch in enumerate(parts, 1):
         message = f"Upload data, part {number} of {len(parts)}"
         with hub_errors(repo_id, f"uploading ({message})"), quiet():
-            _commit(api, repo_id, message, _uploaded(hub, api, repo_id, batch))
+            parent = _commit(api, repo_id, message, _uploaded(hub, api, repo_id, batch), parent)
         progress.advanced(sum(file.bytes for file, _ in batch))
     operations: list[Any] = [hub.CommitOperationDelete(path) for path in plan.deleted]
     with hub_errors(repo_id, f"uploading ({plan.message})"), quiet():
@@ -178,12 +179,14 @@ def send(repo_id: str, plan: Sending, progress: Progress) -> None:
             operations += _uploaded(hub, api, repo_id, batch)
             progress.advanced(sum(file.bytes for file, _ in batch))
         if operations:
-            _commit(api, repo_id, plan.message, operations)
+            _commit(api, repo_id, plan.message, operations, parent)
     progress.finished()
 
 
-def _commit(api: Any, repo_id: str, message: str, operations: list[Any]) -> None:
-    retried(lambda: api.create_commit(repo_id, operations, commit_message=message, repo_type="dataset"))
+def _commit(api: Any, repo_id: str, message: str, operations: list[Any], parent: str | None) -> str:
+    """Make a commit on top of another one, and of no other; returns it."""
+    options = {"commit_message": message, "repo_type": "dataset", "parent_commit": parent}
+    return str(retried(lambda: api.create_commit(repo_id, operations, **options)).oid)
 
 
 def _uploaded(hub: Any, api: Any, repo_id: str, files: Sequence[tuple[PublishedFile, Path]]) -> list[Any]:

@@ -203,10 +203,10 @@ def _inlined(node: Any, schema_name: str) -> Any:
     if not isinstance(node, dict):
         return node
     if "$ref" in node:
-        file, _, pointer = node["$ref"].partition("#/")
+        file, _, pointer = node["$ref"].partition("#")
         schema_name = file.removesuffix(".schema.json") or schema_name
         target: Any = load_schema(schema_name)
-        for key in pointer.split("/"):
+        for key in filter(None, pointer.split("/")):
             target = target[key]
         rest = {key: part for key, part in node.items() if key != "$ref"}
         return _inlined(target, schema_name) | _inlined(rest, schema_name)

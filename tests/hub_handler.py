@@ -205,9 +205,12 @@ class Handler(BaseHTTPRequestHandler):
         self.need_write()
         lines = [json.loads(line) for line in self.body().splitlines() if line]
         with self.hub.lock:
-            files = dict(repository.commits[-1][1])
+            head, before = repository.commits[-1]
+            files = dict(before)
             for line in lines:
                 value = line["value"]
+                if line["key"] == "header" and value.get("parentCommit", head) != head:
+                    return Answer(412, {"error": "the branch has moved on from the parent commit"})
                 if line["key"] == "file":
                     files[value["path"]] = self.hub.store(base64.b64decode(value["content"]), lfs=False)
                 elif line["key"] == "lfsFile":

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import datasets
@@ -17,7 +18,7 @@ from hub_server import Fault, HubServer
 from synthetic import make_store
 
 from dynamic_sparsity import cli, load_dataset
-from dynamic_sparsity.errors import CorruptStoreError, HubAccessError, InvalidSettingError
+from dynamic_sparsity.errors import CorruptStoreError, HubAccessError, HubError, InvalidSettingError
 from dynamic_sparsity.loaders.hub.publication import Publication
 from dynamic_sparsity.publishing import versions
 from dynamic_sparsity.publishing.publish import plan, publish
@@ -73,6 +74,21 @@ def test_publish_then_nothing_is_sent_again(root: Path, hub: HubServer) -> None:
         assert not [seen for seen in hub.requests if seen.method in ("PUT", "POST")]
     shutil.rmtree(root / ".publish")
     assert not plan(root, REPO).changes  # made anew, to the same bits
+
+
+def test_nothing_is_built_on_what_somebody_else_has_published_meanwhile(root: Path, hub: HubServer) -> None:
+    publish(plan(root, REPO))
+    made = plan(root, REPO, tag="v1.0.0")
+    (root / "Pendulums" / "noise.zarr").rename(root / "away")
+    other = plan(root, REPO, delete=True)
+    (root / "away").rename(root / "Pendulums" / "noise.zarr")
+    publish(other)
+    between = list(hub.repositories[REPO].commits)
+    with pytest.raises(HubError, match=r"somebody else has committed to the repository since this began.*run the same"):
+        publish(replace(made, uploads=made.files))
+    assert hub.repositories[REPO].commits == between and not hub.repositories[REPO].tags
+    publish(plan(root, REPO))
+    assert "Pendulums/noise.zarr/zarr.json" in hub.files(REPO)
 
 
 def test_every_file_of_every_store_is_there(root: Path, hub: HubServer) -> None:

@@ -37,6 +37,7 @@ from dynamic_sparsity.generation.executors.protocol import UNITS_AT_ONCE
 from dynamic_sparsity.generation.executors.threads import ThreadExecutor
 from dynamic_sparsity.generation.jobs.generate import finalize, generate_all
 from dynamic_sparsity.generation.jobs.status import read_status
+from dynamic_sparsity.generation.jobs.status_file import STATUS_SUFFIX, read_status_files
 from dynamic_sparsity.generation.jobs.units import plan_units
 
 UNITS = 6
@@ -290,6 +291,29 @@ def test_clock_that_goes_backwards(undisturbed, tmp_path):
 
 
 # ---- what is shown ---------------------------------------------------------------------------------------------------
+
+
+def test_status_files_that_are_none_are_left_out(tmp_path):
+    good = {
+        "computing_seconds": 1.5,
+        "rows_to_make": 9,
+        "rows_made": 3,
+        "running": [1],
+        "failures": {},
+        "set_aside": {},
+    }
+    contents = [
+        json.dumps(good),
+        "[" * 9999,
+        "{}",
+        "[]",
+        json.dumps(good | {"failures": [3]}),
+        "",
+        json.dumps(good)[:-9],
+    ]
+    for number, text in enumerate(contents):
+        (tmp_path / f"noise.zarr.{number}{STATUS_SUFFIX}").write_text(text)
+    assert read_status_files(tmp_path / "noise.zarr") == [good]
 
 
 def test_status_of_a_run(tmp_path, capsys):

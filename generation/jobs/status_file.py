@@ -9,9 +9,11 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
+from dynamic_sparsity.errors import CorruptStoreError
 from dynamic_sparsity.generation.executors.protocol import Event, EventKind, Failure
 from dynamic_sparsity.generation.jobs.units import Job, Unit
 from dynamic_sparsity.storage.atomic import publish
+from dynamic_sparsity.untrusted.documents import read_json
 
 STATUS_SUFFIX: Final = ".status.json"
 WRITE_INTERVAL_S: Final = 2.0
@@ -113,16 +115,30 @@ class StatusFile:
             self._path.unlink(missing_ok=True)
 
 
+_FORM: Final = {
+    "computing_seconds": int | float,
+    "rows_to_make": int,
+    "rows_made": int,
+    "running": list,
+    "failures": dict,
+    "set_aside": dict,
+}
+
+
 def read_status_files(store: Path) -> list[dict[str, Any]]:
     """Read the status files of the jobs that write to a store, or wrote before they were killed.
+
+    A file that is damaged is left out: the status is for people, and the store itself does not depend on it.
 
     Args:
         store: Path of the store.
     """
     found = []
     for file in sorted(store.parent.glob(f"{store.name}*{STATUS_SUFFIX}")):
-        with contextlib.suppress(OSError, ValueError):
-            found.append(json.loads(file.read_bytes()))
+        with contextlib.suppress(CorruptStoreError):
+            document = read_json(file)
+            if all(isinstance(document.get(key), kind) for key, kind in _FORM.items()):
+                found.append(document)
     return found
 
 

@@ -125,6 +125,11 @@ def _translated(error: Exception, where: str, what: str) -> HubError | None:
         return HubNotFoundError(f"{begin}there is no such file in that revision of the repository")
     if isinstance(error, errors.GatedRepoError) or status == 403:
         return HubAccessError(f"{begin}the token does not allow it (403); use one with the right to do so, or {LOG_IN}")
+    if status == 412:
+        return HubError(
+            f"{begin}somebody else has committed to the repository since this began, and nothing was changed; run the "
+            "same command again, which starts from what is there now"
+        )
     if status == 401:
         return HubAccessError(f"{begin}the Hub wants a valid token (401), or the repository does not exist; {LOG_IN}")
     if isinstance(error, errors.RepositoryNotFoundError):

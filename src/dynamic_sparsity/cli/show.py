@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -16,9 +15,10 @@ from dynamic_sparsity.cli.arguments import input_folder
 from dynamic_sparsity.errors import DynamicSparsityError, IncompleteStoreError
 from dynamic_sparsity.generation.tasks import TASKS
 from dynamic_sparsity.loaders.store.store import Store, find_stores, open_store
-from dynamic_sparsity.schemas import row_arrays
+from dynamic_sparsity.schemas import row_arrays, validate
 from dynamic_sparsity.storage.atomic import files_below
 from dynamic_sparsity.untrusted.console import PlainConsole
+from dynamic_sparsity.untrusted.documents import read_json
 
 SHOWN_EDGES = 8
 _UNITS = ("B", "kB", "MB", "GB", "TB")
@@ -97,20 +97,27 @@ def stores(root: Path) -> None:
 
 def _state(path: Path) -> tuple[str, str, str]:
     try:
+        return _progress(path)
+    except DynamicSparsityError:
+        return "?", "?", "damaged (see `dynamic-sparsity verify`)"
+
+
+def _progress(path: Path) -> tuple[str, str, str]:
+    try:
         opened = open_store(path, verify="size")
     except IncompleteStoreError:
         attributes = _attributes(path)
         done = sum(1 for _ in (path / "shards").glob("*.json"))
         total = -(-attributes["rows"] // attributes["shard_rows"])
         return f"{attributes['rows']:,}", f"{attributes['episodes']:,}", f"incomplete ({done} of {total} shards)"
-    except DynamicSparsityError:
-        return "?", "?", "damaged (see `dynamic-sparsity verify`)"
     return f"{opened.rows:,}", f"{opened.metadata['episodes']:,}", "complete"
 
 
 def _attributes(path: Path) -> dict[str, Any]:
-    attributes: dict[str, Any] = json.loads((path / "zarr.json").read_text())["attributes"]
-    return attributes
+    found = read_json(path / "zarr.json").get("attributes")
+    validate(found, "store", str(path / "zarr.json"))
+    assert isinstance(found, dict)
+    return found
 
 
 def made(console: PlainConsole, paths: Sequence[Path]) -> None:
