@@ -33,11 +33,13 @@ def of_stores(good: Path) -> Iterator[Hostile]:
 
         def make(box: Path, mutate: Callable[[Path], None] = mutate) -> Arguments:
             store = box / "in" / stores.INSIDE
+            shutil.rmtree(box / "in", ignore_errors=True)  # what stayed of the input before
             shutil.copytree(good, store)
             mutate(store)
             return {"path": str(store)}
 
-        yield Hostile(f"stores: {name}", "load", make, expect)
+        # A compressed chunk whose checksums fit is data, whatever is in it: if it can be read, then always to the same.
+        yield Hostile(f"stores: {name}", "load", make, None if "frame" in name else expect)
 
 
 def of_publications(published: Published, seed: int = 5) -> Iterator[Hostile]:

@@ -163,7 +163,7 @@ class Server:
         words = [sys.executable, "-X", "faulthandler", str(HERE / "server.py"), *groups]
         one_thread = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL")}
         environment = os.environ | one_thread | {"PYTHONDONTWRITEBYTECODE": "1", "JAX_PLATFORMS": "cpu"}
-        environment |= {"COLUMNS": "200", "HF_TOKEN": "hf_writer"}
+        environment |= {"COLUMNS": "200", "HF_TOKEN": "hf_writer", "JAX_ENABLE_COMPILATION_CACHE": "false"}
         pipe = subprocess.PIPE
         self._process = subprocess.Popen(words, stdin=pipe, stdout=pipe, env=environment, text=True)
 
