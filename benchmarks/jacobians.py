@@ -62,7 +62,7 @@ def transition_by_mujoco_c(arguments: tuple[str, Any, Any, int, float]) -> int:
 
 @contextmanager
 def mujoco_c(physics: Any, states: Any, actions: Any) -> Iterator[Callable[[], float]]:
-    """Processes as many as cores, and a function that has them all linearise rows, giving rows per second."""
+    """Processes as many as cores, and a function that has them all differentiate rows, giving rows per second."""
     import mujoco
 
     workers = os.cpu_count() or 1
@@ -115,8 +115,8 @@ def programs(task: str) -> dict[str, Callable[[Any, Any], Any]]:
     return {
         "step": step,
         "naive": naive,
-        "reference": engine(engines.differentiate),
-        "residual": engine(engines.linearise),
+        "reference": engine(engines.autodiff_jacobian),
+        "residual": engine(engines.implicit_jacobian),
     }
 
 

@@ -34,7 +34,7 @@ def jacobian_errors(physics: Any, rows: dict[str, Any], count: int, rng: np.rand
     everything = np.arange(len(rows["state"]))
     hard = np.flatnonzero((rows["active_changes"] > 0) | (rows["active_any"] != 0).any(axis=1))
     drawn = [rng.choice(pool, min(count // 2, len(pool)), replace=False) for pool in (everything, hard)]
-    reference, errors, switch, bound = oracle.Oracle(physics), [], 0, 0
+    reference, errors, switch, bound = oracle.MujocoOracle(physics), [], 0, 0
     for row in np.unique(np.concatenate(drawn)):
         state, action = rows["state"][row].astype(np.float64), rows["action"][row].astype(np.float64)
         truth = reference.reference(state, action)

@@ -71,12 +71,12 @@ def measure(task: str, batch: int) -> dict[str, Any]:
         return forward(physics, at(state, action))
 
     def rows(r: Any) -> Any:
-        return constraint_rows.rows(physics, r.data, r.zones, r.data._impl.efc_force)
+        return constraint_rows.constraint_rows(physics, r.data, r.zones, r.data._impl.efc_force)
 
     def simple(r: Any) -> Any:
         basis = manifold.basis(physics.blocks, r.data.qpos)
         tendons = residual._tendon_displacements(physics, r.data, basis)
-        return residual._simple_blocks(physics, r.data, basis, tendons)
+        return residual._spring_and_actuator_derivatives(physics, r.data, basis, tendons)
 
     results = jax_runtime.jit(jax.vmap(evaluated))(states, actions)
     inputs = jax_runtime.jit(jax.vmap(lambda r: residual.row_inputs(physics, r, r.data.qacc)))(results)
@@ -90,7 +90,9 @@ def measure(task: str, batch: int) -> dict[str, Any]:
         "solve": least(jax.vmap(linear_algebra.solve_positive_definite), matrix, right),
     }
     if results.problem is not None:
-        seconds["limits"] = least(jax.vmap(lambda r: constraint_rows.by_limits(m, r.data, rows(r), None)), results)
+        seconds["limits"] = least(
+            jax.vmap(lambda r: constraint_rows.limit_derivatives(m, r.data, rows(r), None)), results
+        )
         if results.data._impl.contact.dim.size:
             top = residual._topology(physics)
 
@@ -109,7 +111,7 @@ def measure(task: str, batch: int) -> dict[str, Any]:
     whole = {
         "step": least(jax.vmap(lambda s, a: state(control_step(physics, at(s, a), a)[0])), states, actions),
         "with_jacobians": least(
-            jax.vmap(lambda s, a: outcome(engines.linearise(physics, at(s, a), a))), states, actions
+            jax.vmap(lambda s, a: outcome(engines.implicit_jacobian(physics, at(s, a), a))), states, actions
         ),
     }
     scale = 1e6 / batch

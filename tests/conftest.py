@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import shutil
 import sys
 import tempfile
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,17 @@ os.environ |= {"HF_ENDPOINT": SERVER.url, "HF_HOME": str(_FOLDER / "home"), "HF_
 os.environ |= {"HF_HUB_DISABLE_TELEMETRY": "1"}
 for _variable in ("HF_TOKEN", "HF_HUB_OFFLINE", "HF_HUB_CACHE", "DYNAMIC_SPARSITY_REPOSITORY"):
     os.environ.pop(_variable, None)
+
+
+# Array shapes and types are checked where arrays are computed, whenever a test traces a function. The hook acts when a
+# simulator test imports these packages; other tests do not pay for it.
+with contextlib.suppress(ImportError):
+    from jaxtyping import install_import_hook
+
+    import_module("beartype")
+    install_import_hook(
+        ["dynamic_sparsity.generation.physics", "dynamic_sparsity.generation.jacobians"], "beartype.beartype"
+    )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -32,7 +32,7 @@ class Linearised:
 
 
 @cache
-def program(group: str, engine: str = "linearise", dynamics_kind: str = "converged") -> Any:
+def program(group: str, engine: str = "implicit_jacobian", dynamics_kind: str = "converged") -> Any:
     """Compiled (states, actions) → (next states, [J_s | J_a], info), for batches of BATCH rows."""
     physics = load_physics(tasks.group_representatives()[group], dynamics_kind)  # type: ignore[arg-type]
     empty = mjx.make_data(physics.mj_model, impl="jax")

@@ -6,7 +6,7 @@ import mujoco
 import numpy as np
 
 from dynamic_sparsity.generation.physics.model import Physics
-from dynamic_sparsity.generation.verification.finite_differences import Oracle
+from dynamic_sparsity.generation.verification.finite_differences import MujocoOracle
 
 LARGEST = 1e3
 """States whose next state is larger than this are left out: the simulation diverges there."""
@@ -46,7 +46,7 @@ def varied_states(physics: Physics, count: int, seed: int = 0, rest: float = 0.1
         States (count, ds) and actions (count, da), |a| < 1: float64 arrays of float32 numbers, as stores have them.
     """
     rng = np.random.default_rng(seed)
-    oracle = Oracle(physics)
+    oracle = MujocoOracle(physics)
     model = physics.mj_model
     data = mujoco.MjData(model)
     states: list[np.ndarray] = []

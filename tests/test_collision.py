@@ -195,7 +195,7 @@ def test_problems_with_few_rows_are_solved_as_smaller_ones():
     # Most rows of a batch need no more than the first five.
     jacobian[np.arange(size) % 7 != 0, 5:] = 0
     root = rng.normal(size=(size, nv, nv))
-    problem = constraint_solver.Problem(
+    problem = constraint_solver.ConstraintProblem(
         inertia=jnp.asarray(root @ root.swapaxes(1, 2) + np.eye(nv)),
         smooth_force=jnp.asarray(5 * rng.normal(size=(size, nv))),
         jacobian=jnp.asarray(jacobian),

@@ -10,7 +10,13 @@ import pytest
 from dynamic_sparsity.generation.physics.model import load_physics
 from dynamic_sparsity.generation.rollout.actions import LARGEST_ACTION
 from dynamic_sparsity.generation.verification import finite_differences, mujoco_steps
-from dynamic_sparsity.generation.verification.deep import MUJOCO_C, Comparison, DifferenceOracle, _judge, hard_rows
+from dynamic_sparsity.generation.verification.deep import (
+    MUJOCO_C,
+    MjxDifferenceOracle,
+    OracleComparison,
+    _check_limits,
+    hard_rows,
+)
 
 
 @pytest.mark.parametrize("bound", [LARGEST_ACTION, -LARGEST_ACTION, 1.0])
@@ -18,16 +24,16 @@ def test_actions_at_their_bound(bound):
     """Differences must not cross it: beyond, MuJoCo clamps, and half of the derivative is lost."""
     physics = load_physics("CartpoleBalance")
     state = np.array([0.1, 0.3, -0.2, 0.5])
-    reference = finite_differences.Oracle(physics)
+    reference = finite_differences.MujocoOracle(physics)
     at_bound, inside = (reference.reference(state, np.array([a])) for a in (bound, 0.999 * bound))
     assert at_bound.disagreement < 1e-6
     assert finite_differences.relative_error(at_bound.jacobian[:, -1], inside.jacobian[:, -1]) < 1e-5
-    own = DifferenceOracle(physics).reference(state, np.array([bound]), np.zeros(2))
+    own = MjxDifferenceOracle(physics).reference(state, np.array([bound]), np.zeros(2))
     assert finite_differences.relative_error(own.jacobian, at_bound.jacobian) < 1e-6
 
 
-def _comparison(compared: int, other: tuple[int, ...] = (), switch: int = 0) -> Comparison:
-    return Comparison(MUJOCO_C, np.full(compared, 1e-8), other, switch)
+def _comparison(compared: int, other: tuple[int, ...] = (), switch: int = 0) -> OracleComparison:
+    return OracleComparison(MUJOCO_C, np.full(compared, 1e-8), other, switch)
 
 
 @pytest.mark.parametrize(
@@ -43,15 +49,15 @@ def _comparison(compared: int, other: tuple[int, ...] = (), switch: int = 0) -> 
     ],
 )
 def test_a_verdict_needs_rows(checkable, explained, comparison, problems):
-    found = [str(problem) for problem in _judge(Path("store"), checkable, explained, [comparison])]
+    found = [str(problem) for problem in _check_limits(Path("store"), checkable, explained, [comparison])]
     assert len(found) == len(problems)
     for text, expected in zip(found, problems, strict=True):
         assert expected in text
 
 
 def test_wrong_jacobians_are_a_problem():
-    wrong = Comparison(MUJOCO_C, np.array([1e-8] * 60 + [0.5] * 5), (), 0)
-    assert any("99th percentile" in str(problem) for problem in _judge(Path("store"), 65, set(), [wrong]))
+    wrong = OracleComparison(MUJOCO_C, np.array([1e-8] * 60 + [0.5] * 5), (), 0)
+    assert any("99th percentile" in str(problem) for problem in _check_limits(Path("store"), 65, set(), [wrong]))
 
 
 def test_hard_rows():
@@ -72,7 +78,7 @@ def test_steps_and_differences_of_mujoco_c():
     physics = load_physics("BallInCup")
     rng = np.random.default_rng(0)
     state, action = rng.normal(size=(7, 8)) * 0.1, rng.uniform(-1, 1, (7, 2))
-    one = finite_differences.Oracle(physics)
+    one = finite_differences.MujocoOracle(physics)
     with mujoco_steps.Stepper(physics, 3) as stepper:
         made = stepper.steps(state.astype(np.float32), action.astype(np.float32))
     expected = np.stack(

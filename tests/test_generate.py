@@ -80,7 +80,7 @@ def test_rows(store):
 
 def test_rows_are_mujoco_c_s(store):
     ds = load_dataset("CartpoleBalance", root=store.parent.parent)
-    reference = finite_differences.Oracle(load_physics("CartpoleBalance"))
+    reference = finite_differences.MujocoOracle(load_physics("CartpoleBalance"))
     for row in (ds[i] for i in range(0, len(ds), 160)):
         truth = reference.reference(row["state"], row["action"])
         np.testing.assert_array_equal(row["next_state"], truth.next_state.astype(np.float32))

@@ -17,7 +17,7 @@ from dynamic_sparsity.generation.physics.model import load_physics, physics_from
 from dynamic_sparsity.generation.physics.step import forward, integrated_acceleration
 from dynamic_sparsity.generation.settings import MASK_THRESHOLD
 from dynamic_sparsity.generation.verification import finite_differences
-from dynamic_sparsity.generation.verification.deep import DifferenceOracle
+from dynamic_sparsity.generation.verification.deep import MjxDifferenceOracle
 
 pytestmark = pytest.mark.slow
 
@@ -38,7 +38,7 @@ TABLE_1 = {
 
 def errors_against_c(physics, state, action, next_state, jacobian, rows):
     """Relative errors on rows that are not next to a switch; all next states must be MuJoCo C's."""
-    reference = finite_differences.Oracle(physics)
+    reference = finite_differences.MujocoOracle(physics)
     errors = []
     for row in rows:
         truth = reference.reference(state[row], action[row])
@@ -88,7 +88,7 @@ def test_table_1(task):
 @pytest.mark.parametrize("group", ["cartpole", "finger_spin", "point_mass"])
 def test_engines_agree(group):
     data = linearised(group)
-    _, jacobian, _ = run(group, data.state, data.action, engine="differentiate")
+    _, jacobian, _ = run(group, data.state, data.action, engine="autodiff_jacobian")
     scale = np.abs(data.jacobian).max(axis=(1, 2), keepdims=True)
     # On a zone's boundary the two may take different sides; elsewhere they differ by rounding.
     difference = (np.abs(jacobian - data.jacobian) / scale).max(axis=(1, 2))
@@ -107,7 +107,7 @@ def test_closed_form_is_what_differentiation_gives(group):
     def both(state, action):
         result = forward(physics, empty.replace(qpos=state[:nq], qvel=state[nq:], ctrl=action))
         w = integrated_acceleration(physics, result.data)
-        return residual.closed_form(physics, result, w), residual.by_differentiation(physics, result, w)
+        return residual.closed_form(physics, result, w), residual.by_autodiff(physics, result, w)
 
     closed, differentiated = jax_runtime.jit(jax.vmap(both))(data.state[:32], data.action[:32])
     for name in ("residual", "implicit"):
@@ -140,11 +140,13 @@ def test_closed_form_on_other_models(name):
     physics = physics_from_model(model, task)
     assert residual.closed_form_gap(physics) is None
     rng = np.random.default_rng(0)
-    reference = DifferenceOracle(physics)
+    reference = MjxDifferenceOracle(physics)
     empty = mjx.make_data(physics.mj_model, impl="jax")
     action = np.zeros(model.nu)
     program = jax_runtime.jit(
-        lambda state: engines.linearise(physics, empty.replace(qpos=state[: model.nq], qvel=state[model.nq :]), action)
+        lambda state: engines.implicit_jacobian(
+            physics, empty.replace(qpos=state[: model.nq], qvel=state[model.nq :]), action
+        )
     )
     compared = 0
     for _ in range(12):
@@ -272,8 +274,8 @@ def test_stock_jacobian_is_the_truncated_step_s_own():
     """stock: against central differences of the same step, where automatic differentiation lost no tangents."""
     physics = load_physics("CartpoleBalance", "stock")
     state, action = varied_states(physics, 64, seed=5)
-    _, jacobian, info = run("cartpole", state, action, engine="differentiate", dynamics_kind="stock")
-    reference = DifferenceOracle(physics)
+    _, jacobian, info = run("cartpole", state, action, engine="autodiff_jacobian", dynamics_kind="stock")
+    reference = MjxDifferenceOracle(physics)
     lost = np.asarray(info.tangents_lost).any(axis=1)
     errors = []
     for row in np.flatnonzero(~lost):
@@ -294,7 +296,7 @@ def test_lost_tangents_are_flagged():
     data = mjx.make_data(stock.mj_model, impl="jax").replace(
         qpos=state[0, :9], qvel=state[0, 9:], qacc_warmstart=np.array(converged.qacc)
     )
-    result = jax_runtime.jit(lambda d, a: engines.differentiate(stock, d, a))(data, action[0])
+    result = jax_runtime.jit(lambda d, a: engines.autodiff_jacobian(stock, d, a))(data, action[0])
     assert bool(result.info.tangents_lost.any())
     right = run("cheetah", state, action)[1][0][:, :18]
     assert finite_differences.relative_error(np.asarray(result.J_s), right) > 0.1, "the flag marks a real failure"

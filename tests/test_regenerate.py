@@ -15,8 +15,8 @@ from dynamic_sparsity.errors import CorruptStoreError
 from dynamic_sparsity.generation.jobs.generate import generate
 from dynamic_sparsity.generation.settings import Settings
 from dynamic_sparsity.generation.verification.regenerate import (
-    Comparison,
-    Difference,
+    ArrayDifference,
+    ShardComparison,
     differences,
     other_settings,
     published_settings,
@@ -29,10 +29,10 @@ def test_differences() -> None:
     assert differences(published, {name: values.copy() for name, values in published.items()}) == {}
     made = {"a": published["a"].copy(), "b": np.array([1, 250], np.uint8)}
     made["a"][1, 0] = 2.5
-    assert differences(published, made) == {"a": Difference(1, 0.5), "b": Difference(1, 248.0)}
+    assert differences(published, made) == {"a": ArrayDifference(1, 0.5), "b": ArrayDifference(1, 248.0)}
     made["a"][0, 1] = 1
-    assert differences(published, made)["a"] == Difference(2, np.inf)
-    assert differences(published, {"a": published["a"]}) == {"b": Difference(2, np.inf)}
+    assert differences(published, made)["a"] == ArrayDifference(2, np.inf)
+    assert differences(published, {"a": published["a"]}) == {"b": ArrayDifference(2, np.inf)}
 
 
 def test_other_settings() -> None:
@@ -44,7 +44,7 @@ def test_other_settings() -> None:
 def test_differences_are_reported(hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     make_store(tmp_path / "data/Pendulums/noise.zarr")
     publish(plan(tmp_path / "data", "org/name"))
-    found = Comparison(80, {"J_s": Difference(3, 2.5e-7)}, {"jax": ("1", "2")})
+    found = ShardComparison(80, {"J_s": ArrayDifference(3, 2.5e-7)}, {"jax": ("1", "2")})
     monkeypatch.setattr("dynamic_sparsity.generation.verification.regenerate.check_shard", lambda *arguments: found)
     assert cli.main(["regenerate", "org/name", "Pendulums", "--check", "0"]) == 1
     output = capsys.readouterr().out

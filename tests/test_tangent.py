@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import jax
+import jax.numpy as jnp
 import mujoco
 import numpy as np
 import pytest
@@ -33,7 +34,7 @@ def model():
 def position(model, rng):
     qpos = model.qpos0 + 0
     mujoco.mj_integratePos(model, qpos, rng.normal(size=model.nv), 1.0)
-    return qpos
+    return jnp.asarray(qpos)
 
 
 @pytest.mark.parametrize("scale", [0.0, 1e-12, 1e-9, 1e-5, 1e-3, 0.1, 2.0])
@@ -41,9 +42,9 @@ def test_integrate_is_mujoco_s(model, scale):
     rng = np.random.default_rng(0)
     blocks = manifold.joint_blocks(model)
     for _ in range(5):
-        qpos, delta = position(model, rng), scale * rng.normal(size=model.nv)
-        expected = qpos.copy()
-        mujoco.mj_integratePos(model, expected, delta, 1.0)
+        qpos, delta = position(model, rng), jnp.asarray(scale * rng.normal(size=model.nv))
+        expected = np.array(qpos)
+        mujoco.mj_integratePos(model, expected, np.asarray(delta), 1.0)
         np.testing.assert_allclose(manifold.integrate(blocks, qpos, delta), expected, atol=2e-15)
 
 
@@ -57,10 +58,10 @@ def differentiate_pos(model, start, end):
 def test_derivatives_of_integration(model, scale):
     rng = np.random.default_rng(1)
     blocks = manifold.joint_blocks(model)
-    qpos, delta = position(model, rng), scale * rng.normal(size=model.nv)
+    qpos, delta = position(model, rng), jnp.asarray(scale * rng.normal(size=model.nv))
     by_position, by_delta = manifold.integration_derivatives(blocks, delta)
     epsilon = 1e-6
-    for k, direction in enumerate(np.eye(model.nv) * epsilon):
+    for k, direction in enumerate(jnp.eye(model.nv) * epsilon):
         ends = [manifold.integrate(blocks, manifold.integrate(blocks, qpos, s * direction), delta) for s in (-1, 1)]
         np.testing.assert_allclose(by_position[:, k], differentiate_pos(model, *ends) / (2 * epsilon), atol=1e-8)
         ends = [manifold.integrate(blocks, qpos, delta + s * direction) for s in (-1, 1)]
@@ -71,7 +72,7 @@ def test_automatic_differentiation_through_rest_is_right(model):
     """Where MJX's guard gives zero."""
     blocks = manifold.joint_blocks(model)
     qpos = position(model, np.random.default_rng(2))
-    derivative = jax.jacfwd(lambda delta: manifold.integrate(blocks, qpos, delta))(np.zeros(model.nv))
+    derivative = jax.jacfwd(lambda delta: manifold.integrate(blocks, qpos, delta))(jnp.zeros(model.nv))
     np.testing.assert_allclose(derivative, manifold.basis(blocks, qpos), atol=1e-15)
 
 
@@ -86,8 +87,8 @@ def test_loader_has_the_same_coordinates(model):
     blocks = manifold.joint_blocks(model)
     qpos = position(model, np.random.default_rng(4))
     np.testing.assert_allclose(
-        coordinates.tangent_to_ambient(qpos, joints(model)), manifold.basis(blocks, qpos), atol=1e-14
+        coordinates.tangent_to_ambient(np.asarray(qpos), joints(model)), manifold.basis(blocks, qpos), atol=1e-14
     )
     np.testing.assert_allclose(
-        coordinates.ambient_to_tangent(qpos, joints(model)), manifold.dual_basis(blocks, qpos), atol=1e-14
+        coordinates.ambient_to_tangent(np.asarray(qpos), joints(model)), manifold.dual_basis(blocks, qpos), atol=1e-14
     )

@@ -25,6 +25,7 @@ import jax
 import jax.numpy as jnp
 import mujoco
 import numpy as np
+from jaxtyping import Float
 from mujoco import mjx
 
 from dynamic_sparsity.generation.physics import constraints, contact_slots, mjx_private
@@ -32,24 +33,36 @@ from dynamic_sparsity.generation.physics.constraint_solver import Zones
 from dynamic_sparsity.generation.physics.model import Physics
 
 
-class Rows(NamedTuple):
-    """Per constraint row, (nefc,): force f; ∂f/∂pos of (1); stiffness D, zero outside the quadratic zone; damping b."""
+class ConstraintRows(NamedTuple):
+    """What the derivatives need of every constraint row.
 
-    force: jax.Array
-    by_pos: jax.Array
-    stiffness: jax.Array
-    damping: jax.Array
+    Attributes:
+        force: f.
+        by_pos: ∂f/∂pos of equation (1); zero outside the quadratic zone.
+        stiffness: D; zero outside the quadratic zone.
+        damping: b.
+    """
+
+    force: Float[jax.Array, " nefc"]
+    by_pos: Float[jax.Array, " nefc"]
+    stiffness: Float[jax.Array, " nefc"]
+    damping: Float[jax.Array, " nefc"]
 
 
 class TendonDisplacements(NamedTuple):
-    """How tendons change when each degree of freedom turns: lengths (nv, ntendon), Jacobians (nv, ntendon, nv)."""
+    """How tendons change with each degree of freedom.
 
-    length: jax.Array
-    jacobian: jax.Array
+    Attributes:
+        length: ∂length/∂q.
+        jacobian: ∂J/∂q of the tendons' Jacobians J.
+    """
+
+    length: Float[jax.Array, "nv ntendon"]
+    jacobian: Float[jax.Array, "nv ntendon nv"]
 
 
 def _parameters(model: mjx.Model, data: mjx.Data) -> tuple[jax.Array, jax.Array, np.ndarray]:
-    """Parameters solref and solimp of every constraint in MJX's order, (n, 2) and (n, 5), and how many rows each has.
+    """Return solref and solimp of every constraint in MJX's order, (n, 2) and (n, 5), and how many rows each has.
 
     A contact point is one constraint.
     """
@@ -74,21 +87,28 @@ def _parameters(model: mjx.Model, data: mjx.Data) -> tuple[jax.Array, jax.Array,
 
 @cache
 def _powers_are_two(model: mujoco.MjModel) -> bool:
-    """Whether all impedances are made of parabolas, MuJoCo's default: powers cost as much as all else in a row."""
+    """Return whether all impedances are made of parabolas, MuJoCo's default: powers cost as much as all else."""
     names = ("dof_solimp", "jnt_solimp", "geom_solimp", "tendon_solimp_fri", "tendon_solimp_lim")
     return all(bool((getattr(model, name)[:, 4] == 2).all()) for name in names)
 
 
-def _impedance(solimp: jax.Array, pos: jax.Array, parabolic: bool) -> jax.Array:
-    """Impedances imp(pos) of constraints with parameters (n, 5) at positions (n,)."""
+def _impedance(solimp: Float[jax.Array, "n 5"], pos: Float[jax.Array, " n"], parabolic: bool) -> Float[jax.Array, " n"]:
+    """Return the impedances imp(pos) of constraints, as MJX's `_kbi`."""
     low, high, width, mid, power = solimp.T
     low, high, mid = (jnp.clip(x, mujoco.mjMINIMP, mujoco.mjMAXIMP) for x in (low, high, mid))
     width, power = jnp.maximum(mujoco.mjMINVAL, width), jnp.maximum(1, power)
     return contact_slots.impedance(jnp.stack([low, high, width, mid, power], axis=1), pos, parabolic)
 
 
-def rows(physics: Physics, data: mjx.Data, zones: Zones, force: jax.Array) -> Rows:
-    """Evaluates (1) for every row of one state; `force` is the solution's, shape (nefc,)."""
+def constraint_rows(physics: Physics, data: mjx.Data, zones: Zones, force: Float[jax.Array, " nefc"]) -> ConstraintRows:
+    """Evaluate equation (1) for every row of one state.
+
+    Args:
+        physics: The physics.
+        data: MJX data after the solver, unbatched.
+        zones: Zone of each row.
+        force: Constraint forces f of the solution.
+    """
     model, impl = physics.mjx_model, data._impl
     solref, solimp, counts = _parameters(model, data)
     first_row = np.cumsum(counts) - counts
@@ -105,24 +125,28 @@ def rows(physics: Physics, data: mjx.Data, zones: Zones, force: jax.Array) -> Ro
     stiffness = jnp.where(zones.quadratic, impl.efc_D, 0.0)
     moved = -stiffness * by_pos[constraint] + jnp.where(zones.quadratic, force, 0.0) * by_y[constraint]
     friction = np.arange(len(pos)) < int(impl.nf)
-    return Rows(force, jnp.where(friction, 0.0, moved), stiffness, damping[constraint])
+    return ConstraintRows(force, jnp.where(friction, 0.0, moved), stiffness, damping[constraint])
 
 
 class LimitDerivatives(NamedTuple):
-    """Of one row: ∂c/∂q but for the contacts' part, and ∂c/∂v, both (nv, nv)."""
+    """∂c/∂q without the contacts' part, and ∂c/∂v."""
 
-    by_position: jax.Array
-    by_velocity: jax.Array
+    by_position: Float[jax.Array, "nv nv"]
+    by_velocity: Float[jax.Array, "nv nv"]
 
 
-def by_limits(model: mjx.Model, data: mjx.Data, row: Rows, tendons: TendonDisplacements | None) -> LimitDerivatives:
-    """Derivatives of one row, for models without equality constraints and limits of ball joints.
+def limit_derivatives(
+    model: mjx.Model, data: mjx.Data, row: ConstraintRows, tendons: TendonDisplacements | None
+) -> LimitDerivatives:
+    """Return what limits and friction losses add to the derivatives of c.
+
+    Models with equality constraints or limits of ball joints are not covered.
 
     Args:
         model: MJX model.
-        data: MJX data after the solver.
-        row: The rows' `Rows`.
-        tendons: Their displacements, if there are spatial tendons.
+        data: MJX data after the solver, unbatched.
+        row: The constraint rows.
+        tendons: The tendons' displacements, if there are spatial tendons.
     """
     impl = data._impl
     jacobian = impl.efc_J
@@ -138,9 +162,9 @@ def by_limits(model: mjx.Model, data: mjx.Data, row: Rows, tendons: TendonDispla
 
 
 def _tendon_curvature(
-    data: mjx.Data, row: Rows, tendons: TendonDisplacements, limited: np.ndarray, stop: int
-) -> jax.Array:
-    """What ∂J/∂q of spatial tendons adds to ∂c/∂q through their limit rows, which end at row `stop`."""
+    data: mjx.Data, row: ConstraintRows, tendons: TendonDisplacements, limited: np.ndarray, stop: int
+) -> Float[jax.Array, "nv nv"]:
+    """Return what ∂J/∂q of spatial tendons adds to ∂c/∂q through their limit rows, which end at row `stop`."""
     rows_ = slice(stop - len(limited), stop)
     own, force = data._impl.efc_J[rows_], row.force[rows_]
     length_jacobian = data._impl.ten_J[limited]

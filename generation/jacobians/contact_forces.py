@@ -32,10 +32,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 from mujoco import mjx
 
 from dynamic_sparsity.generation.jacobians import contact_response, rigid_body
-from dynamic_sparsity.generation.jacobians.constraint_rows import Rows
+from dynamic_sparsity.generation.jacobians.constraint_rows import ConstraintRows
 from dynamic_sparsity.generation.physics import constraints
 from dynamic_sparsity.generation.physics.batch_last import (
     apply,
@@ -106,8 +107,14 @@ class _Push(NamedTuple):
     damping: jax.Array
 
 
-def contact_row(model: mjx.Model, data: mjx.Data, row: Rows) -> ContactRow:
-    """Collects the contacts of one row of data, after the solver."""
+def contact_row(model: mjx.Model, data: mjx.Data, row: ConstraintRows) -> ContactRow:
+    """Collect the contacts of one row of data.
+
+    Args:
+        model: MJX model.
+        data: MJX data after the solver, unbatched.
+        row: The constraint rows.
+    """
     contact = data._impl.contact
     # The sentinel is a row of zeros: a frictionless point has but one row where others have four.
     table = constraints.point_rows(contact, len(row.force))
@@ -132,8 +139,14 @@ def contact_row(model: mjx.Model, data: mjx.Data, row: Rows) -> ContactRow:
     )
 
 
-def by_contacts(top: rigid_body.Topology, model: mjx.Model, row: ContactRow) -> jax.Array:
-    """∂c/∂q of all contacts of one row by (1), shape (nv, nv)."""
+def by_contacts(top: rigid_body.Topology, model: mjx.Model, row: ContactRow) -> Float[jax.Array, "nv nv"]:
+    """Return ∂c/∂q of all contacts of one row by (1).
+
+    Args:
+        top: The topology.
+        model: MJX model.
+        row: The contacts.
+    """
     pushes = ((row.stiffness != 0) | (row.force != 0)).any(axis=1)
     added: jax.Array = sum_over_active(partial(_pick, top, model), partial(_by_push, top, model))(pushes, row)
     return added
@@ -151,13 +164,19 @@ def _pick(top: rigid_body.Topology, model: mjx.Model, row: ContactRow, item: jax
 
 
 def _cross(a: jax.Array, b: jax.Array) -> jax.Array:
-    """a × b with broadcasting."""
+    """Return a × b with broadcasting."""
     shape = jnp.broadcast_shapes(a.shape, b.shape)
     return cross(jnp.broadcast_to(a, shape), jnp.broadcast_to(b, shape))
 
 
 def _by_push(top: rigid_body.Topology, model: mjx.Model, push: _Push) -> jax.Array:
-    """The term of (1) of one contact point in every row, shape (nv, nv, B)."""
+    """Return the term of (1) of one contact point in every row, shape (nv, nv, B).
+
+    (1) is a sum of products of what i does to the point and what j does, so the factors of all its terms are listed in
+    `left` and `right`, and multiplied at once. In order: ∂F and ∂p × F by the relative motion (6 × 6, `by_twist`); the
+    part of ∂F by ψ̇; where body 1 moves, the turn of both bodies, and the lag of the frame. The term with the wrench W
+    of all that i moves is added at the end.
+    """
     axes, damping, frame = push.axes, push.damping, push.point.frame
     # Where geom 1 never moves, only body 2's side counts.
     sides = 2 if contact_response.first_moves(model) else 1

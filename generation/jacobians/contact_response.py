@@ -25,6 +25,7 @@ import jax
 import jax.numpy as jnp
 import mujoco
 import numpy as np
+from jaxtyping import Bool, Float, Int
 from mujoco import mjx
 
 from dynamic_sparsity.generation.physics import collision
@@ -82,30 +83,58 @@ class Response(NamedTuple):
 
 
 def first_moves(model: mjx.Model) -> bool:
-    """Whether the first geom of any pair that may touch is on a body that moves."""
+    """Return whether the first geom of any pair that may touch is on a body that moves.
+
+    Args:
+        model: MJX model.
+    """
     bodies = np.asarray(model.geom_bodyid)[collision.geom_pairs(model)[:, 0]]
     return bool((np.asarray(model.body_weldid)[bodies] != 0).any())
 
 
 def planes(model: mjx.Model) -> tuple[bool, bool]:
-    """Whether some, and whether all, pairs that may touch have a plane."""
+    """Return whether some, and whether all, pairs that may touch have a plane.
+
+    Args:
+        model: MJX model.
+    """
     plane = np.asarray(model.geom_type)[collision.geom_pairs(model)[:, 0]] == _PLANE
     return bool(plane.any()), bool(plane.all())
 
 
-def geom(model: mjx.Model, centres: jax.Array, axes: jax.Array, index: jax.Array) -> Geom:
-    """The geom of an index, from the centres and axes of all, (ngeom, 3)."""
+def geom(
+    model: mjx.Model, centres: Float[jax.Array, "ngeom 3"], axes: Float[jax.Array, "ngeom 3"], index: Int[jax.Array, ""]
+) -> Geom:
+    """Return the geom of an index.
+
+    Args:
+        model: MJX model.
+        centres: Of all geoms, m.
+        axes: z axes of all geoms.
+        index: Of the geom.
+    """
     size = model.geom_size[index]
     return Geom(centres[index], axes[index], size[0], size[1])
 
 
-def is_plane(model: mjx.Model, index: jax.Array) -> jax.Array:
-    """Whether the geom of an index is a plane."""
+def is_plane(model: mjx.Model, index: Int[jax.Array, ""]) -> Bool[jax.Array, ""]:
+    """Return whether the geom of an index is a plane.
+
+    Args:
+        model: MJX model.
+        index: Of the geom.
+    """
     return jnp.asarray(np.asarray(model.geom_type) == _PLANE)[index]
 
 
 def responses(at: Point, some: bool, every: bool) -> Response:
-    """Responses of contact points with a batch axis; whether some or all pairs have a plane is known beforehand."""
+    """Return the responses of contact points.
+
+    Args:
+        at: The points, with a last batch axis.
+        some: Whether some pairs of the model have a plane.
+        every: Whether all have one.
+    """
     if every:
         return _to_plane(at)
     round_ = _between_balls(at)

@@ -1,6 +1,7 @@
 r"""Exact Jacobians of a control step, by two engines that share nothing but the step.
 
-**Residual engine** (`linearise`, for `converged`). The constrained acceleration x solves the inverse-dynamics equation
+**Implicit engine** (`implicit_jacobian`, for `converged`). The constrained acceleration x solves the inverse-dynamics
+equation
 
     G(q, v, a; x) = RNE(q, v, x) + armature·x - passive(q, v) - actuation(q, v, a) - Jᵀ f(J x - aref)  =  0,
 
@@ -18,10 +19,10 @@ Substeps are chained: with Γ = ∂(q, v)/∂(s, a) so far, (3) gives Γ_v' = Γ
 (4) Γ_q' from it: only velocities are ever solved for. All derivatives with respect to q are in tangent coordinates
 (`manifold`), so the result is (2 nv) × (2 nv + da).
 
-**Autodiff engine** (`differentiate`): forward-mode differentiation of the whole control step, all columns at once. On
-`converged`, the solver's own rule makes it exact, at several times the cost: the reference. On `stock`, it
+**Autodiff engine** (`autodiff_jacobian`): forward-mode differentiation of the whole control step, all columns at once.
+On `converged`, the solver's own rule makes it exact, at several times the cost: the reference. On `stock`, it
 differentiates MJX's truncated solver; the result is the partial derivative of that step at a fixed `qacc_warmstart`,
-and `Substep.tangents_lost` says where it lost terms.
+and `Substep.tangents_lost` tells where it lost terms.
 
 Source: implicit function theorem; MuJoCo's documentation, "Inverse dynamics"; for hinge and slide joints compare
 Carpentier and Mansard, "Analytical derivatives of rigid body dynamics algorithms", RSS 2018.
@@ -33,6 +34,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float, Int
 from mujoco import mjx
 
 from dynamic_sparsity.generation.jacobians import residual
@@ -62,16 +64,24 @@ class Transition(NamedTuple):
     """
 
     data: mjx.Data
-    J_s: jax.Array
-    J_a: jax.Array
+    J_s: Float[jax.Array, "dx dx"]
+    J_a: Float[jax.Array, "dx da"]
     info: Substep
 
 
-def acceleration_jacobian(physics: Physics, result: Forward, w: jax.Array) -> jax.Array:
-    """∂w/∂(q, v, a) by equations (1) and (2), shape (nv, 2 nv + da)."""
+def acceleration_jacobian(
+    physics: Physics, result: Forward, w: Float[jax.Array, " nv"]
+) -> Float[jax.Array, "nv inputs"]:
+    """Return ∂w/∂(q, v, a) by equations (1) and (2), shape (nv, 2 nv + da).
+
+    Args:
+        physics: Physics with converged dynamics.
+        result: Result of `physics.step.forward`.
+        w: (v' - v) / h.
+    """
     m, d = physics.mjx_model, result.data
     covered = residual.closed_form_gap(physics) is None
-    blocks = (residual.closed_form if covered else residual.by_differentiation)(physics, result, w)
+    blocks = (residual.closed_form if covered else residual.by_autodiff)(physics, result, w)
     inertia = mjx.full_m(m, d)
     hessian = inertia if result.problem is None else constraint_solver.hessian(result.problem, result.zones)
     jacobian = -linear_algebra.solve_positive_definite(hessian, blocks.residual)
@@ -82,19 +92,19 @@ def acceleration_jacobian(physics: Physics, result: Forward, w: jax.Array) -> ja
     return linear_algebra.solve_positive_definite(s_matrix, inertia @ jacobian - blocks.implicit)
 
 
-def linearise(
+def implicit_jacobian(
     physics: Physics,
     data: mjx.Data,
-    action: jax.Array,
-    max_iterations: jax.Array | int = constraint_solver.MAX_ITERATIONS,
+    action: Float[jax.Array, " da"],
+    max_iterations: Int[jax.Array, ""] | int = constraint_solver.MAX_ITERATIONS,
 ) -> Transition:
-    """One `converged` control step with its Jacobians, by the residual engine.
+    """Compute one `converged` control step with its Jacobians, by the implicit engine.
 
     Args:
         physics: Physics with converged dynamics.
         data: MJX data with the state, unbatched, float64.
-        action: Control, shape (da,), float64.
-        max_iterations: Limit of the solver.
+        action: Control, float64.
+        max_iterations: Limit of the solver; may be traced.
     """
     h = physics.mjx_model.opt.timestep
     nv, nu = physics.task.nv, physics.task.nu
@@ -119,13 +129,20 @@ def linearise(
     return Transition(final, jacobian[:, : 2 * nv], jacobian[:, 2 * nv :], info)
 
 
-def differentiate(
+def autodiff_jacobian(
     physics: Physics,
     data: mjx.Data,
-    action: jax.Array,
-    max_iterations: jax.Array | int = constraint_solver.MAX_ITERATIONS,
+    action: Float[jax.Array, " da"],
+    max_iterations: Int[jax.Array, ""] | int = constraint_solver.MAX_ITERATIONS,
 ) -> Transition:
-    """One control step with its Jacobians, by automatic differentiation; arguments as `linearise`, either dynamics."""
+    """Compute one control step with its Jacobians, by automatic differentiation.
+
+    Args:
+        physics: Physics with either dynamics.
+        data: MJX data with the state, unbatched, float64.
+        action: Control, float64.
+        max_iterations: Limit of the solver; may be traced.
+    """
     nv, nu = physics.task.nv, physics.task.nu
 
     def step(q: jax.Array, v: jax.Array, a: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -147,9 +164,16 @@ def differentiate(
 def transition(
     physics: Physics,
     data: mjx.Data,
-    action: jax.Array,
-    max_iterations: jax.Array | int = constraint_solver.MAX_ITERATIONS,
+    action: Float[jax.Array, " da"],
+    max_iterations: Int[jax.Array, ""] | int = constraint_solver.MAX_ITERATIONS,
 ) -> Transition:
-    """One control step with its Jacobians by the engine that suits the dynamics."""
-    engine = linearise if physics.dynamics == "converged" else differentiate
+    """Compute one control step with its Jacobians, by the engine that suits the dynamics.
+
+    Args:
+        physics: The physics.
+        data: MJX data with the state, unbatched, float64.
+        action: Control, float64.
+        max_iterations: Limit of the converged solver; may be traced.
+    """
+    engine = implicit_jacobian if physics.dynamics == "converged" else autodiff_jacobian
     return engine(physics, data, action, max_iterations)

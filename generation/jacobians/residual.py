@@ -5,7 +5,7 @@ r"""Derivatives of the inverse-dynamics residual G at a fixed acceleration x, an
 
 Two ways to the same blocks. `closed_form` takes RNE and the medium's forces from `rigid_body`, the constraints' from
 `constraint_rows` and `contact_forces`, and differentiates forward what is left, functions of a few scalars: springs,
-dampers, tendons, actuators. `by_differentiation` differentiates MJX's own stages forward, for models that the closed
+dampers, tendons, actuators. `by_autodiff` differentiates MJX's own stages forward, for models that the closed
 form does not cover (`closed_form_gap` says why not): slower, and independent of it, so that the tests hold one against
 the other.
 """
@@ -20,10 +20,15 @@ import jax
 import jax.numpy as jnp
 import mujoco
 import numpy as np
+from jaxtyping import Float
 from mujoco import mjx
 
 from dynamic_sparsity.generation.jacobians import contact_forces, rigid_body
-from dynamic_sparsity.generation.jacobians.constraint_rows import TendonDisplacements, by_limits, rows
+from dynamic_sparsity.generation.jacobians.constraint_rows import (
+    TendonDisplacements,
+    constraint_rows,
+    limit_derivatives,
+)
 from dynamic_sparsity.generation.physics import collision, constraint_solver, manifold, mjx_private
 from dynamic_sparsity.generation.physics.batch_last import batch_last
 from dynamic_sparsity.generation.physics.model import Physics
@@ -36,15 +41,20 @@ from dynamic_sparsity.generation.physics.step import (
 )
 
 
-class Blocks(NamedTuple):
-    """∂/∂(q, v, a) with q in tangent coordinates: G (nv, 2 nv + da), and E likewise or None."""
+class ResidualDerivatives(NamedTuple):
+    """Derivatives by the inputs (q, v, a), with q in tangent coordinates; 2 nv + da columns.
 
-    residual: jax.Array
-    implicit: jax.Array | None
+    Attributes:
+        residual: Of G.
+        implicit: Of E; None where the integrator takes no force implicitly.
+    """
+
+    residual: Float[jax.Array, "nv inputs"]
+    implicit: Float[jax.Array, "nv inputs"] | None
 
 
 def _columns(function: Callable[..., Any], point: Any, directions: Any) -> Any:
-    """Derivatives of a function's outputs along directions with a leading axis k; the outputs get a last axis k."""
+    """Return a function's derivatives along directions with a leading axis k, which becomes the outputs' last axis."""
 
     def column(direction: Any) -> Any:
         return jax.jvp(function, (point,), (direction,))[1]
@@ -57,7 +67,11 @@ def _columns(function: Callable[..., Any], point: Any, directions: Any) -> Any:
 
 @cache
 def closed_form_gap(physics: Physics) -> str | None:
-    """Why the closed form does not cover a model; None if it does."""
+    """Return why the closed form does not cover a model; None if it does.
+
+    Args:
+        physics: The physics.
+    """
     m = physics.mj_model
     scalar = np.isin(m.jnt_type, (mujoco.mjtJoint.mjJNT_SLIDE, mujoco.mjtJoint.mjJNT_HINGE))
     contact = physics.mjx_model.opt.disableflags & mujoco.mjtDisableBit.mjDSBL_CONTACT == 0
@@ -86,7 +100,7 @@ def _topology(physics: Physics) -> rigid_body.Topology:
     return rigid_body.topology(physics.mj_model)
 
 
-class _Simple(NamedTuple):
+class _SpringInputs(NamedTuple):
     """What springs, dampers and actuators see of a position: qpos, tendon lengths, tendon Jacobians."""
 
     qpos: jax.Array
@@ -94,8 +108,10 @@ class _Simple(NamedTuple):
     jacobian: jax.Array
 
 
-def _simple_forces(m: mjx.Model, d: mjx.Data, at: _Simple, qvel: jax.Array, ctrl: jax.Array) -> jax.Array:
-    """Generalized forces of springs, dampers and actuators, shape (nv,)."""
+def _spring_and_actuator_forces(
+    m: mjx.Model, d: mjx.Data, at: _SpringInputs, qvel: Float[jax.Array, " nv"], ctrl: Float[jax.Array, " nu"]
+) -> Float[jax.Array, " nv"]:
+    """Return the generalized forces of springs, dampers and actuators."""
     d = d.replace(qpos=at.qpos, qvel=qvel, ctrl=ctrl, ten_length=at.length)
     d = d.tree_replace({"_impl.ten_J": at.jacobian, "_impl.ten_velocity": at.jacobian @ qvel})
     d = mjx.transmission(m, d)
@@ -107,8 +123,10 @@ def _simple_forces(m: mjx.Model, d: mjx.Data, at: _Simple, qvel: jax.Array, ctrl
     return force
 
 
-def _tendon_displacements(physics: Physics, d: mjx.Data, basis: jax.Array) -> TendonDisplacements | None:
-    """How tendons change with every degree of freedom; None if no spatial tendon does."""
+def _tendon_displacements(
+    physics: Physics, d: mjx.Data, basis: Float[jax.Array, "nq nv"]
+) -> TendonDisplacements | None:
+    """Return how tendons change with every degree of freedom; None if there are no tendons."""
     m, top = physics.mjx_model, _topology(physics)
     if not m.ntendon:
         return None
@@ -137,16 +155,22 @@ def _tendon_displacements(physics: Physics, d: mjx.Data, basis: jax.Array) -> Te
     return TendonDisplacements(*jax.vmap(along)(basis.T, shifts(sites, d.site_xpos), swung, shifts(geoms, d.geom_xpos)))
 
 
-def _simple_blocks(physics: Physics, d: mjx.Data, basis: jax.Array, tendons: TendonDisplacements | None) -> jax.Array:
-    """∂/∂(q, v, a) of the forces of springs, dampers and actuators, shape (nv, 2 nv + da)."""
+def _spring_and_actuator_derivatives(
+    physics: Physics, d: mjx.Data, basis: Float[jax.Array, "nq nv"], tendons: TendonDisplacements | None
+) -> Float[jax.Array, "nv inputs"]:
+    """Return ∂/∂(q, v, a) of the forces of springs, dampers and actuators."""
     m, nv = physics.mjx_model, physics.task.nv
-    at = _Simple(d.qpos, d.ten_length, d._impl.ten_J)
+    at = _SpringInputs(d.qpos, d.ten_length, d._impl.ten_J)
     none = TendonDisplacements(jnp.zeros((nv, m.ntendon)), jnp.zeros((nv, m.ntendon, nv)))
     moved = none if tendons is None else tendons
     columns = [
-        _columns(lambda s: _simple_forces(m, d, s, d.qvel, d.ctrl), at, _Simple(basis.T, moved.length, moved.jacobian)),
-        _columns(lambda v: _simple_forces(m, d, at, v, d.ctrl), d.qvel, jnp.eye(nv)),
-        _columns(lambda a: _simple_forces(m, d, at, d.qvel, a), d.ctrl, jnp.eye(physics.task.nu)),
+        _columns(
+            lambda s: _spring_and_actuator_forces(m, d, s, d.qvel, d.ctrl),
+            at,
+            _SpringInputs(basis.T, moved.length, moved.jacobian),
+        ),
+        _columns(lambda v: _spring_and_actuator_forces(m, d, at, v, d.ctrl), d.qvel, jnp.eye(nv)),
+        _columns(lambda a: _spring_and_actuator_forces(m, d, at, d.qvel, a), d.ctrl, jnp.eye(physics.task.nu)),
     ]
     return jnp.concatenate(columns, axis=1)
 
@@ -163,16 +187,21 @@ class Inputs(NamedTuple):
         fluid: The medium's forces, if there is one.
     """
 
-    axes: jax.Array
-    cinert: jax.Array
-    qvel: jax.Array
-    qacc: jax.Array
-    difference: jax.Array
+    axes: Float[jax.Array, "nv 6"]
+    cinert: Float[jax.Array, "moving 10"]
+    qvel: Float[jax.Array, " nv"]
+    qacc: Float[jax.Array, " nv"]
+    difference: Float[jax.Array, " nv"]
     fluid: rigid_body.Medium | None
 
 
 def rigid_blocks(physics: Physics, row: Inputs) -> tuple[jax.Array, jax.Array, jax.Array | None]:
-    """Of arrays with a last batch axis: ∂/∂q and ∂/∂v of inverse dynamics, ∂E/∂q; (nv, nv, B) each."""
+    """Return ∂/∂q and ∂/∂v of inverse dynamics, and ∂E/∂q (None without an implicit integrator), (nv, nv, B) each.
+
+    Args:
+        physics: The physics.
+        row: The inputs, with a last batch axis.
+    """
     m, top = physics.mjx_model, _topology(physics)
     gravity = jnp.zeros(3) if m.opt.disableflags & mujoco.mjtDisableBit.mjDSBL_GRAVITY else m.opt.gravity
     moving = rigid_body.motion(top, row.axes, row.qvel)
@@ -192,37 +221,45 @@ def _batched_rigid_blocks(physics: Physics) -> Callable[[Inputs], tuple[jax.Arra
     return batch_last(partial(rigid_blocks, physics))
 
 
-def row_inputs(physics: Physics, result: Forward, w: jax.Array) -> Inputs:
-    """Collects the inputs of `rigid_blocks` of one row; arguments as `closed_form`."""
+def row_inputs(physics: Physics, result: Forward, w: Float[jax.Array, " nv"]) -> Inputs:
+    """Collect the inputs of `rigid_blocks` of one row.
+
+    Args:
+        physics: Physics with converged dynamics.
+        result: Result of `physics.step.forward`.
+        w: (v' - v) / h.
+    """
     m, d, top = physics.mjx_model, result.data, _topology(physics)
     fluid = rigid_body.medium(top, m, d) if _has_medium(m) else None
     return Inputs(d.cdof, d._impl.cinert[top.moving], d.qvel, d.qacc, w - d.qacc, fluid)
 
 
-def closed_form(physics: Physics, result: Forward, w: jax.Array) -> Blocks:
-    """The blocks by closed forms, for models without a `closed_form_gap`.
+def closed_form(physics: Physics, result: Forward, w: Float[jax.Array, " nv"]) -> ResidualDerivatives:
+    """Return the derivatives of G and E by closed forms, for models without a `closed_form_gap`.
 
     Args:
         physics: Physics with converged dynamics.
-        result: `forward`'s.
-        w: (v' - v) / h, shape (nv,).
+        result: Result of `physics.step.forward`.
+        w: (v' - v) / h.
     """
     m, d = physics.mjx_model, result.data
     nv = physics.task.nv
     basis = manifold.basis(physics.blocks, d.qpos)
     tendons = _tendon_displacements(physics, d, basis)
-    residual = -_simple_blocks(physics, d, basis, tendons)
+    residual = -_spring_and_actuator_derivatives(physics, d, basis, tendons)
     if result.problem is not None:
-        row = rows(physics, d, result.zones, d._impl.efc_force)
-        residual = residual.at[:, : 2 * nv].add(-jnp.concatenate(by_limits(m, d, row, tendons), axis=1))
+        row = constraint_rows(physics, d, result.zones, d._impl.efc_force)
+        residual = residual.at[:, : 2 * nv].add(-jnp.concatenate(limit_derivatives(m, d, row, tendons), axis=1))
         if d._impl.contact.dim.size:
             touching = contact_forces.contact_row(m, d, row)
             residual = residual.at[:, :nv].add(-contact_forces.by_contacts(_topology(physics), m, touching))
     g_q, g_v, turned = _batched_rigid_blocks(physics)(row_inputs(physics, result, w))
     residual = residual.at[:, : 2 * nv].add(jnp.concatenate([g_q, g_v], axis=1))
     if turned is None:
-        return Blocks(residual, None)
-    return Blocks(residual, jnp.concatenate([turned, jnp.zeros((nv, nv)), _implicit_action(physics, d, w)], 1))
+        return ResidualDerivatives(residual, None)
+    return ResidualDerivatives(
+        residual, jnp.concatenate([turned, jnp.zeros((nv, nv)), _implicit_action(physics, d, w)], 1)
+    )
 
 
 def _has_medium(m: mjx.Model) -> bool:
@@ -230,8 +267,8 @@ def _has_medium(m: mjx.Model) -> bool:
     return bool(m.opt._impl.has_fluid_params) and not disabled
 
 
-def _implicit_action(physics: Physics, d: mjx.Data, w: jax.Array) -> jax.Array:
-    """∂E/∂a, shape (nv, da)."""
+def _implicit_action(physics: Physics, d: mjx.Data, w: Float[jax.Array, " nv"]) -> Float[jax.Array, "nv da"]:
+    """Return ∂E/∂a."""
     h = physics.mjx_model.opt.timestep
 
     def implicit(a: jax.Array) -> jax.Array:
@@ -257,7 +294,7 @@ def _position_stage(physics: Physics, d: mjx.Data) -> mjx.Data:
 
 
 def _velocity_stage(physics: Physics, d: mjx.Data) -> mjx.Data:
-    """Everything that velocity enters, and the inverse dynamics at d.qacc."""
+    """Compute everything that velocity enters, and the inverse dynamics at d.qacc."""
     m, impl = physics.mjx_model, d._impl
     d = d.tree_replace(
         {"_impl.actuator_velocity": impl.actuator_moment @ d.qvel, "_impl.ten_velocity": impl.ten_J @ d.qvel}
@@ -266,8 +303,10 @@ def _velocity_stage(physics: Physics, d: mjx.Data) -> mjx.Data:
     return mjx.rne(m, d, flg_acc=True)
 
 
-def _evaluate(physics: Physics, d: mjx.Data, zones: constraint_solver.Zones, w: jax.Array) -> tuple[jax.Array, ...]:
-    """G, and E if there is one, both of shape (nv,), from data of all stages."""
+def _evaluate(
+    physics: Physics, d: mjx.Data, zones: constraint_solver.Zones, w: Float[jax.Array, " nv"]
+) -> tuple[jax.Array, ...]:
+    """Return G, and E if there is one, both of shape (nv,), from data of all stages."""
     m, x = physics.mjx_model, d.qacc
     residual = d.qfrc_bias + m.dof_armature * x - d.qfrc_passive - d.qfrc_actuator
     if d._impl.efc_J.size:
@@ -280,8 +319,14 @@ def _evaluate(physics: Physics, d: mjx.Data, zones: constraint_solver.Zones, w: 
     return residual, mjx.mul_m(m, d, w - x) - m.opt.timestep * (q_matrix @ w)
 
 
-def by_differentiation(physics: Physics, result: Forward, w: jax.Array) -> Blocks:
-    """The blocks by forward differentiation of MJX's stages, each with what its variable enters; as `closed_form`."""
+def by_autodiff(physics: Physics, result: Forward, w: Float[jax.Array, " nv"]) -> ResidualDerivatives:
+    """Return the derivatives of G and E by forward differentiation of MJX's stages, each by what enters it.
+
+    Args:
+        physics: Physics with converged dynamics.
+        result: Result of `physics.step.forward`.
+        w: (v' - v) / h.
+    """
     m, d, zones = physics.mjx_model, result.data, result.zones
 
     def by_position(q: jax.Array) -> tuple[jax.Array, ...]:
@@ -305,5 +350,5 @@ def by_differentiation(physics: Physics, result: Forward, w: jax.Array) -> Block
     g_a = _columns(by_action, d.ctrl, jnp.eye(nu))
     residual = jnp.concatenate([g_q[0], g_v[0], g_a], axis=1)
     if len(g_q) == 1:
-        return Blocks(residual, None)
-    return Blocks(residual, jnp.concatenate([g_q[1], g_v[1], _implicit_action(physics, d, w)], axis=1))
+        return ResidualDerivatives(residual, None)
+    return ResidualDerivatives(residual, jnp.concatenate([g_q[1], g_v[1], _implicit_action(physics, d, w)], axis=1))

@@ -46,6 +46,7 @@ import jax
 import jax.numpy as jnp
 import mujoco
 import numpy as np
+from jaxtyping import Float
 from mujoco import mjx
 from numpy.typing import NDArray
 
@@ -79,7 +80,11 @@ class Topology:
 
 
 def topology(model: mujoco.MjModel) -> Topology:
-    """Reads a model's topology."""
+    """Read a model's topology.
+
+    Args:
+        model: MuJoCo's model.
+    """
     behind = np.eye(model.nbody, dtype=bool)
     for body in range(model.nbody - 1, 0, -1):
         behind[model.body_parentid[body]] |= behind[body]
@@ -102,8 +107,8 @@ def topology(model: mujoco.MjModel) -> Topology:
     return Topology(moves, behind, carries, before, rests, body_of, np.flatnonzero(moves.any(axis=1)))
 
 
-def _times_inertia(inertia: jax.Array, motion: jax.Array) -> jax.Array:
-    """Momenta (n, 6, B) of motions (n, 6, B), by MuJoCo's packed inertias (n, 10, B)."""
+def _times_inertia(inertia: Float[jax.Array, "n 10 B"], motion: Float[jax.Array, "n 6 B"]) -> Float[jax.Array, "n 6 B"]:
+    """Return the momenta of motions, by MuJoCo's packed inertias."""
     xx, yy, zz, xy, xz, yz = jnp.moveaxis(inertia[:, :6], 1, 0)
     rows = [[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]]
     tensor = jnp.stack([jnp.stack(row, axis=1) for row in rows], axis=1)
@@ -122,14 +127,20 @@ class Motion(NamedTuple):
         psi_dot: ψ̇.
     """
 
-    axis_rate: jax.Array
-    body: jax.Array
-    resting: jax.Array
-    psi_dot: jax.Array
+    axis_rate: Float[jax.Array, "nv 6 B"]
+    body: Float[jax.Array, "moving 6 B"]
+    resting: Float[jax.Array, "nv 6 B"]
+    psi_dot: Float[jax.Array, "nv 6 B"]
 
 
-def motion(top: Topology, axes: jax.Array, qvel: jax.Array) -> Motion:
-    """Velocities for qvel of shape (nv, B) and axes S of shape (nv, 6, B)."""
+def motion(top: Topology, axes: Float[jax.Array, "nv 6 B"], qvel: Float[jax.Array, "nv B"]) -> Motion:
+    """Return the velocities of axes and bodies.
+
+    Args:
+        top: The topology.
+        axes: Motion axes S.
+        qvel: v.
+    """
     each = axes * qvel[:, None]
     resting = total(top.rests, each)
     return Motion(
@@ -151,7 +162,12 @@ class Medium(NamedTuple):
 
 
 def medium(top: Topology, model: mjx.Model, data: mjx.Data) -> Medium:
-    """The medium's forces in one row.
+    """Return the medium's forces in one row.
+
+    Args:
+        top: The topology.
+        model: MJX model.
+        data: MJX data after its velocity stage, unbatched.
 
     Source: MJX `passive._inertia_box_fluid_model`; MuJoCo's documentation, "Inertia model".
     """
@@ -176,35 +192,46 @@ def medium(top: Topology, model: mjx.Model, data: mjx.Data) -> Medium:
 
 
 class Derivatives(NamedTuple):
-    """∂τ/∂q in tangent coordinates and ∂τ/∂v, both (nv, nv, B)."""
+    """∂τ/∂q in tangent coordinates, and ∂τ/∂v."""
 
-    by_position: jax.Array
-    by_velocity: jax.Array
+    by_position: Float[jax.Array, "nv nv B"]
+    by_velocity: Float[jax.Array, "nv nv B"]
 
 
 class _Bias(NamedTuple):
-    """B of every axis: p, (nv, 3, B); the matrix of 2 (c × (y × v) - ω × P y), (nv, 3, 3, B); the medium's part of
-    B."""
+    """The matrix B of every axis, summed over the bodies behind it.
 
-    momentum: jax.Array
-    turning: jax.Array
-    medium: jax.Array | None
+    Attributes:
+        momentum: p.
+        turning: The matrix of 2 (c × (y × v) - ω × P y).
+        medium: The medium's part of B, if there is one.
+    """
 
-    def times(self, y: jax.Array) -> jax.Array:
-        """B y for motions (nv, 6, B)."""
+    momentum: Float[jax.Array, "nv 3 B"]
+    turning: Float[jax.Array, "nv 3 3 B"]
+    medium: Float[jax.Array, "nv 6 6 B"] | None
+
+    def times(self, y: Float[jax.Array, "nv 6 B"]) -> Float[jax.Array, "nv 6 B"]:
+        """Return B y for motions y."""
         turn = y[:, :3]
         result = jnp.concatenate([apply(self.turning, turn), 2 * cross(turn, self.momentum)], axis=1)
         return result if self.medium is None else result - apply(self.medium, y)
 
-    def transposed_times(self, y: jax.Array) -> jax.Array:
-        """Bᵀ y for motions (nv, 6, B)."""
+    def transposed_times(self, y: Float[jax.Array, "nv 6 B"]) -> Float[jax.Array, "nv 6 B"]:
+        """Return Bᵀ y for motions y."""
         angular = apply(jnp.swapaxes(self.turning, 1, 2), y[:, :3]) + 2 * cross(self.momentum, y[:, 3:])
         result = jnp.concatenate([angular, jnp.zeros_like(angular)], axis=1)
         return result if self.medium is None else result - apply(jnp.swapaxes(self.medium, 1, 2), y)
 
 
-def _bias(behind: Bools, inertia: jax.Array, velocity: jax.Array, momentum: jax.Array, fluid: Medium | None) -> _Bias:
-    """B summed over the bodies behind each axis, from bodies' inertias, velocities and momenta."""
+def _bias(
+    behind: Bools,
+    inertia: Float[jax.Array, "moving 10 B"],
+    velocity: Float[jax.Array, "moving 6 B"],
+    momentum: Float[jax.Array, "moving 6 B"],
+    fluid: Medium | None,
+) -> _Bias:
+    """Sum B over the bodies behind each axis, from the bodies' inertias, velocities and momenta."""
     turn, shift, moment = velocity[:, :3], velocity[:, 3:], inertia[:, 6:9]
     xx, yy, zz, xy, xz, yz = jnp.moveaxis(inertia[:, :6], 1, 0)
     half = (xx + yy + zz) / 2
@@ -223,24 +250,27 @@ def _bias(behind: Bools, inertia: jax.Array, velocity: jax.Array, momentum: jax.
 
 def inverse_dynamics_derivatives(
     top: Topology,
-    axes: jax.Array,
-    cinert: jax.Array,
+    axes: Float[jax.Array, "nv 6 B"],
+    cinert: Float[jax.Array, "moving 10 B"],
     moving: Motion,
-    qvel: jax.Array,
-    qacc: jax.Array,
-    gravity: jax.Array,
+    qvel: Float[jax.Array, "nv B"],
+    qacc: Float[jax.Array, "nv B"],
+    gravity: Float[jax.Array, " 3"],
     fluid: Medium | None = None,
 ) -> Derivatives:
-    """Derivatives of τ = RNE(q, v, x), without armature, less the generalized forces of the medium.
+    """Return the derivatives of τ = RNE(q, v, x), without armature, less the generalized forces of the medium.
+
+    The module's docstring derives them. In short: sum inertia I^C, bias B^C and force F over what each axis moves; pair
+    row i with column j through those sums of the later of both axes.
 
     Args:
         top: The topology.
-        axes: S, MJX's `cdof`, shape (nv, 6, B).
-        cinert: MJX's packed inertias of the bodies that move, shape (n, 10, B).
+        axes: S, MJX's `cdof`.
+        cinert: MJX's packed inertias of the bodies that move.
         moving: `motion` for `qvel`.
-        qvel: v, shape (nv, B).
-        qacc: x, shape (nv, B).
-        gravity: Acceleration of gravity, m/s², shape (3,).
+        qvel: v.
+        qacc: x.
+        gravity: Acceleration of gravity, m/s².
         fluid: The medium's forces, if there is one.
     """
     each = axes * qacc[:, None] + moving.axis_rate * qvel[:, None]

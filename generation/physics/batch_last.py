@@ -19,6 +19,7 @@ from typing import Any, cast
 import jax
 import jax.numpy as jnp
 from jax import custom_batching
+from jaxtyping import Float
 from numpy.typing import NDArray
 
 _CHUNK = {True: 64, False: 8192}
@@ -26,7 +27,14 @@ _CHUNK = {True: 64, False: 8192}
 
 
 def batch_last(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Makes a function of pytrees of arrays (..., B) one of unbatched arrays; under `vmap` it gets the batch last."""
+    """Make a function of arrays with a last batch axis callable for one row; under `vmap` it gets the batch last.
+
+    Args:
+        function: Of pytrees of arrays (..., B); returns a pytree of arrays (..., B).
+
+    Returns:
+        A function of the same arrays without the batch axis.
+    """
 
     @custom_batching.custom_vmap
     def row(*arguments: Any) -> Any:
@@ -47,12 +55,13 @@ def batch_last(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def sum_over_active(pick: Callable[..., Any], term: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
-    """Makes a function of one row, for use under `vmap`, that sums terms over a row's active items only.
+    """Make a function of one row, for use under `vmap`, that sums terms over a row's active items only.
 
     Of all points where a model might touch something, few do, in few rows. Under `vmap` a row cannot skip a term; but
-    the batch as a whole can: rows are put in order of how many items are active in each, and the first active items
-    of all rows that have one are done, chunk by chunk, then the second ones, and so on. A row's items are summed in
-    their own order, whatever else is in the batch.
+    the batch as a whole can: rows are put in order of how many items are active in each (`order`), so that the rows
+    with an r-th active item are the first ones, for every rank r. These are done chunk by chunk: first the first
+    active items of all rows that have one, then the second ones, and so on; the loop's state is (rank, first row of the
+    chunk, sums). A row's items are summed in their own order, whatever else is in the batch.
 
     Args:
         pick: Of one row and the index of an item, what `term` needs: a pytree of arrays.
@@ -62,7 +71,7 @@ def sum_over_active(pick: Callable[..., Any], term: Callable[..., jax.Array]) ->
         A function of which items are active, bool (n,), and the row, giving the sum (...).
     """
 
-    def rows(active: jax.Array, row: Any) -> jax.Array:
+    def rows(active: Any, row: Any) -> jax.Array:
         active, row = jax.tree_util.tree_map(jnp.asarray, (active, row))
         size = len(active)
         chunk = min(size, _CHUNK[jax.default_backend() == "cpu"])
@@ -99,8 +108,8 @@ def sum_over_active(pick: Callable[..., Any], term: Callable[..., jax.Array]) ->
         return rows(*jax.tree_util.tree_map(lambda x: x[None], (active, row)))[0]
 
     @one.def_vmap
-    def many(size: int, batched: Any, active: jax.Array, row: Any) -> tuple[jax.Array, bool]:
-        def first(x: jax.Array, is_batched: bool) -> jax.Array:
+    def many(size: int, batched: Any, active: Any, row: Any) -> tuple[jax.Array, bool]:
+        def first(x: Any, is_batched: bool) -> Any:
             return x if is_batched else jnp.broadcast_to(x, (size, *jnp.shape(x)))
 
         return rows(*jax.tree_util.tree_map(first, (active, row), tuple(batched))), True
@@ -109,60 +118,111 @@ def sum_over_active(pick: Callable[..., Any], term: Callable[..., jax.Array]) ->
     return called
 
 
-def cross(a: jax.Array, b: jax.Array) -> jax.Array:
-    """a × b, shapes (..., 3, B)."""
+def cross(a: Float[jax.Array, "... 3 B"], b: Float[jax.Array, "... 3 B"]) -> Float[jax.Array, "... 3 B"]:
+    """Return the cross product a × b.
+
+    Args:
+        a: Vectors.
+        b: Vectors.
+    """
     (x, y, z), (u, v, w) = (jnp.moveaxis(c, -2, 0) for c in (a, b))
     return jnp.stack([y * w - z * v, z * u - x * w, x * v - y * u], axis=-2)
 
 
-def dot(a: jax.Array, b: jax.Array) -> jax.Array:
-    """Sum of products over the last axis but one: shapes (..., n, B) → (..., B)."""
+def dot(a: Float[jax.Array, "... n B"], b: Float[jax.Array, "... n B"]) -> Float[jax.Array, "... B"]:
+    """Return the sum of products over the last axis but one. Leading axes broadcast.
+
+    Args:
+        a: Vectors.
+        b: Vectors.
+    """
     return sum((a[..., k, :] * b[..., k, :] for k in range(1, a.shape[-2])), a[..., 0, :] * b[..., 0, :])
 
 
-def apply(matrix: jax.Array, vector: jax.Array) -> jax.Array:
-    """Matrices (..., m, n, B) times vectors (..., n, B)."""
+def apply(matrix: Float[jax.Array, "... m n B"], vector: Float[jax.Array, "... n B"]) -> Float[jax.Array, "... m B"]:
+    """Return matrices times vectors. Leading axes broadcast.
+
+    Args:
+        matrix: Matrices.
+        vector: Vectors.
+    """
     return dot(matrix, vector[..., None, :, :])
 
 
-def outer(a: jax.Array, b: jax.Array) -> jax.Array:
-    """All products aᵢ · bⱼ of vectors, (n, k, B) and (m, k, B) → (n, m, B)."""
+def outer(a: Float[jax.Array, "n k B"], b: Float[jax.Array, "m k B"]) -> Float[jax.Array, "n m B"]:
+    """Return all scalar products aᵢ · bⱼ.
+
+    Args:
+        a: n vectors.
+        b: m vectors.
+    """
     return dot(a[:, None], b[None])
 
 
-def units_cross(a: jax.Array) -> jax.Array:
-    """e_k × a for the unit vectors e_k: (..., 3, B) → (..., k, 3, B)."""
+def units_cross(a: Float[jax.Array, "... 3 B"]) -> Float[jax.Array, "... 3 3 B"]:
+    """Return e_k × a for the three unit vectors e_k; k is the last axis but two.
+
+    Args:
+        a: Vectors.
+    """
     x, y, z = jnp.moveaxis(a, -2, 0)
     o = jnp.zeros_like(x)
     rows = [jnp.stack(row, axis=-2) for row in ([o, -z, y], [z, o, -x], [-y, x, o])]
     return jnp.stack(rows, axis=-3)
 
 
-def cross_motion(u: jax.Array, v: jax.Array) -> jax.Array:
-    """u × v of motions, shapes (..., 6, B)."""
+def cross_motion(u: Float[jax.Array, "... 6 B"], v: Float[jax.Array, "... 6 B"]) -> Float[jax.Array, "... 6 B"]:
+    """Return u × v of motions.
+
+    Args:
+        u: Motions.
+        v: Motions.
+    """
     turn, shift = u[..., :3, :], u[..., 3:, :]
     angular = cross(turn, v[..., :3, :])
     return jnp.concatenate([angular, cross(shift, v[..., :3, :]) + cross(turn, v[..., 3:, :])], axis=-2)
 
 
-def cross_force(v: jax.Array, f: jax.Array) -> jax.Array:
-    """v ×* f of a motion and a force, shapes (..., 6, B)."""
+def cross_force(v: Float[jax.Array, "... 6 B"], f: Float[jax.Array, "... 6 B"]) -> Float[jax.Array, "... 6 B"]:
+    """Return v ×* f of motions and forces.
+
+    Args:
+        v: Motions.
+        f: Forces.
+    """
     turn, shift = v[..., :3, :], v[..., 3:, :]
     angular = cross(turn, f[..., :3, :]) + cross(shift, f[..., 3:, :])
     return jnp.concatenate([angular, cross(turn, f[..., 3:, :])], axis=-2)
 
 
-def at(field: jax.Array, point: jax.Array) -> jax.Array:
-    """Velocity of a motion (..., 6, B) about O at points (..., 3, B) relative to O."""
+def at(field: Float[jax.Array, "... 6 B"], point: Float[jax.Array, "... 3 B"]) -> Float[jax.Array, "... 3 B"]:
+    """Return the velocity of motions at points.
+
+    Args:
+        field: Motions about the origin O.
+        point: Points relative to O, m.
+    """
     return field[..., 3:, :] + cross(field[..., :3, :], point)
 
 
-def total(matrix: NDArray[Any], x: jax.Array) -> jax.Array:
-    """Sums over a tree: a constant (n, m) times an array (m, ..., B)."""
+def total(matrix: NDArray[Any], x: Float[jax.Array, "m ... B"]) -> Float[jax.Array, "n ... B"]:
+    """Return sums over a tree: a constant matrix times an array.
+
+    Args:
+        matrix: Which of m terms belong to which of n sums, shape (n, m).
+        x: The terms.
+    """
     return jnp.tensordot(jnp.asarray(matrix, x.dtype), x, 1)
 
 
 def materialised(*arrays: Any) -> Any:
-    """Keeps XLA from computing these arrays anew for each of their uses."""
+    """Keep XLA from computing arrays anew for each of their uses.
+
+    Args:
+        *arrays: Any pytrees of arrays.
+
+    Returns:
+        The same arrays; the array itself if there is one.
+    """
     kept = cast(Any, jax.lax.optimization_barrier)(arrays)
     return kept if len(arrays) > 1 else kept[0]

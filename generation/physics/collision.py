@@ -22,12 +22,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import mujoco
 import numpy as np
+from jaxtyping import Float
 from mujoco import mjx
 from numpy.typing import NDArray
 
@@ -46,7 +47,11 @@ _MIN_FRICTION = 1e-5
 
 
 def geom_pairs(model: mujoco.MjModel | mjx.Model) -> NDArray[np.int64]:
-    """Geoms that may touch, the one of the lower type first, shape (pairs, 2)."""
+    """Return the geoms that may touch, the one of the lower type first, shape (pairs, 2).
+
+    Args:
+        model: MuJoCo's or MJX's model.
+    """
     disabled = mujoco.mjtDisableBit.mjDSBL_CONTACT | mujoco.mjtDisableBit.mjDSBL_CONSTRAINT
     if int(model.opt.disableflags) & disabled:
         return np.zeros((0, 2), np.int64)
@@ -54,7 +59,11 @@ def geom_pairs(model: mujoco.MjModel | mjx.Model) -> NDArray[np.int64]:
 
 
 def covers(model: mujoco.MjModel) -> bool:
-    """Whether all geoms that may touch are `PRIMITIVES`, and the planes among them fixed."""
+    """Return whether all geoms that may touch are `PRIMITIVES`, and the planes among them fixed.
+
+    Args:
+        model: MuJoCo's model.
+    """
     pairs = geom_pairs(model)
     if model.npair or not np.isin(model.geom_type[pairs], PRIMITIVES).all():
         return False
@@ -73,7 +82,11 @@ class Parameters(NamedTuple):
 
 
 def mixed_parameters(model: mujoco.MjModel, pairs: NDArray[np.int64]) -> Parameters:
-    """Parameters of pairs of geoms (n, 2): of the geom with the higher priority, or mixed.
+    """Return the contact parameters of pairs of geoms: of the geom with the higher priority, or mixed.
+
+    Args:
+        model: MuJoCo's model.
+        pairs: Geoms, shape (n, 2).
 
     Source: MuJoCo's documentation, "Modeling: contact parameters"; `mj_contactParam`.
     """
@@ -84,7 +97,7 @@ def mixed_parameters(model: mujoco.MjModel, pairs: NDArray[np.int64]) -> Paramet
     mix = np.where(small_a & small_b, 0.5, np.where(small_a, 0.0, np.where(small_b, 1.0, a / np.maximum(a + b, 1e-15))))
     mix = np.where(rank > 0, 1.0, np.where(rank < 0, 0.0, mix))[:, None]
 
-    def chosen(name: str, mixed: NDArray[np.float64]) -> NDArray[np.float64]:
+    def chosen(name: str, mixed: NDArray[Any]) -> NDArray[Any]:
         values = getattr(model, name)
         choice = rank.reshape(-1, *[1] * (values.ndim - 1))
         return np.where(choice > 0, values[first], np.where(choice < 0, values[second], mixed))
@@ -141,11 +154,11 @@ class Candidates:
 
 
 def candidates(model: mujoco.MjModel, slots: dict[int, int] | None = None) -> Candidates:
-    """Lists the candidate points of a model that is covered.
+    """List the candidate points of a model that is covered.
 
     Args:
-        model: The model.
-        slots: Slots for each dim at most; by default as many as there are candidates.
+        model: MuJoCo's model.
+        slots: Slots for each dim at most; None for as many as there are candidates.
     """
     pairs = geom_pairs(model)
     parameters = mixed_parameters(model, pairs)
@@ -168,15 +181,21 @@ def candidates(model: mujoco.MjModel, slots: dict[int, int] | None = None) -> Ca
 
 
 class Points(NamedTuple):
-    """Candidate points: distance (n,), position (3, n), normal (3, n); m."""
+    """Candidate points.
 
-    distance: jax.Array
-    position: jax.Array
-    normal: jax.Array
+    Attributes:
+        distance: Signed distance of the two geoms, m.
+        position: m.
+        normal: Unit vector from the first geom to the second.
+    """
+
+    distance: Float[jax.Array, " n"]
+    position: Float[jax.Array, "3 n"]
+    normal: Float[jax.Array, "3 n"]
 
 
-def _dot(a: jax.Array, b: jax.Array) -> jax.Array:
-    """Dot products of vectors (3, n)."""
+def _dot(a: Float[jax.Array, "3 n"], b: Float[jax.Array, "3 n"]) -> Float[jax.Array, " n"]:
+    """Return the dot products of vectors."""
     return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 
 
@@ -196,8 +215,8 @@ def _to_plane(plane: _Geoms, round_: _Geoms, end: NDArray[np.int64]) -> Points:
     return Points(distance, centre - normal * (round_.radius + distance / 2), normal)
 
 
-def _between_balls(first: _Geoms, second: _Geoms, one: jax.Array, two: jax.Array) -> Points:
-    """Contact points of balls with centres (3, n) on the axes of two geoms."""
+def _between_balls(first: _Geoms, second: _Geoms, one: Float[jax.Array, "3 n"], two: Float[jax.Array, "3 n"]) -> Points:
+    """Return the contact points of balls with given centres on the axes of two geoms."""
     gap = two - one
     squared = _dot(gap, gap)
     same = squared < mujoco.mjMINVAL**2
@@ -216,13 +235,16 @@ def _between_balls(first: _Geoms, second: _Geoms, one: jax.Array, two: jax.Array
 def _of_capsules(
     first: _Geoms, second: _Geoms, reach: NDArray[np.float64], rank: NDArray[np.int64]
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Shares (-1 to 1) of the half lengths at which two capsules touch, and whether they do there, each (n,).
+    """Return where on their axes two capsules touch.
 
     Args:
         first: The first capsules.
         second: The second ones.
-        reach: Largest distance of the axes' points at which a contact exists, m, (n,).
-        rank: 0 for the first point of a pair, 1 for the second, (n,).
+        reach: Largest distance of the axes' points at which a contact exists, m, shape (n,).
+        rank: 0 for the first point of a pair, 1 for the second, shape (n,).
+
+    Returns:
+        Shares (-1 to 1) of the first and the second capsules' half lengths; and whether the point exists; (n,) each.
     """
     one, two = first.axis * first.half, second.axis * second.half
     between = first.centre - second.centre
@@ -257,14 +279,19 @@ def _of_capsules(
     return jnp.where(parallel, px, x), jnp.where(parallel, py, y), exists
 
 
-def find(table: Candidates, sizes: NDArray[np.float64], centres: jax.Array, axes: jax.Array) -> Points:
-    """All candidate points; the distance is infinite where one does not exist.
+def find(
+    table: Candidates,
+    sizes: NDArray[np.float64],
+    centres: Float[jax.Array, "ngeom 3"],
+    axes: Float[jax.Array, "ngeom 3"],
+) -> Points:
+    """Return all candidate points; the distance is infinite where one does not exist.
 
     Args:
         table: The candidates.
-        sizes: MuJoCo's `geom_size`, (ngeom, 3).
-        centres: Of all geoms, (ngeom, 3), m.
-        axes: z axes of all geoms, (ngeom, 3).
+        sizes: MuJoCo's `geom_size`, (ngeom, 3), m.
+        centres: Of all geoms, m.
+        axes: z axes of all geoms.
     """
     centres, axes = centres.T, axes.T
     kinds = np.stack([table.first_type, table.second_type], axis=1)

@@ -36,13 +36,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, no_type_check
 
 import jax
 import jax.numpy as jnp
 import mujoco
 import numpy as np
 from jax import custom_batching, custom_derivatives
+from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 
 from dynamic_sparsity.generation.physics.linear_algebra import solve_positive_definite
@@ -57,44 +58,51 @@ _CHUNKS = 16
 """Parts of a batch in which problems with many rows are solved."""
 
 
+@no_type_check  # At run time: JAX rebuilds it with leaves that are no arrays.
 @partial(
     jax.tree_util.register_dataclass,
     data_fields=["inertia", "smooth_force", "jacobian", "reference", "stiffness", "friction_loss"],
     meta_fields=["n_equality", "n_friction", "few"],
 )
 @dataclass(frozen=True)
-class Problem:
+class ConstraintProblem:
     """The data θ of one constraint problem.
 
     Attributes:
-        inertia: M, shape (nv, nv), float64.
-        smooth_force: τ = M x₀, all forces but the constraints', shape (nv,).
-        jacobian: J, shape (nefc, nv).
-        reference: a, shape (nefc,).
-        stiffness: D, shape (nefc,).
-        friction_loss: η, shape (nefc,), zero in rows of other kinds.
+        inertia: M, float64.
+        smooth_force: τ = M x₀, all forces but the constraints'.
+        jacobian: J.
+        reference: a.
+        stiffness: D.
+        friction_loss: η; zero in rows of other kinds.
         n_equality: Number of equality rows, which come first.
         n_friction: Number of friction-loss rows, which come second.
         few: Indices of rows that do in most states, as J is zero in all others; None for all rows.
     """
 
-    inertia: jax.Array
-    smooth_force: jax.Array
-    jacobian: jax.Array
-    reference: jax.Array
-    stiffness: jax.Array
-    friction_loss: jax.Array
+    inertia: Float[jax.Array, "nv nv"]
+    smooth_force: Float[jax.Array, " nv"]
+    jacobian: Float[jax.Array, "nefc nv"]
+    reference: Float[jax.Array, " nefc"]
+    stiffness: Float[jax.Array, " nefc"]
+    friction_loss: Float[jax.Array, " nefc"]
     n_equality: int
     n_friction: int
     few: tuple[int, ...] | None = None
 
 
 class Zones(NamedTuple):
-    """Where each constraint row is: booleans of shape (nefc,)."""
+    """In which zone of ρᵢ each constraint row is.
 
-    quadratic: jax.Array
-    upper: jax.Array
-    lower: jax.Array
+    Attributes:
+        quadratic: The row's force is -Dᵢ yᵢ.
+        upper: Friction loss that slides, yᵢ ≥ ηᵢ / Dᵢ; force -ηᵢ.
+        lower: Friction loss that slides, yᵢ ≤ -ηᵢ / Dᵢ; force ηᵢ.
+    """
+
+    quadratic: Bool[jax.Array, " nefc"]
+    upper: Bool[jax.Array, " nefc"]
+    lower: Bool[jax.Array, " nefc"]
 
 
 class Solution(NamedTuple):
@@ -108,21 +116,26 @@ class Solution(NamedTuple):
         iterations: Newton iterations taken, shape (), int32.
     """
 
-    acceleration: jax.Array
-    force: jax.Array
+    acceleration: Float[jax.Array, " nv"]
+    force: Float[jax.Array, " nefc"]
     zones: Zones
-    residual: jax.Array
-    iterations: jax.Array
+    residual: Float[jax.Array, ""]
+    iterations: Int[jax.Array, ""]
 
 
-def _friction_bounds(problem: Problem) -> jax.Array:
-    """η / D in friction-loss rows, the half width of their quadratic zone; shape (n_friction,)."""
+def _friction_bounds(problem: ConstraintProblem) -> Float[jax.Array, " nf"]:
+    """Return η / D of the friction-loss rows, the half width of their quadratic zone."""
     rows = slice(problem.n_equality, problem.n_equality + problem.n_friction)
     return problem.friction_loss[rows] / jnp.maximum(problem.stiffness[rows], mujoco.mjMINVAL)
 
 
-def zones(problem: Problem, y: jax.Array) -> Zones:
-    """The zone of each row for y = J x - a of shape (nefc,)."""
+def zones(problem: ConstraintProblem, y: Float[jax.Array, " nefc"]) -> Zones:
+    """Return the zone of each row.
+
+    Args:
+        problem: The problem.
+        y: J x - a.
+    """
     start, stop = problem.n_equality, problem.n_equality + problem.n_friction
     quadratic = (y < 0).at[:start].set(True)
     none = jnp.zeros_like(quadratic)
@@ -137,28 +150,45 @@ def zones(problem: Problem, y: jax.Array) -> Zones:
     )
 
 
-def zone_force(problem: Problem, zone: Zones, y: jax.Array) -> jax.Array:
-    """Constraint forces f of shape (nefc,) for y = J x - a, with each row in a given zone."""
+def zone_force(problem: ConstraintProblem, zone: Zones, y: Float[jax.Array, " nefc"]) -> Float[jax.Array, " nefc"]:
+    """Return the constraint forces f with each row in a given zone.
+
+    Args:
+        problem: The problem.
+        zone: The rows' zones.
+        y: J x - a.
+    """
     sliding = problem.friction_loss * (zone.lower.astype(y.dtype) - zone.upper.astype(y.dtype))
     return jnp.where(zone.quadratic, -problem.stiffness * y, sliding)
 
 
-def hessian(problem: Problem, zone: Zones) -> jax.Array:
-    """H = M + Jᵀ D_A J, shape (nv, nv)."""
+def hessian(problem: ConstraintProblem, zone: Zones) -> Float[jax.Array, "nv nv"]:
+    """Return H = M + Jᵀ D_A J.
+
+    Args:
+        problem: The problem.
+        zone: The rows' zones.
+    """
     weighted = problem.jacobian * (problem.stiffness * zone.quadratic)[:, None]
     product = weighted.T @ problem.jacobian
     return problem.inertia + (product + product.T) / 2
 
 
-def _exact_step(problem: Problem, slope: jax.Array, curvature: jax.Array, y: jax.Array, dy: jax.Array) -> jax.Array:
-    """α > 0 that minimises F(x + αp).
+def _exact_step(
+    problem: ConstraintProblem,
+    slope: Float[jax.Array, ""],
+    curvature: Float[jax.Array, ""],
+    y: Float[jax.Array, " nefc"],
+    dy: Float[jax.Array, " nefc"],
+) -> Float[jax.Array, ""]:
+    """Return the α > 0 that minimises F(x + αp).
 
     Args:
         problem: The problem.
-        slope: pᵀ(M x - τ), shape ().
-        curvature: pᵀ M p, shape ().
-        y: J x - a, shape (nefc,).
-        dy: J p, shape (nefc,).
+        slope: pᵀ(M x - τ).
+        curvature: pᵀ M p.
+        y: J x - a.
+        dy: J p.
     """
 
     def derivative(alpha: jax.Array) -> jax.Array:
@@ -192,8 +222,14 @@ class _State(NamedTuple):
     iterations: jax.Array
 
 
-def evaluate(problem: Problem, x: jax.Array, iterations: jax.Array | int = 0) -> Solution:
-    """Forces, zones and residual at an acceleration x of shape (nv,), whether it is the minimum or not."""
+def evaluate(problem: ConstraintProblem, x: Float[jax.Array, " nv"], iterations: jax.Array | int = 0) -> Solution:
+    """Return forces, zones and residual at an acceleration, whether it is the minimum or not.
+
+    Args:
+        problem: The problem.
+        x: Acceleration.
+        iterations: Newton iterations that led there; only copied into the result.
+    """
     y = problem.jacobian @ x - problem.reference
     zone = zones(problem, y)
     force = zone_force(problem, zone, y)
@@ -204,8 +240,10 @@ def evaluate(problem: Problem, x: jax.Array, iterations: jax.Array | int = 0) ->
     return Solution(x, force, zone, residual, jnp.asarray(iterations, jnp.int32))
 
 
-def _newton(problem: Problem, start: jax.Array, max_iterations: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """x and the number of iterations."""
+def _newton(
+    problem: ConstraintProblem, start: Float[jax.Array, " nv"], max_iterations: Int[jax.Array, ""]
+) -> tuple[Float[jax.Array, " nv"], Int[jax.Array, ""]]:
+    """Return x and the number of iterations."""
     jacobian, reference = problem.jacobian, problem.reference
 
     def iterate(state: _State) -> _State:
@@ -234,24 +272,24 @@ def _newton(problem: Problem, start: jax.Array, max_iterations: jax.Array) -> tu
     return x, iterations
 
 
-def _rows(problem: Problem, index: NDArray[np.int64]) -> Problem:
-    """A batch of problems with some of their rows only."""
+def _rows(problem: ConstraintProblem, index: NDArray[np.int64]) -> ConstraintProblem:
+    """Return a batch of problems with some of their rows only."""
     names = ("jacobian", "reference", "stiffness", "friction_loss")
     return replace(problem, few=None, **{name: getattr(problem, name)[:, index] for name in names})
 
 
 @custom_batching.custom_vmap
-def _search(problem: Problem, start: jax.Array, max_iterations: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _search(problem: ConstraintProblem, start: jax.Array, max_iterations: jax.Array) -> tuple[jax.Array, jax.Array]:
     return _newton(problem, start, max_iterations)
 
 
 @_search.def_vmap
 def _search_many(
-    size: int, batched: Any, problem: Problem, start: jax.Array, max_iterations: jax.Array
+    size: int, batched: Any, problem: ConstraintProblem, start: jax.Array, max_iterations: jax.Array
 ) -> tuple[tuple[jax.Array, jax.Array], tuple[bool, bool]]:
-    """All problems with the few rows that do for most; then those that have more with all of them, chunk by chunk."""
+    """Solve all problems with the few rows that do for most; then those with more rows with all, chunk by chunk."""
 
-    def first(x: jax.Array, is_batched: bool) -> jax.Array:
+    def first(x: Any, is_batched: bool) -> Any:
         return x if is_batched else jnp.broadcast_to(x, (size, *jnp.shape(x)))
 
     problem, start = jax.tree_util.tree_map(first, (problem, start), (batched[0], batched[1]))
@@ -279,12 +317,12 @@ def _search_many(
     return found, (True, True)
 
 
-def _minimise(problem: Problem, start: jax.Array, max_iterations: jax.Array) -> Solution:
+def _minimise(problem: ConstraintProblem, start: Float[jax.Array, " nv"], max_iterations: jax.Array) -> Solution:
     return evaluate(problem, *_search(problem, start, max_iterations))
 
 
 @custom_derivatives.custom_jvp
-def _solve(problem: Problem, start: jax.Array, max_iterations: jax.Array) -> Solution:
+def _solve(problem: ConstraintProblem, start: jax.Array, max_iterations: jax.Array) -> Solution:
     return _minimise(problem, start, max_iterations)
 
 
@@ -294,10 +332,10 @@ def _solve_jvp(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[Sol
     solution = _minimise(problem, start, max_iterations)
     x, zone = solution.acceleration, solution.zones
 
-    def force(problem: Problem) -> jax.Array:
+    def force(problem: ConstraintProblem) -> jax.Array:
         return zone_force(problem, zone, problem.jacobian @ x - problem.reference)
 
-    def gradient(problem: Problem) -> jax.Array:
+    def gradient(problem: ConstraintProblem) -> jax.Array:
         return problem.inertia @ x - problem.smooth_force - problem.jacobian.T @ force(problem)
 
     _, d_gradient = jax.jvp(gradient, (problem,), (d_problem,))
@@ -309,15 +347,17 @@ def _solve_jvp(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[Sol
     return solution, Solution(dx, d_force, Zones(none, none, none), jnp.zeros_like(solution.residual), no_count)
 
 
-def solve(problem: Problem, start: jax.Array, max_iterations: jax.Array | int = MAX_ITERATIONS) -> Solution:
-    """Finds the minimum of F, with its exact forward-mode derivative.
+def solve(
+    problem: ConstraintProblem, start: Float[jax.Array, " nv"], max_iterations: jax.Array | int = MAX_ITERATIONS
+) -> Solution:
+    """Find the minimum of F, with its exact forward-mode derivative.
 
     Args:
-        problem: The problem; differentiable.
-        start: Where to begin, shape (nv,), float64; has no influence on the result but for rounding.
-        max_iterations: Newton iterations at most, int; may be traced.
+        problem: The problem, float64; differentiable.
+        start: Where to begin; does not influence the result but for rounding.
+        max_iterations: Newton iterations at most; may be traced.
 
     Returns:
-        The solution. `residual` says whether it is one: compare with `RESIDUAL_TOLERANCE`.
+        The solution; `residual` tells whether it has converged: compare with `RESIDUAL_TOLERANCE`.
     """
     return _solve(problem, start, jnp.asarray(max_iterations, jnp.int32))

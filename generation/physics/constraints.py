@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import mujoco
 import numpy as np
+from jaxtyping import Bool, Float, Int
 from mujoco import mjx
 
 from dynamic_sparsity.errors import UnsupportedModelError
@@ -63,11 +64,11 @@ class Features(NamedTuple):
         contact_count: Contact points in touch (distance below the margin), int32, shape ().
     """
 
-    active: jax.Array
-    rows: jax.Array
-    distance: jax.Array
-    force: jax.Array
-    contact_count: jax.Array
+    active: Bool[jax.Array, " nc"]
+    rows: Bool[jax.Array, " n"]
+    distance: Float[jax.Array, " np"]
+    force: Float[jax.Array, " np"]
+    contact_count: Int[jax.Array, ""]
 
 
 def _name(model: mujoco.MjModel, kind: mujoco.mjtObj, index: int) -> str:
@@ -79,8 +80,12 @@ def _enabled(model: mujoco.MjModel, bit: mujoco.mjtDisableBit) -> bool:
 
 
 def describe(model: mujoco.MjModel) -> Constraints:
-    """Lists a model's constraints in the order of MJX's rows: friction loss, limits (ball, then scalar joints, then
-    tendons), contacts.
+    """List a model's constraints in the order of MJX's rows.
+
+    That is friction loss, limits (ball, then scalar joints, then tendons), contacts.
+
+    Args:
+        model: MuJoCo's model.
 
     Raises:
         UnsupportedModelError: The model has equality constraints.
@@ -117,25 +122,34 @@ def describe(model: mujoco.MjModel) -> Constraints:
 
 
 def rows_per_point(dim: np.ndarray) -> np.ndarray:
-    """Constraint rows of contact points of given dimensions, shape (n,): one, or the edges of a friction pyramid."""
+    """Return the constraint rows of each contact point, shape (n,): one, or the edges of a friction pyramid.
+
+    Args:
+        dim: Dimensions of the contacts, shape (n,).
+    """
     return np.where(dim == 1, 1, 2 * (dim - 1))
 
 
 def point_rows(contact: mjx.Contact, sentinel: int) -> np.ndarray:
-    """Constraint rows of each contact point, shape (n, most rows of a point), padded with the index `sentinel`."""
+    """Return the indices of each contact point's constraint rows, shape (n, most rows of a point).
+
+    Args:
+        contact: MJX's contacts.
+        sentinel: Index that stands where a point has fewer rows than others.
+    """
     count = rows_per_point(contact.dim)
     offset = np.arange(count.max())
     return np.where(offset < count[:, None], contact.efc_address[:, None] + offset, sentinel)
 
 
-def observe(constraints: Constraints, data: mjx.Data, zones: Zones, force: jax.Array) -> Features:
-    """Features of one physics step.
+def observe(constraints: Constraints, data: mjx.Data, zones: Zones, force: Float[jax.Array, " nefc"]) -> Features:
+    """Return the features of one physics step.
 
     Args:
         constraints: The model's constraints.
-        data: MJX data after collision detection.
+        data: MJX data after collision detection, unbatched.
         zones: Zone of each constraint row.
-        force: Constraint forces, shape (nefc,), N or N·m.
+        force: Constraint forces, N or N·m.
     """
     rows = jnp.concatenate([zones.quadratic, zones.upper])
     single = zones.quadratic[: constraints.single_rows]
@@ -165,11 +179,20 @@ def observe_found(
     constraints: Constraints,
     data: mjx.Data,
     zones: Zones,
-    force: jax.Array,
+    force: Float[jax.Array, " nefc"],
     table: collision.Candidates,
     found: contact_slots.Contacts,
 ) -> Features:
-    """As `observe`, of contacts that `contact_slots` found."""
+    """Return the features of one physics step with contacts that `contact_slots` found.
+
+    Args:
+        constraints: The model's constraints.
+        data: MJX data after collision detection, unbatched.
+        zones: Zone of each constraint row.
+        force: Constraint forces, N or N·m.
+        table: The model's candidate points.
+        found: What the collision found.
+    """
     contact = data._impl.contact
     start = int(contact.efc_address[0])
     addresses = point_rows(contact, len(force))

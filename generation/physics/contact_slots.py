@@ -22,6 +22,7 @@ import jax
 import jax.numpy as jnp
 import mujoco
 import numpy as np
+from jaxtyping import Bool, Float, Int
 from mujoco import mjx
 from numpy.typing import NDArray
 
@@ -65,14 +66,14 @@ class Contacts(NamedTuple):
         overflow: Whether there were more of them than slots, bool, ().
     """
 
-    candidate: jax.Array
-    distance: jax.Array
-    in_touch: jax.Array
-    overflow: jax.Array
+    candidate: Int[jax.Array, " slots"]
+    distance: Float[jax.Array, " pairs"]
+    in_touch: Int[jax.Array, ""]
+    overflow: Bool[jax.Array, ""]
 
 
-def _filled(table: Candidates, touching: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Which candidate each slot holds, (slots,), -1 for none; and whether there were too few slots."""
+def _filled(table: Candidates, touching: Bool[jax.Array, " n"]) -> tuple[Int[jax.Array, " slots"], Bool[jax.Array, ""]]:
+    """Return which candidate each slot holds, -1 for none; and whether there were too few slots."""
     parts, overflow = [], jnp.array(False)
     for dim in sorted(table.slots):
         start, slots = int(np.argmax(table.parameters.dim == dim)), table.slots[dim]
@@ -85,8 +86,15 @@ def _filled(table: Candidates, touching: jax.Array) -> tuple[jax.Array, jax.Arra
     return jnp.concatenate(parts), overflow
 
 
-def frames(normal: jax.Array, axis: jax.Array, aligned: jax.Array) -> jax.Array:
-    """Contact frames (n, 3, 3): normal and two tangents, the first along an axis where `aligned`.
+def frames(
+    normal: Float[jax.Array, "n 3"], axis: Float[jax.Array, "n 3"], aligned: Bool[jax.Array, " n"]
+) -> Float[jax.Array, "n 3 3"]:
+    """Return contact frames: the normal and two tangents.
+
+    Args:
+        normal: Unit normals.
+        axis: Along which the first tangent is where `aligned`.
+        aligned: Whether to take `axis`, or an axis of the world.
 
     Source: `mju_makeFrame`.
     """
@@ -101,7 +109,16 @@ def frames(normal: jax.Array, axis: jax.Array, aligned: jax.Array) -> jax.Array:
 
 
 def collide(table: Candidates, model: mjx.Model, data: mjx.Data) -> tuple[mjx.Data, Contacts]:
-    """Finds the contacts of data with as many slots as `sized` gave it."""
+    """Find the contacts of MJX data.
+
+    Args:
+        table: The model's candidate points.
+        model: MJX model.
+        data: MJX data after kinematics, unbatched, with the slots that `sized` gives.
+
+    Returns:
+        The data with its contacts, and what else was found.
+    """
     axes = data.geom_xmat[:, :, 2]
     points = find(table, np.asarray(model.geom_size), data.geom_xpos, axes)
     parameters = table.parameters
@@ -141,12 +158,18 @@ def _zeros(old: jax.Array, count: int) -> jax.Array:
 
 
 def sized(table: Candidates, model: mujoco.MjModel, data: mjx.Data) -> mjx.Data:
-    """Gives MJX data as many contact slots, and rows of constraints, as a table has."""
+    """Give MJX data as many contact slots, and rows of constraints, as a table has.
+
+    Args:
+        table: The model's candidate points.
+        model: MuJoCo's model.
+        data: MJX data.
+    """
     dim = table.dim
     types = mjx_private.make_efc_type(model, dim)
     address = mjx_private.make_efc_address(model, dim, types)
     ne, nf, nl, nc = mjx_private.row_counts(types)
-    rows, slots = ne + nf + nl + nc, len(dim)
+    rows, slots = int(ne + nf + nl + nc), len(dim)
     impl = data._impl
     if impl.nefc == rows and np.array_equal(impl.contact.dim, dim):
         return data
@@ -184,7 +207,7 @@ class _Law(NamedTuple):
 
 
 def _moves(model: mujoco.MjModel) -> NDArray[np.float64]:
-    """1 where a degree of freedom moves a body, (nbody, nv)."""
+    """Return 1 where a degree of freedom moves a body, (nbody, nv)."""
     moves = np.zeros((model.nbody, model.nv))
     for body in range(1, model.nbody):
         moves[body] = moves[model.body_parentid[body]]
@@ -235,7 +258,17 @@ def impedance(solimp: jax.Array, pos: jax.Array, parabolic: bool) -> jax.Array:
 def make_constraint(
     table: Candidates, model: mujoco.MjModel, mjx_model: mjx.Model, data: mjx.Data, found: Contacts
 ) -> mjx.Data:
-    """MJX's `make_constraint`, for contacts in slots; friction loss, limits and equalities are MJX's own."""
+    """Make the rows of all constraints, as MJX's `make_constraint`, with the contacts in slots.
+
+    Friction loss, limits and equalities are MJX's own.
+
+    Args:
+        table: The model's candidate points.
+        model: MuJoCo's model.
+        mjx_model: MJX model.
+        data: MJX data of `collide`.
+        found: What the collision found.
+    """
     if not set(table.slots) <= {1, 3} or model.opt.cone != mujoco.mjtCone.mjCONE_PYRAMIDAL:
         made: mjx.Data = mjx.make_constraint(mjx_model, data)
         return made
@@ -279,7 +312,16 @@ def make_constraint(
 
 
 def few_rows(table: Candidates, group: str, data: mjx.Data) -> tuple[int, ...] | None:
-    """Rows of the constraint problem that are all there is where no more than `FEW_SLOTS` of a group are filled."""
+    """Return the rows of the constraint problem that are left where no more than `FEW_SLOTS` of a group are filled.
+
+    Args:
+        table: The model's candidate points.
+        group: Name of the group of dynamics.
+        data: MJX data with the table's slots.
+
+    Returns:
+        Indices of rows; None where the group has no `FEW_SLOTS`.
+    """
     if group not in FEW_SLOTS:
         return None
     contact = data._impl.contact

@@ -7,23 +7,26 @@ solve). The systems here have 1 to 27 unknowns, for which plain elimination does
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import custom_batching
+from jaxtyping import Float
 
 from dynamic_sparsity.generation.physics.batch_last import batch_last
 
 
-def solve_positive_definite(matrix: jax.Array, right: jax.Array) -> jax.Array:
-    """Solves matrix · X = right by Gauss-Jordan elimination, which needs no pivoting for positive definite matrices.
+def solve_positive_definite(
+    matrix: Float[jax.Array, "n n"], right: Float[jax.Array, "n ..."]
+) -> Float[jax.Array, "n ..."]:
+    """Solve matrix · X = right by Gauss-Jordan elimination, which needs no pivoting for positive definite matrices.
 
     Args:
-        matrix: Symmetric positive definite, shape (n, n).
-        right: Shape (n,) or (n, k).
+        matrix: Symmetric positive definite.
+        right: One right side, shape (n,), or k of them, shape (n, k).
 
     Returns:
         X, of right's shape.
@@ -55,7 +58,7 @@ def _solve_shared(matrix: jax.Array, right: jax.Array) -> jax.Array:
 
 
 @_solve_shared.def_vmap
-def _solve_many(size: int, batched: tuple[bool, bool], matrix: jax.Array, right: jax.Array) -> tuple[jax.Array, bool]:
+def _solve_many(size: int, batched: Sequence[bool], matrix: jax.Array, right: jax.Array) -> tuple[jax.Array, bool]:
     if batched[0] or not batched[1]:
         axes = tuple(0 if is_batched else None for is_batched in batched)
         return jax.vmap(_eliminate, in_axes=axes, axis_size=size)(matrix, right), True
@@ -67,7 +70,7 @@ def _solve_many(size: int, batched: tuple[bool, bool], matrix: jax.Array, right:
 
 @batch_last
 def _eliminate(matrix: jax.Array, right: jax.Array) -> jax.Array:
-    """Solutions (n, k, B) for matrices (n, n, B) and right sides (n, k, B)."""
+    """Solve systems with a last batch axis: matrices (n, n, B), right sides (n, k, B), solutions (n, k, B)."""
     n = len(matrix)
     index = jnp.arange(n)[:, None, None]
 
@@ -83,7 +86,7 @@ def _eliminate(matrix: jax.Array, right: jax.Array) -> jax.Array:
 
 @contextmanager
 def without_lapack() -> Iterator[None]:
-    """While tracing: MJX's Cholesky factorisations and solves become eliminations.
+    """Replace MJX's Cholesky factorisations and solves by eliminations while a program is traced.
 
     What stands for the factor is the matrix itself; only the solve below may use it, as MJX does.
     """

@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 import mujoco
 import numpy as np
+from jaxtyping import Float
 
 _SERIES_BELOW = 1e-6
 """s below which the series are used: their next term is then under 1e-18 of the value."""
@@ -36,7 +37,11 @@ class JointBlock:
 
 
 def joint_blocks(model: mujoco.MjModel) -> tuple[JointBlock, ...]:
-    """Returns the blocks of all joints of a model, in order."""
+    """Return the blocks of all joints of a model, in order.
+
+    Args:
+        model: MuJoCo's model.
+    """
     layout = {
         mujoco.mjtJoint.mjJNT_FREE: (3, True),
         mujoco.mjtJoint.mjJNT_BALL: (0, True),
@@ -50,21 +55,29 @@ def joint_blocks(model: mujoco.MjModel) -> tuple[JointBlock, ...]:
 
 
 def quaternion_parts(blocks: tuple[JointBlock, ...]) -> Iterator[tuple[int, int]]:
-    """Yields, per quaternion, the address of its four numbers in qpos and of its three directions in qvel."""
+    """Yield, per quaternion, the address of its four numbers in qpos and of its three directions in qvel.
+
+    Args:
+        blocks: The joints.
+    """
     for block in blocks:
         if block.quaternion:
             yield block.qpos_address + block.width, block.dof_address + block.width
 
 
-def _product(left: jax.Array, right: jax.Array) -> jax.Array:
-    """Hamilton product of two quaternions (w, x, y, z), each of shape (4,)."""
+def _product(left: Float[jax.Array, " 4"], right: Float[jax.Array, " 4"]) -> Float[jax.Array, " 4"]:
+    """Return the Hamilton product of two quaternions (w, x, y, z)."""
     w, v = left[0], left[1:]
     x, u = right[0], right[1:]
     return jnp.concatenate([(w * x - v @ u)[None], w * u + x * v + jnp.cross(v, u)])
 
 
-def exponential(omega: jax.Array) -> jax.Array:
-    """The quaternion of shape (4,) of a rotation vector of shape (3,), in radians."""
+def exponential(omega: Float[jax.Array, " 3"]) -> Float[jax.Array, " 4"]:
+    """Return the unit quaternion (w, x, y, z) of a rotation.
+
+    Args:
+        omega: Rotation vector, rad.
+    """
     s = omega @ omega / 4
     small = s < _SERIES_BELOW
     safe = jnp.where(small, 1.0, s)
@@ -74,16 +87,15 @@ def exponential(omega: jax.Array) -> jax.Array:
     return jnp.concatenate([cosine[None], sinc / 2 * omega])
 
 
-def integrate(blocks: tuple[JointBlock, ...], q: jax.Array, delta: jax.Array) -> jax.Array:
-    """Moves a position: q ⊕ δ, with quaternions normalised.
+def integrate(
+    blocks: tuple[JointBlock, ...], q: Float[jax.Array, " nq"], delta: Float[jax.Array, " nv"]
+) -> Float[jax.Array, " nq"]:
+    """Move a position: return q ⊕ δ, with quaternions normalised.
 
     Args:
         blocks: The joints.
-        q: Positions, shape (nq,).
-        delta: Tangent, shape (nv,); h·qvel for a physics step of duration h.
-
-    Returns:
-        Positions, shape (nq,).
+        q: Positions.
+        delta: Tangent; h·qvel for a physics step of duration h.
 
     Source: `mj_integratePos`; MJX `forward._integrate_pos`.
     """
@@ -97,20 +109,21 @@ def integrate(blocks: tuple[JointBlock, ...], q: jax.Array, delta: jax.Array) ->
     return jnp.concatenate(parts)
 
 
-def _cross_matrix(omega: jax.Array) -> jax.Array:
+def _cross_matrix(omega: Float[jax.Array, " 3"]) -> Float[jax.Array, "3 3"]:
     zero = jnp.zeros_like(omega[0])
     x, y, z = omega
     return jnp.stack([jnp.stack([zero, -z, y]), jnp.stack([z, zero, -x]), jnp.stack([-y, x, zero])])
 
 
-def rotation_derivatives(omega: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Derivatives of x ⊗ exp(ω/2) in tangent coordinates.
+def rotation_derivatives(omega: Float[jax.Array, " 3"]) -> tuple[Float[jax.Array, "3 3"], Float[jax.Array, "3 3"]]:
+    """Return the derivatives of x ⊗ exp(ω/2) in tangent coordinates.
 
     Args:
-        omega: Rotation vector, shape (3,), radians.
+        omega: Rotation vector, rad.
 
     Returns:
-        (exp(-[ω]×), right Jacobian of SO(3) at ω), both (3, 3): how the result turns when x turns, and when ω changes.
+        exp(-[ω]×), how the result turns when x turns; and the right Jacobian of SO(3) at ω, how it turns when ω
+        changes.
 
     Source: Solà, Deray, Atchuthan, "A micro Lie theory", equations 143 and 183.
     """
@@ -128,15 +141,17 @@ def rotation_derivatives(omega: jax.Array) -> tuple[jax.Array, jax.Array]:
     return identity - a * cross + b * square, identity - b * cross + c * square
 
 
-def integration_derivatives(blocks: tuple[JointBlock, ...], delta: jax.Array) -> tuple[jax.Array, jax.Array] | None:
-    """Derivatives of `integrate` in tangent coordinates.
+def integration_derivatives(
+    blocks: tuple[JointBlock, ...], delta: Float[jax.Array, " nv"]
+) -> tuple[Float[jax.Array, "nv nv"], Float[jax.Array, "nv nv"]] | None:
+    """Return the derivatives of `integrate` in tangent coordinates.
 
     Args:
         blocks: The joints.
-        delta: Tangent, shape (nv,).
+        delta: Tangent.
 
     Returns:
-        (∂(q ⊕ δ)/∂q, ∂(q ⊕ δ)/∂δ), both (nv, nv) and block diagonal; None if both are the identity (no quaternions).
+        ∂(q ⊕ δ)/∂q and ∂(q ⊕ δ)/∂δ, both block diagonal; None if both are the identity (no quaternions).
     """
     parts = list(quaternion_parts(blocks))
     if not parts:
@@ -149,8 +164,13 @@ def integration_derivatives(blocks: tuple[JointBlock, ...], delta: jax.Array) ->
     return by_position, by_delta
 
 
-def basis(blocks: tuple[JointBlock, ...], q: jax.Array) -> jax.Array:
-    """∂(q ⊕ δ)/∂δ at δ = 0 in ambient coordinates, shape (nq, nv): turns tangents into changes of qpos."""
+def basis(blocks: tuple[JointBlock, ...], q: Float[jax.Array, " nq"]) -> Float[jax.Array, "nq nv"]:
+    """Return ∂(q ⊕ δ)/∂δ at δ = 0 in ambient coordinates: the matrix that turns tangents into changes of qpos.
+
+    Args:
+        blocks: The joints.
+        q: Positions.
+    """
     nv = sum(block.width + 3 * block.quaternion for block in blocks)
     matrix = jnp.zeros((q.shape[0], nv), q.dtype)
     for block in blocks:
@@ -163,8 +183,13 @@ def basis(blocks: tuple[JointBlock, ...], q: jax.Array) -> jax.Array:
     return matrix
 
 
-def dual_basis(blocks: tuple[JointBlock, ...], q: jax.Array) -> jax.Array:
-    """Left inverse of `basis`, shape (nv, nq): turns changes of qpos into tangents."""
+def dual_basis(blocks: tuple[JointBlock, ...], q: Float[jax.Array, " nq"]) -> Float[jax.Array, "nv nq"]:
+    """Return the left inverse of `basis`: the matrix that turns changes of qpos into tangents.
+
+    Args:
+        blocks: The joints.
+        q: Positions.
+    """
     matrix = basis(blocks, q).T
     for i, k in quaternion_parts(blocks):
         x = q[i : i + 4]

@@ -53,7 +53,11 @@ class Physics:
 
 
 def require_float64() -> None:
-    """Raises InvalidSettingError unless JAX computes in float64, in which all of this must be done."""
+    """Check that JAX computes in float64, as everything here must.
+
+    Raises:
+        InvalidSettingError: It computes in float32.
+    """
     if jax.dtypes.canonicalize_dtype("float64") != "float64":
         raise InvalidSettingError(
             "Jacobians are computed in float64, but JAX is set to float32. "
@@ -62,7 +66,14 @@ def require_float64() -> None:
 
 
 def check_supported(model: mujoco.MjModel) -> None:
-    """Raises UnsupportedModelError if the model has a feature whose derivative is not implemented here."""
+    """Check that the derivatives of all features of a model are implemented here.
+
+    Args:
+        model: MuJoCo's model.
+
+    Raises:
+        UnsupportedModelError: Some are not.
+    """
     opt = model.opt
     integrators = (mujoco.mjtIntegrator.mjINT_EULER, mujoco.mjtIntegrator.mjINT_IMPLICITFAST)
     problems = [
@@ -78,7 +89,14 @@ def check_supported(model: mujoco.MjModel) -> None:
 
 
 def load_environment(name: str) -> Any:
-    """Returns Playground's environment of a task, on MJX's JAX implementation (Warp, the default, can't be derived)."""
+    """Return Playground's environment of a task, on MJX's JAX implementation: Warp, the default, has no derivatives.
+
+    Args:
+        name: Name of the task.
+
+    Raises:
+        InvalidSettingError: JAX computes in float32.
+    """
     require_float64()
     from mujoco_playground import dm_control_suite
 
@@ -87,16 +105,16 @@ def load_environment(name: str) -> Any:
 
 @cache
 def load_physics(name: str, dynamics: Dynamics = "converged", all_slots: bool = False) -> Physics:
-    """Loads a task's physics.
+    """Load a task's physics.
 
     Args:
         name: Name of the task.
         dynamics: "converged" or "stock".
-        all_slots: Give every candidate for a contact point a slot, so that there are always enough: slower.
+        all_slots: Give every candidate for a contact point a slot, so that there are always enough; slower.
 
     Raises:
-        UnknownNameError: No such task.
-        InvalidSettingError: No such dynamics, or JAX is in float32.
+        UnknownNameError: There is no such task.
+        InvalidSettingError: There are no such dynamics, or JAX computes in float32.
     """
     task = get_task(name)
     slots = None if all_slots else contact_slots.SLOTS.get(task.group)
@@ -106,13 +124,17 @@ def load_physics(name: str, dynamics: Dynamics = "converged", all_slots: bool = 
 def physics_from_model(
     model: mujoco.MjModel, task: Task, dynamics: Dynamics = "converged", slots: dict[int, int] | None = None
 ) -> Physics:
-    """Makes physics from any supported MuJoCo model.
+    """Make physics from a MuJoCo model.
 
     Args:
-        model: The model.
-        task: What gives the number of substeps.
+        model: The model; it is copied.
+        task: Gives the number of substeps, and the sizes.
         dynamics: "converged" or "stock".
-        slots: Contact points of each dim that may touch at once; by default as many as there are candidates.
+        slots: Contact points of each dim that may touch at once; None for as many as there are candidates.
+
+    Raises:
+        InvalidSettingError: There are no such dynamics, or JAX computes in float32.
+        UnsupportedModelError: The model has a feature whose derivative is not implemented.
     """
     require_float64()
     if dynamics not in DYNAMICS:
@@ -131,7 +153,9 @@ def physics_from_model(
 
 
 def _without_dead_points(model: mujoco.MjModel) -> mujoco.MjModel:
-    """The model with tendon springs whose range of no force is one point made to overlap there by one rounding.
+    """Return a model whose tendon springs with one rest length have both sides act there.
+
+    Where the range of lengths without force is a single point, the range's ends are made to overlap by one rounding.
 
     A spring that rests at one length is linear, and MuJoCo's formula for a range of lengths has that value everywhere;
     but at exactly that length neither of its two sides acts, and the derivative of MJX's formula is zero.

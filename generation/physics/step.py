@@ -25,6 +25,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import mujoco
+from jaxtyping import Bool, Float, Int
 from mujoco import mjx
 
 from dynamic_sparsity.generation.physics import (
@@ -51,28 +52,41 @@ class Substep(NamedTuple):
     """
 
     features: constraints.Features
-    residual: jax.Array
-    iterations: jax.Array
-    tangents_lost: jax.Array
-    overflow: jax.Array
+    residual: Float[jax.Array, ""]
+    iterations: Int[jax.Array, ""]
+    tangents_lost: Bool[jax.Array, ""]
+    overflow: Bool[jax.Array, ""]
 
 
 class Forward(NamedTuple):
     """A physics step before integration: data with forces and acceleration, the problem if there are constraints."""
 
     data: mjx.Data
-    problem: constraint_solver.Problem | None
+    problem: constraint_solver.ConstraintProblem | None
     zones: constraint_solver.Zones
     info: Substep
 
 
 def with_slots(physics: Physics, data: mjx.Data) -> mjx.Data:
-    """MJX data with the contact slots of these dynamics, whatever those of `mjx.make_data` are."""
+    """Return MJX data with the contact slots of these dynamics, whatever those of `mjx.make_data` are.
+
+    Args:
+        physics: The physics.
+        data: MJX data.
+    """
     return data if physics.candidates is None else contact_slots.sized(physics.candidates, physics.mj_model, data)
 
 
 def constrain(physics: Physics, data: mjx.Data) -> tuple[mjx.Data, contact_slots.Contacts | None]:
-    """Finds contacts and makes the rows of all constraints, from data after the other position stages."""
+    """Find contacts, and make the rows of all constraints.
+
+    Args:
+        physics: The physics.
+        data: MJX data after the other position stages, unbatched.
+
+    Returns:
+        The data, and what the collision found; None where MJX's own collision is used.
+    """
     m = physics.mjx_model
     if physics.candidates is None:
         return mjx.make_constraint(m, mjx.collision(m, data)), None
@@ -81,7 +95,7 @@ def constrain(physics: Physics, data: mjx.Data) -> tuple[mjx.Data, contact_slots
 
 
 def _position_stage(physics: Physics, data: mjx.Data) -> tuple[mjx.Data, contact_slots.Contacts | None]:
-    """MJX's `fwd_position`, with our contacts."""
+    """Compute MJX's `fwd_position`, with our contacts."""
     m = physics.mjx_model
     d = mjx.camlight(m, mjx.com_pos(m, mjx.kinematics(m, data)))
     # Tendons with armature are not supported.
@@ -89,11 +103,16 @@ def _position_stage(physics: Physics, data: mjx.Data) -> tuple[mjx.Data, contact
     return mjx.transmission(m, d), found
 
 
-def constraint_problem(physics: Physics, d: mjx.Data) -> constraint_solver.Problem:
-    """The constraint problem of MJX data after its smooth stages."""
+def constraint_problem(physics: Physics, d: mjx.Data) -> constraint_solver.ConstraintProblem:
+    """Return the constraint problem of MJX data.
+
+    Args:
+        physics: The physics.
+        d: MJX data after its smooth stages, unbatched.
+    """
     m, impl = physics.mjx_model, d._impl
     few = None if physics.candidates is None else contact_slots.few_rows(physics.candidates, physics.task.group, d)
-    return constraint_solver.Problem(
+    return constraint_solver.ConstraintProblem(
         inertia=mjx.full_m(m, d),
         smooth_force=d.qfrc_smooth,
         jacobian=impl.efc_J,
@@ -107,9 +126,17 @@ def constraint_problem(physics: Physics, d: mjx.Data) -> constraint_solver.Probl
 
 
 def forward(
-    physics: Physics, data: mjx.Data, max_iterations: jax.Array | int = constraint_solver.MAX_ITERATIONS
+    physics: Physics, data: mjx.Data, max_iterations: Int[jax.Array, ""] | int = constraint_solver.MAX_ITERATIONS
 ) -> Forward:
-    """Computes forces and acceleration at data's qpos, qvel, ctrl (and qacc_warmstart, for `stock`)."""
+    """Compute forces and acceleration.
+
+    Args:
+        physics: The physics.
+        data: MJX data with qpos, qvel, ctrl (and qacc_warmstart, for `stock`), unbatched, float64.
+        max_iterations: Limit of the converged solver; may be traced.
+
+    Source: MJX `forward.forward`.
+    """
     m = physics.mjx_model
     d, found = _position_stage(physics, with_slots(physics, data))
     d = mjx.sensor_pos(m, d)
@@ -149,22 +176,31 @@ def forward(
     return Forward(d, problem, solution.zones, info)
 
 
-def _stock_start(m: mjx.Model, d: mjx.Data) -> jax.Array:
-    """Where MJX's solver begins: at the warm start if that costs less than the unconstrained acceleration."""
+def _stock_start(m: mjx.Model, d: mjx.Data) -> Float[jax.Array, " nv"]:
+    """Return where MJX's solver begins: the warm start if it costs less than the unconstrained acceleration."""
     warm = mjx_private.SolverContext.create(m, d.replace(qacc=d.qacc_warmstart), grad=False)
     smooth = mjx_private.SolverContext.create(m, d.replace(qacc=d.qacc_smooth), grad=False)
     return jnp.where(warm.cost < smooth.cost, d.qacc_warmstart, d.qacc_smooth)
 
 
 def is_implicit(physics: Physics) -> bool:
-    """Whether the integrator takes some forces implicitly."""
+    """Return whether the integrator takes some forces implicitly.
+
+    Args:
+        physics: The physics.
+    """
     opt = physics.mj_model.opt
     damped = not opt.disableflags & mujoco.mjtDisableBit.mjDSBL_EULERDAMP
     return bool(opt.integrator == mujoco.mjtIntegrator.mjINT_IMPLICITFAST) or damped
 
 
-def implicit_derivative(physics: Physics, d: mjx.Data) -> jax.Array | None:
-    """Q of the module's docstring, shape (nv, nv); None where the integrator takes no force implicitly."""
+def implicit_derivative(physics: Physics, d: mjx.Data) -> Float[jax.Array, "nv nv"] | None:
+    """Return Q of the module's docstring; None where the integrator takes no force implicitly.
+
+    Args:
+        physics: The physics.
+        d: MJX data after its velocity stage.
+    """
     m = physics.mjx_model
     if physics.mj_model.opt.integrator == mujoco.mjtIntegrator.mjINT_IMPLICITFAST:
         result: jax.Array | None = mjx.deriv_smooth_vel(m, d)
@@ -174,8 +210,13 @@ def implicit_derivative(physics: Physics, d: mjx.Data) -> jax.Array | None:
     return -jnp.diag(m.dof_damping)
 
 
-def integrated_acceleration(physics: Physics, d: mjx.Data) -> jax.Array:
-    """(v' - v) / h, shape (nv,)."""
+def integrated_acceleration(physics: Physics, d: mjx.Data) -> Float[jax.Array, " nv"]:
+    """Return (v' - v) / h.
+
+    Args:
+        physics: The physics.
+        d: MJX data of `forward`.
+    """
     q_matrix = implicit_derivative(physics, d)
     if q_matrix is None:
         acceleration: jax.Array = d.qacc
@@ -184,8 +225,14 @@ def integrated_acceleration(physics: Physics, d: mjx.Data) -> jax.Array:
     return linear_algebra.solve_positive_definite(s_matrix, d.qfrc_smooth + d.qfrc_constraint)
 
 
-def advance(physics: Physics, d: mjx.Data, acceleration: jax.Array) -> mjx.Data:
-    """Integrates over one physics step; every other field keeps its value from before it, as in MuJoCo."""
+def advance(physics: Physics, d: mjx.Data, acceleration: Float[jax.Array, " nv"]) -> mjx.Data:
+    """Integrate over one physics step; every other field keeps its value from before it, as in MuJoCo.
+
+    Args:
+        physics: The physics.
+        d: MJX data of `forward`.
+        acceleration: (v' - v) / h.
+    """
     h = physics.mjx_model.opt.timestep
     qvel = d.qvel + h * acceleration
     qpos = manifold.integrate(physics.blocks, d.qpos, h * qvel)
@@ -193,7 +240,12 @@ def advance(physics: Physics, d: mjx.Data, acceleration: jax.Array) -> mjx.Data:
 
 
 def keep_types(new: mjx.Data, old: mjx.Data) -> mjx.Data:
-    """Casts integer fields back to the types they had: MJX widens some in float64, which a loop's carry forbids."""
+    """Cast integer fields back to the types they had; MJX widens some in float64, which a loop's carry forbids.
+
+    Args:
+        new: MJX data.
+        old: MJX data with the wanted types.
+    """
     cast: mjx.Data = jax.tree_util.tree_map(lambda a, b: jnp.asarray(a, jnp.result_type(b)), new, old)
     return cast
 
@@ -201,16 +253,16 @@ def keep_types(new: mjx.Data, old: mjx.Data) -> mjx.Data:
 def control_step(
     physics: Physics,
     data: mjx.Data,
-    action: jax.Array,
-    max_iterations: jax.Array | int = constraint_solver.MAX_ITERATIONS,
+    action: Float[jax.Array, " da"],
+    max_iterations: Int[jax.Array, ""] | int = constraint_solver.MAX_ITERATIONS,
 ) -> tuple[mjx.Data, Substep]:
-    """One control step: all substeps with one action.
+    """Compute one control step: all substeps with one action.
 
     Args:
         physics: The physics.
-        data: MJX data with the state, unbatched.
-        action: Control, shape (da,), float64.
-        max_iterations: Limit of the converged solver.
+        data: MJX data with the state, unbatched, float64.
+        action: Control, float64.
+        max_iterations: Limit of the converged solver; may be traced.
 
     Returns:
         Data after the step, and the substeps' information, stacked along a first axis of size `substeps`.
@@ -225,6 +277,11 @@ def control_step(
     return final, info
 
 
-def normalised(physics: Physics, qpos: jax.Array) -> jax.Array:
-    """Positions with their quaternions normalised, shape (nq,): what the dynamics see of stored, rounded ones."""
+def normalised(physics: Physics, qpos: Float[jax.Array, " nq"]) -> Float[jax.Array, " nq"]:
+    """Return positions with their quaternions normalised: what the dynamics see of stored, rounded ones.
+
+    Args:
+        physics: The physics.
+        qpos: Positions.
+    """
     return manifold.integrate(physics.blocks, qpos, jnp.zeros(physics.task.nv, qpos.dtype))

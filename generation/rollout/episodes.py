@@ -56,7 +56,7 @@ class Step(NamedTuple):
 
 @contextmanager
 def _physics_replaced(data: mjx.Data) -> Iterator[None]:
-    """Makes Playground's `mjx_env.step` return given data, so that a task computes its reward from our physics."""
+    """Make Playground's `mjx_env.step` return given data, so that a task computes its reward from our physics."""
     from mujoco_playground._src import mjx_env
 
     original = mjx_env.step
@@ -82,7 +82,14 @@ class Episodes:
 
     @classmethod
     def prepare(cls, settings: Settings) -> Episodes:
-        """Loads the task and sets up its programs; nothing is compiled yet."""
+        """Load the task and set up its programs; nothing is compiled yet.
+
+        Args:
+            settings: The run's settings.
+
+        Raises:
+            InvalidSettingError: The policy does not fit the task.
+        """
         kind = cast(Dynamics, settings.dynamics)
         environment = load_environment(settings.task)
         physics = load_physics(settings.task, kind)
@@ -109,7 +116,7 @@ class Episodes:
         )
 
     def _keys(self, first: int, count: int) -> tuple[jax.Array, jax.Array]:
-        """Keys of initial states and of policies of episodes first … first + count - 1, each (count, 2)."""
+        """Return keys of initial states and of policies of episodes first … first + count - 1, each (count, 2)."""
         # Tasks of one group share dynamics and resets; their data shall differ all the same.
         root = jax.random.fold_in(jax.random.PRNGKey(self.settings.seed), zlib.crc32(self.settings.task.encode()))
         folded = jax.vmap(lambda i: jax.random.fold_in(root, i))(jnp.arange(first, first + count))
@@ -117,7 +124,11 @@ class Episodes:
         return pairs[:, 0], pairs[:, 1]
 
     def compile(self, count: int) -> float:
-        """Compiles all programs for batches of `count` episodes, or reads them from the cache; returns seconds."""
+        """Compile all programs, or read them from the cache; return the seconds that took.
+
+        Args:
+            count: Episodes per batch.
+        """
         began = time.perf_counter()
         carry, task, plan = self._start(0, count)
         _, step = self._step(0, carry, task, plan, constraint_solver.MAX_ITERATIONS)
@@ -141,15 +152,15 @@ class Episodes:
         self,
         first: int,
         count: int,
-        progress: Callable[[int], None] | None = None,
+        on_progress: Callable[[int], None] | None = None,
         memory: Columns | None = None,
     ) -> Columns:
-        """Simulates episodes first … first + count - 1 side by side.
+        """Simulate episodes first … first + count - 1 side by side.
 
         Args:
             first: Index of the first episode.
             count: Number of episodes; the same for every call, as bits depend on it.
-            progress: Called with the number of rows finished since the last call.
+            on_progress: Called with the number of rows finished since the last call.
             memory: What an earlier call for as many episodes returned, to be written over and returned; or an empty
                 dictionary, to be filled and returned.
 
@@ -160,7 +171,7 @@ class Episodes:
         Raises:
             NotConvergedError: A row did not converge even with ten times the usual limit of iterations.
         """
-        columns, overflow = self._simulate(first, count, constraint_solver.MAX_ITERATIONS, False, progress, memory)
+        columns, overflow = self._simulate(first, count, constraint_solver.MAX_ITERATIONS, False, on_progress, memory)
         if overflow:
             # Slower, and right: every point that might touch has a slot.
             columns, _ = self._simulate(first, count, constraint_solver.MAX_ITERATIONS, True, None, columns)
@@ -187,10 +198,10 @@ class Episodes:
         count: int,
         max_iterations: int,
         all_slots: bool,
-        progress: Callable[[int], None] | None,
+        on_progress: Callable[[int], None] | None,
         memory: Columns | None,
     ) -> tuple[Columns, bool]:
-        """The columns, and whether a row had too many contact points."""
+        """Return the columns, and whether a row had too many contact points."""
         length = self.settings.episode_length
         carry, task, plan = self._start(first, count)
         state = np.concatenate([carry.qpos, carry.qvel], axis=1).astype(np.float32)
@@ -199,6 +210,6 @@ class Episodes:
                 carry, step = self._step(index, carry, task, plan, max_iterations, all_slots)
                 task = step.task
                 recorder.put(index, step.action, step.row, task.reward, task.done)
-                if progress is not None:
-                    progress(count)
+                if on_progress is not None:
+                    on_progress(count)
         return recorder.columns, recorder.overflow

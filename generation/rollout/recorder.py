@@ -48,13 +48,13 @@ class Recorder:
         memory: Columns | None = None,
         check: bool = True,
     ) -> None:
-        """Begins with the states after the reset.
+        """Begin with the states after the reset.
 
         Args:
             physics: The task's physics.
-            first_state: Shape (count, ds).
+            first_state: Float32, shape (count, ds).
             length: Control steps of an episode.
-            memory: Columns to write over.
+            memory: Columns of an earlier batch to write over; None or an empty dictionary for none.
             check: Hold every row against MuJoCo C: its next state and, at each substep, its number of contact points;
                 for `stock`, whose step no other program takes, the number of contact points at the row's state.
         """
@@ -67,7 +67,7 @@ class Recorder:
         checkers = min(MAX_CHECKERS, max(1, cores // CORES_PER_CHECKER)) if check else 0
         steps, counts = physics.dynamics == "converged", bool(physics.constraints.pairs)
         self._stepper = mujoco_steps.Stepper(physics, checkers) if checkers and steps else None
-        self._oracles = [finite_differences.Oracle(physics) for _ in range(checkers * (not steps and counts))]
+        self._oracles = [finite_differences.MujocoOracle(physics) for _ in range(checkers * (not steps and counts))]
         self._counters = ThreadPoolExecutor(max(1, len(self._oracles)), thread_name_prefix="contacts")
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="recorder")
         self._pending: deque[Future[None]] = deque()
@@ -89,7 +89,15 @@ class Recorder:
                 self._stepper.close()
 
     def put(self, step: int, action: jax.Array, row: Row, reward: jax.Array, done: jax.Array) -> None:
-        """Takes one control step of all episodes; waits while `IN_FLIGHT` of them are not recorded yet."""
+        """Record one control step of all episodes; wait while `IN_FLIGHT` of them are not recorded yet.
+
+        Args:
+            step: Control steps since the reset.
+            action: Actions, shape (count, da).
+            row: What the transition program gave.
+            reward: Rewards, shape (count,).
+            done: Whether the task ended, shape (count,).
+        """
         if len(self._pending) == IN_FLIGHT:
             self._pending.popleft().result()
         self._pending.append(self._thread.submit(self._store, step, action, row, reward, done))

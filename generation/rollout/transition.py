@@ -93,17 +93,26 @@ class Row(NamedTuple):
 
 
 def _rounded(x: jax.Array) -> jax.Array:
-    """The nearest float32, kept as float64."""
+    """Round to the nearest float32, kept as float64."""
     return x.astype(jnp.float32).astype(jnp.float64)
 
 
 def carry_of(data: mjx.Data) -> Carry:
-    """What goes on to the next control step, rounded so that the stored state is exactly the one that is stepped."""
+    """Return what is passed to the next control step, rounded: the stored state is exactly the one that is stepped.
+
+    Args:
+        data: MJX data, unbatched.
+    """
     return Carry(_rounded(data.qpos), _rounded(data.qvel), _rounded(data.qacc_warmstart), data.mocap_pos)
 
 
 def shown(empty: mjx.Data, observed: Observed) -> mjx.Data:
-    """MJX data as a task may see it: the observed fields, None for all others."""
+    """Return MJX data as a task may see it: the observed fields, None for all others.
+
+    Args:
+        empty: MJX data of the model.
+        observed: The observed fields.
+    """
     hidden = {name: None for name in vars(empty) if name not in observed}
     data: mjx.Data = empty.replace(**hidden, **observed)
     return data
@@ -160,12 +169,12 @@ Program = Callable[[Carry, jax.Array, np.int32], tuple[Carry, Observed, Row]]
 
 @cache
 def transition_program(group: str, kind: Dynamics, all_slots: bool = False) -> Program:
-    """The compiled control step of a group: (batch of carries, actions, iterations) → (carries, observed, rows).
+    """Return the compiled control step of a group: (batch of carries, actions, iterations) → (carries, observed, rows).
 
     Args:
-        group: The group of dynamics.
+        group: Name of the group of tasks with the same dynamics.
         kind: "converged" or "stock".
-        all_slots: As `load_physics` has it.
+        all_slots: Give every candidate for a contact point a slot, as `load_physics`.
     """
     physics = load_physics(tasks.group_representatives()[group], kind, all_slots)
     empty = mjx.make_data(physics.mj_model, impl="jax")

@@ -51,7 +51,7 @@ _UNCHECKABLE = ("nonfinite", "padding", "tangents_lost", "not_converged")
 
 
 @dataclass(frozen=True)
-class Comparison:
+class OracleComparison:
     """Rows held against one oracle.
 
     Attributes:
@@ -87,15 +87,19 @@ class DeepReport:
     sampled: int
     flagged: int
     hard: int
-    comparisons: tuple[Comparison, ...]
+    comparisons: tuple[OracleComparison, ...]
     problems: tuple[Problem, ...]
 
 
-class DifferenceOracle:
+class MjxDifferenceOracle:
     """Central differences of our own step, for `stock` at a fixed warm start. Checks the derivative, not the step."""
 
     def __init__(self, physics: Physics) -> None:
-        """Sets up the program that steps all perturbations of one row at once."""
+        """Set up the program that steps all perturbations of one row at once.
+
+        Args:
+            physics: The physics that is to be checked.
+        """
         self.physics = physics
         self._empty = mjx.make_data(physics.mj_model, impl="jax")
         self._program = jax_runtime.jit(self._differences)
@@ -131,25 +135,32 @@ class DifferenceOracle:
         return jnp.concatenate([qpos[0], qvel[0]]), columns.T
 
     def reference(self, state: Array, action: Array, warmstart: Array) -> finite_differences.Reference:
-        """Next state and Jacobian of one row: state (ds,), action (da,), warm start (nv,)."""
+        """Return next state and Jacobian of one row.
+
+        Args:
+            state: (qpos, qvel), shape (ds,).
+            action: Control, shape (da,).
+            warmstart: `qacc_warmstart`, shape (nv,).
+        """
         results = [self._program(state, action, warmstart, epsilon) for epsilon in finite_differences.EPSILONS]
         (next_state, first), (_, second) = ((np.asarray(a), np.asarray(b)) for a, b in results)
         return finite_differences.Reference(next_state, first, finite_differences.relative_error(second, first), 0)
 
 
 def verify_deep(
-    path: Path, sample: int = 64, seed: int = 0, progress: Callable[[int], None] | None = None
+    path: Path, sample: int = 64, seed: int = 0, on_progress: Callable[[int], None] | None = None
 ) -> DeepReport:
-    """Computes sampled rows of a store again and compares.
+    """Compute sampled rows of a store again, and compare.
 
     Args:
         path: A complete store.
         sample: Rows to draw, without replacement.
         seed: Seed of the draw.
-        progress: Called with the number of rows compared since the last call.
+        on_progress: Called with the number of rows compared since the last call.
 
     Raises:
-        IncompleteStoreError, CorruptStoreError: The store can't be read.
+        IncompleteStoreError: The store is not finished.
+        CorruptStoreError: The store can't be read.
     """
     from dynamic_sparsity.loaders.load import open_dataset
 
@@ -162,26 +173,26 @@ def verify_deep(
     rows = np.flatnonzero(batch["flags"] & bits == 0).tolist()
 
     def tick() -> None:
-        if progress is not None:
-            progress(1)
+        if on_progress is not None:
+            on_progress(1)
 
     comparisons = []
     if physics.dynamics == "converged":
-        reference = finite_differences.Oracle(physics)
+        reference = finite_differences.MujocoOracle(physics)
         first = _compare(MUJOCO_C, lambda state, action, _: reference.reference(state, action), batch, rows, tick)
         comparisons.append(first)
         rows = list(first.other_step)
     if rows:
         name = "central differences of our own step"
-        comparisons.append(_compare(name, DifferenceOracle(physics).reference, batch, rows, tick))
+        comparisons.append(_compare(name, MjxDifferenceOracle(physics).reference, batch, rows, tick))
     flagged = int(np.sum(batch["flags"] & bits != 0))
     explained = np.flatnonzero(batch["flags"] & (1 << FLAG_BITS["differs_from_mujoco"]) != 0)
-    problems = _judge(path, len(drawn) - flagged, set(explained.tolist()), comparisons)
+    problems = _check_limits(path, len(drawn) - flagged, set(explained.tolist()), comparisons)
     return DeepReport(len(drawn), flagged, hard, tuple(comparisons), problems)
 
 
 def hard_rows(columns: dict[str, Any]) -> NDArray[np.bool_]:
-    """Which rows are hard: contacts or limits act, or switch, the action is at its bound, or something moves fast.
+    """Return which rows are hard: contacts or limits act or switch, the action is at its bound, or something is fast.
 
     Args:
         columns: Of `HARD`, those that the store has.
@@ -197,7 +208,7 @@ def hard_rows(columns: dict[str, Any]) -> NDArray[np.bool_]:
 
 
 def _draw(path: Path, count: int, sample: int, rng: np.random.Generator) -> tuple[NDArray[np.int64], int]:
-    """Rows to compute again, in order, and how many of them were drawn as hard."""
+    """Return the rows to compute again, in order, and how many of them were drawn as hard."""
     from dynamic_sparsity.loaders.load import open_dataset
 
     if sample >= count:
@@ -219,7 +230,7 @@ def _compare(
     batch: dict[str, Any],
     rows: list[int],
     tick: Callable[[], None],
-) -> Comparison:
+) -> OracleComparison:
     errors, other_step, near_switch = [], [], 0
     nv = batch["J_s"].shape[1] // 2
     warmstarts = batch.get("qacc_warmstart", np.zeros((len(batch["state"]), nv)))
@@ -234,11 +245,13 @@ def _compare(
         else:
             stored = np.concatenate([batch["J_s"][row], batch["J_a"][row]], axis=1).astype(np.float64)
             errors.append(finite_differences.relative_error(stored, truth.jacobian))
-    return Comparison(name, np.array(errors), tuple(other_step), near_switch)
+    return OracleComparison(name, np.array(errors), tuple(other_step), near_switch)
 
 
-def _judge(path: Path, checkable: int, explained: set[int], comparisons: list[Comparison]) -> tuple[Problem, ...]:
-    """What is wrong.
+def _check_limits(
+    path: Path, checkable: int, explained: set[int], comparisons: list[OracleComparison]
+) -> tuple[Problem, ...]:
+    """Return what is wrong.
 
     Args:
         path: The store.
@@ -246,7 +259,7 @@ def _judge(path: Path, checkable: int, explained: set[int], comparisons: list[Co
         explained: Rows of which the store itself says that MuJoCo C steps elsewhere.
         comparisons: What was found.
     """
-    mend = "generate the store again, and report this if it comes back"
+    fix = "generate the store again, and report this if it comes back"
     problems = []
     for one in comparisons:
         limits = (("median", 0.5, MEDIAN_LIMIT), ("99th percentile", 0.99, TAIL_LIMIT))
@@ -254,12 +267,12 @@ def _judge(path: Path, checkable: int, explained: set[int], comparisons: list[Co
             value = np.quantile(one.errors, quantile) if len(one.errors) else 0.0
             if not value <= limit:
                 what = f"relative error of the Jacobians against {one.oracle}: {value:.1e} at the {name}"
-                problems.append(Problem(str(path), f"{what}; it must be at most {limit:.0e}", mend))
+                problems.append(Problem(str(path), f"{what}; it must be at most {limit:.0e}", fix))
         unexplained = [row for row in one.other_step if one.oracle != MUJOCO_C or row not in explained]
         if unexplained:
             what = f"{len(unexplained)} next states are not those of {one.oracle}, and no flag says so"
-            problems.append(Problem(str(path), what, mend))
-    first = comparisons[0] if comparisons else Comparison(MUJOCO_C, np.zeros(0), (), 0)
+            problems.append(Problem(str(path), what, fix))
+    first = comparisons[0] if comparisons else OracleComparison(MUJOCO_C, np.zeros(0), (), 0)
     wanted = checkable - len(explained.intersection(first.other_step))
     if not checkable or len(first.errors) < LEAST_COMPARED * wanted:
         what = f"only {len(first.errors)} of {wanted} rows could be compared with {first.oracle}"

@@ -44,17 +44,25 @@ class Reference(NamedTuple):
     contacts: int
 
 
-class Oracle:
+class MujocoOracle:
     """Steps and differentiates one task with MuJoCo C."""
 
     def __init__(self, physics: Physics) -> None:
-        """Prepares for the model of `physics`, with its options. Silences MuJoCo's warnings in this process."""
+        """Prepare for a model, with its options. Silences MuJoCo's warnings in this process.
+
+        Args:
+            physics: The physics that is to be checked.
+        """
         self.model = c_model(physics)
         self.substeps = physics.task.substeps
         self._data = mujoco.MjData(self.model)
 
     def contacts(self, state: Array) -> int:
-        """Number of contact points in touch (distance below the margin) at a state (qpos, qvel) of shape (ds,)."""
+        """Return the number of contact points in touch (distance below the margin).
+
+        Args:
+            state: (qpos, qvel), float64, shape (ds,).
+        """
         data = self._data
         data.qpos[:] = state[: self.model.nq]
         mujoco.mj_kinematics(self.model, data)
@@ -62,11 +70,20 @@ class Oracle:
         return int(data.ncon)
 
     def contact_counts(self, states: Array) -> NDArray[np.int64]:
-        """`contacts` of every state of shape (n, ds), shape (n,). MuJoCo lets go of the interpreter meanwhile."""
+        """Return `contacts` of many states, shape (n,). MuJoCo releases the interpreter lock meanwhile.
+
+        Args:
+            states: (qpos, qvel), float64, shape (n, ds).
+        """
         return np.fromiter(map(self.contacts, states), np.int64, len(states))
 
     def step(self, state: Array, action: Array) -> Array:
-        """One control step from a state (qpos, qvel) of shape (ds,) with an action of shape (da,)."""
+        """Return the state after one control step, shape (ds,).
+
+        Args:
+            state: (qpos, qvel), float64, shape (ds,).
+            action: Control, float64, shape (da,).
+        """
         model, data = self.model, self._data
         mujoco.mj_resetData(model, data)
         data.qpos[:], data.qvel[:] = state[: model.nq], state[model.nq :]
@@ -95,7 +112,13 @@ class Oracle:
         return normalised
 
     def jacobian(self, state: Array, action: Array, epsilon: float) -> Array:
-        """[J_s | J_a] by central differences in tangent coordinates, shape (2 nv, 2 nv + nu)."""
+        """Return [J_s | J_a] by central differences in tangent coordinates, shape (2 nv, 2 nv + nu).
+
+        Args:
+            state: (qpos, qvel), float64, shape (ds,).
+            action: Control, float64, shape (da,).
+            epsilon: Half width of the differences.
+        """
         state, action = self._normalised(np.asarray(state, np.float64)), np.asarray(action, np.float64)
         dx, nu = 2 * self.model.nv, self.model.nu
         columns = []
@@ -117,7 +140,12 @@ class Oracle:
         return rise if direction.sum() > 0 else -rise
 
     def reference(self, state: Array, action: Array) -> Reference:
-        """Next state and Jacobian of one row, with what tells whether to trust them."""
+        """Return next state and Jacobian of one row, with what tells whether to trust them.
+
+        Args:
+            state: (qpos, qvel), shape (ds,).
+            action: Control, shape (da,).
+        """
         state, action = np.asarray(state, np.float64), np.asarray(action, np.float64)
         first, second = (self.jacobian(state, action, epsilon) for epsilon in EPSILONS)
         disagreement = relative_error(second, first)
@@ -125,10 +153,20 @@ class Oracle:
 
 
 def relative_error(value: Array, truth: Array) -> float:
-    """|value - truth| / |truth| in the Frobenius norm."""
+    """Return |value - truth| / |truth| in the Frobenius norm.
+
+    Args:
+        value: A matrix.
+        truth: A matrix of the same shape.
+    """
     return float(np.linalg.norm(value - truth) / max(np.linalg.norm(truth), np.finfo(np.float64).tiny))
 
 
 def same_next_state(a: Array, b: Array) -> bool:
-    """True if two next states of shape (ds,) are the same but for rounding and solver tolerance."""
+    """Return whether two next states are the same but for rounding and solver tolerance.
+
+    Args:
+        a: Next state, shape (ds,).
+        b: Next state, shape (ds,).
+    """
     return bool(np.max(np.abs(a - b) / (1 + np.abs(b))) < MUJOCO_TOLERANCE)

@@ -30,7 +30,12 @@ class HostSteps(NamedTuple):
 
 
 def difference(next_state: NDArray[Any], reference: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Largest |s' - s'_C| / (1 + |s'_C|) of each row, shape (n,); the largest float32 where one is not finite."""
+    """Return the largest |s' - s'_C| / (1 + |s'_C|) of each row, shape (n,); float32's maximum where not finite.
+
+    Args:
+        next_state: s', shape (n, ds).
+        reference: s'_C, float64, shape (n, ds).
+    """
     most = np.finfo(np.float32).max
     with np.errstate(invalid="ignore", over="ignore"):
         gap = np.abs(next_state.astype(np.float64) - reference) / (1 + np.abs(reference))
@@ -41,11 +46,15 @@ def difference(next_state: NDArray[Any], reference: NDArray[np.float64]) -> NDAr
 
 
 def _ignore_warning(message: str) -> None:
-    """Drops MuJoCo's warnings, which it would write to a file in the working directory; results show divergence."""
+    """Drop MuJoCo's warnings, which it would write to a file in the working directory; results show divergence."""
 
 
 def c_model(physics: Physics) -> mujoco.MjModel:
-    """The model of `physics`, with its options, as MuJoCo C steps it; silences MuJoCo's warnings in this process."""
+    """Return a model with its options, as MuJoCo C steps it; silences MuJoCo's warnings in this process.
+
+    Args:
+        physics: The physics.
+    """
     mujoco.set_mju_user_warning(_ignore_warning)
     model = copy.copy(physics.mj_model)
     # A simulation that diverges shall show it, not start anew.
@@ -57,7 +66,12 @@ class Stepper:
     """Steps rows of one task with MuJoCo C on a few threads; a context."""
 
     def __init__(self, physics: Physics, threads: int) -> None:
-        """Prepares as many simulations as there are threads."""
+        """Prepare as many simulations as there are threads.
+
+        Args:
+            physics: The physics.
+            threads: Number of threads; at least one is used.
+        """
         self._model = c_model(physics)
         self._model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_SENSOR
         self._data = [mujoco.MjData(self._model) for _ in range(max(1, threads))]
@@ -72,11 +86,16 @@ class Stepper:
         self.close()
 
     def close(self) -> None:
-        """Ends the threads."""
+        """End the threads."""
         self._pool.shutdown(cancel_futures=True)
 
     def steps(self, state: NDArray[Any], action: NDArray[Any]) -> HostSteps:
-        """One control step of rows: states (n, ds), actions (n, da)."""
+        """Make one control step of many rows.
+
+        Args:
+            state: (qpos, qvel), shape (n, ds).
+            action: Controls, shape (n, da).
+        """
         count = len(self._data)
         parts = zip(np.array_split(state, count), np.array_split(action, count), strict=True)
         made = list(self._pool.map(lambda data, part: self._some(data, *part), self._data, parts))

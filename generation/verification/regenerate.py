@@ -26,7 +26,7 @@ from dynamic_sparsity.storage.reading import Reader
 
 
 @dataclass(frozen=True)
-class Difference:
+class ArrayDifference:
     """How one array of a shard differs from the published one.
 
     Attributes:
@@ -39,7 +39,7 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ShardComparison:
     """A published shard and the same rows made again.
 
     Attributes:
@@ -49,12 +49,12 @@ class Comparison:
     """
 
     rows: int
-    differences: Mapping[str, Difference]
+    differences: Mapping[str, ArrayDifference]
     settings: Mapping[str, tuple[Any, Any]]
 
 
 def published_settings(metadata: Mapping[str, Any], seed: int | None = None) -> Settings:
-    """The settings with which a store was made.
+    """Return the settings with which a store was made.
 
     Args:
         metadata: The store's.
@@ -96,7 +96,7 @@ def regenerate(published: Store, root: Path, seed: int | None) -> tuple[Path, di
     return path, other_settings(published.metadata["settings"], open_store(path).metadata["settings"])
 
 
-def check_shard(repository: Repository, published: PublishedStore, shard: int) -> Comparison:
+def check_shard(repository: Repository, published: PublishedStore, shard: int) -> ShardComparison:
     """Make the rows of one published shard again, and compare them bit by bit.
 
     Episodes are made in units whose size decides bits; the one unit that the shard belongs to is made whole.
@@ -130,7 +130,7 @@ def check_shard(repository: Repository, published: PublishedStore, shard: int) -
         reader = Reader(path)
         ours = {name: reader.values(name, first, stop) for name in theirs}
         others = other_settings(metadata["settings"], read_attributes(path)["settings"])
-    return Comparison(stop - first, differences(theirs, ours), others)
+    return ShardComparison(stop - first, differences(theirs, ours), others)
 
 
 def _make_unit(settings: Settings, root: Path, row: int) -> Path:
@@ -142,8 +142,8 @@ def _make_unit(settings: Settings, root: Path, row: int) -> Path:
     return settings.store_path(root)
 
 
-def differences(published: Mapping[str, NDArray[Any]], made: Mapping[str, NDArray[Any]]) -> dict[str, Difference]:
-    """Where arrays differ, bit by bit; an array that one side lacks differs in all rows.
+def differences(published: Mapping[str, NDArray[Any]], made: Mapping[str, NDArray[Any]]) -> dict[str, ArrayDifference]:
+    """Return where arrays differ, bit by bit; an array that one side lacks differs in all rows.
 
     Args:
         published: Arrays by name, rows first.
@@ -154,16 +154,16 @@ def differences(published: Mapping[str, NDArray[Any]], made: Mapping[str, NDArra
         ours, theirs = made.get(name), published.get(name)
         if ours is None or theirs is None or ours.shape != theirs.shape or ours.dtype != theirs.dtype:
             rows = len(next(iter(published.values())))
-            found[name] = Difference(rows, np.inf)
+            found[name] = ArrayDifference(rows, np.inf)
             continue
         wrong = np.any(_bits(ours) != _bits(theirs), axis=1)
         if wrong.any():
-            found[name] = Difference(int(wrong.sum()), _largest(ours[wrong], theirs[wrong]))
+            found[name] = ArrayDifference(int(wrong.sum()), _largest(ours[wrong], theirs[wrong]))
     return found
 
 
 def other_settings(published: Mapping[str, Any], present: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """What differs between two stores' settings, the seed left out: key to published and present value.
+    """Return what differs between two stores' settings but the seed: key to published and present value.
 
     Args:
         published: Of the published store.
