@@ -148,23 +148,32 @@ class Settings:
     def document(self, unit_episodes: int, backend: str) -> dict[str, Any]:
         """Return all that decides the numbers, as JSON data.
 
-        Beside these settings: the batch really used, and the versions of the numerical packages.
+        Beside these settings: the batch really used, the versions of the numerical packages, and how JAX and XLA are
+        set up.
 
         Args:
             unit_episodes: Episodes simulated side by side.
             backend: JAX's backend: "cpu", "gpu" or "tpu".
+
+        Raises:
+            InvalidSettingError: The XLA flags in the environment can't be read.
         """
+        # Reading settings needs neither JAX nor a POSIX system.
+        from dynamic_sparsity.generation import jax_runtime
+
         document = dataclasses.asdict(self) | {"policy": self.policy_name}
         del document["batch"]
         if self.policy_file is not None:
             # The file's content decides the numbers, not where it lies.
             document["policy_sha256"] = hashlib.sha256(self.policy_file.read_bytes()).hexdigest()
-        return document | {
+        return {
+            **document,
             "unit_episodes": unit_episodes,
             "mask_threshold": MASK_THRESHOLD,
             "precision": "float64",
             "backend": backend,
             "versions": {name: metadata.version(name) for name in _NUMERICAL_PACKAGES},
+            **jax_runtime.numerics(),
         }
 
 
