@@ -19,7 +19,11 @@ _GOLDEN, _FIRST, _SECOND = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1C
 
 
 def words_for(entries: int) -> int:
-    """How many words hold a row of so many entries."""
+    """Return how many words hold a row.
+
+    Args:
+        entries: Entries of a row, one bit each.
+    """
     return -(-entries // WORD_BITS)
 
 
@@ -40,7 +44,7 @@ def pack(mask: NDArray[np.uint8]) -> Words:
 
 
 def unpack(words: Words, entries: int) -> NDArray[np.uint8]:
-    """Undo `pack`, but for the shape of a row.
+    """Undo `pack`, except for the shape of a row.
 
     Args:
         words: uint64, shape (n, words).
@@ -56,15 +60,19 @@ def unpack(words: Words, entries: int) -> NDArray[np.uint8]:
 
 
 def count_ones(words: Words) -> NDArray[np.int64]:
-    """How many bits of each row are set, int64, shape (n,)."""
+    """Return how many bits of each row are set, int64, shape (n,).
+
+    Args:
+        words: uint64, shape (n, words).
+    """
     counts: NDArray[Any] = np.bitwise_count(words)
     return np.asarray(counts.sum(axis=1, dtype=np.int64))
 
 
 def row_keys(words: Words) -> Words:
-    """A 64-bit key of each row's bits: equal rows have equal keys, different ones different keys.
+    """Return a 64-bit key of each row's bits: equal rows have equal keys, different ones different keys.
 
-    The latter but for chance: two of n distinct patterns share a key with a probability of n² / 2⁶⁵, which is 3e-8 for
+    The latter except by chance: two of n distinct patterns share a key with a probability of n² / 2⁶⁵, 3e-8 for
     a million patterns.
 
     Args:

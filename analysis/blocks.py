@@ -1,4 +1,4 @@
-"""Going through a data set once, in blocks of whole episodes, in bounded memory."""
+"""Read a data set once, in blocks of complete episodes, in bounded memory."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Words = NDArray[np.uint64]
 
 @dataclass(frozen=True)
 class Block:
-    """Consecutive positions of a data set, in whole segments.
+    """Consecutive positions of a data set, in complete segments.
 
     A *segment* is a piece of an episode without gaps: the whole episode, unless rows are left out. Runs and changes
     are looked for within segments.
@@ -92,7 +92,7 @@ class Block:
 
 
 def differs(words: Words, continues: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Whether a row differs from the one before.
+    """Return whether each row differs from the one before.
 
     Args:
         words: uint64, shape (n, words).
@@ -122,7 +122,7 @@ def blocks(
         block_bytes: About how much to read at a time.
 
     Yields:
-        Blocks of whole segments.
+        Blocks of complete segments.
 
     Raises:
         InvalidSettingError: The rows are not in order.
@@ -159,7 +159,7 @@ def blocks(
 
 
 def segment_starts(dataset: JacobianDataset) -> Integers:
-    """Where the data set's segments start, positions in ascending order, int64, shape (segments,).
+    """Return where the data set's segments start, positions in ascending order, int64, shape (segments,).
 
     Args:
         dataset: Its rows must be in ascending order.
@@ -186,7 +186,7 @@ def segment_starts(dataset: JacobianDataset) -> Integers:
 
 
 def whole_segments(dataset: JacobianDataset, rows: int) -> JacobianDataset:
-    """At most so many of a data set's rows, as whole segments spread evenly over it, and at least one of them.
+    """Return at most so many of a data set's rows, as complete segments spread evenly over it, at least one of them.
 
     Args:
         dataset: From which to take them.
@@ -203,7 +203,7 @@ def whole_segments(dataset: JacobianDataset, rows: int) -> JacobianDataset:
 
 
 def constraint_kinds(metadata: dict[str, Any]) -> dict[str, NDArray[np.bool_]]:
-    """Which constraints are contacts, limits, friction losses.
+    """Return which constraints are contacts, limits, friction losses.
 
     Args:
         metadata: Of the store.
@@ -220,7 +220,7 @@ def constraint_kinds(metadata: dict[str, Any]) -> dict[str, NDArray[np.bool_]]:
 
 
 def _fresh(dataset: JacobianDataset, names: Sequence[str]) -> JacobianDataset:
-    """The same rows, with no file opened yet; files that were checked stay so."""
+    """Return the same rows, with no file opened yet; files that were checked stay so."""
     reader = copy.copy(dataset)
     reader.columns = tuple(names)
     # Finding them may mean to read all flags.
@@ -229,7 +229,7 @@ def _fresh(dataset: JacobianDataset, names: Sequence[str]) -> JacobianDataset:
 
 
 def _grouped(bounds: Integers, rows: int) -> Iterator[tuple[int, int]]:
-    """Neighbouring segments, as many as make up so many rows, at least one at a time."""
+    """Yield neighbouring segments, as many as make up so many rows, at least one at a time."""
     low = 0
     while low < bounds.size - 1:
         high = int(np.searchsorted(bounds, bounds[low] + rows, side="right")) - 1
@@ -239,6 +239,10 @@ def _grouped(bounds: Integers, rows: int) -> Iterator[tuple[int, int]]:
 
 
 def entries_of(metadata: dict[str, Any]) -> tuple[int, int]:
-    """How many entries J_s and J_a have in tangent coordinates."""
+    """Return how many entries J_s and J_a have in tangent coordinates.
+
+    Args:
+        metadata: The store's.
+    """
     sizes = metadata["sizes"]
     return math.prod((sizes["dx"], sizes["dx"])), math.prod((sizes["dx"], sizes["da"]))

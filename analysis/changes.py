@@ -49,19 +49,35 @@ class ChangeTable:
     changed_entries: int
 
     def precision(self, event: str) -> float:
-        """Share of the pattern's changes at which the active set changes too; NaN if there are none."""
+        """Return the share of the pattern's changes at which the active set changes too; NaN if there are none.
+
+        Args:
+            event: One of `EVENTS`.
+        """
         return _ratio(self.together[EVENTS.index(event)], self.patterns)
 
     def recall(self, event: str) -> float:
-        """Share of the active set's changes at which the pattern changes too; NaN if there are none."""
+        """Return the share of the active set's changes at which the pattern changes too; NaN if there are none.
+
+        Args:
+            event: One of `EVENTS`.
+        """
         return _ratio(self.together[EVENTS.index(event)], self.events[EVENTS.index(event)])
 
     def base_rate(self, event: str) -> float:
-        """Share of all steps at which the active set changes: the precision that chance alone would give."""
+        """Return the share of all steps at which the active set changes: the precision that chance alone would give.
+
+        Args:
+            event: One of `EVENTS`.
+        """
         return _ratio(self.events[EVENTS.index(event)], self.steps)
 
     def mean_lag(self, event: str) -> float:
-        """Mean absolute distance to the nearest change of the active set, control steps, where within MAX_LAG."""
+        """Return the mean absolute distance to the active set's nearest change, control steps, where within MAX_LAG.
+
+        Args:
+            event: One of `EVENTS`.
+        """
         lags = self.lags[EVENTS.index(event)]
         return _ratio(lags @ np.abs(np.arange(-MAX_LAG, MAX_LAG + 1)), lags.sum())
 
@@ -97,7 +113,7 @@ class ChangeCounter:
             self._lags[kind] += np.bincount(lag[within] + MAX_LAG, minlength=2 * MAX_LAG + 1)
 
     def result(self) -> ChangeTable:
-        """What was counted."""
+        """Return what was counted."""
         events, together, near, alone = self._sums.copy()
         return ChangeTable(self._steps, self._patterns, events, together, near, self._lags.copy(), alone, self._entries)
 
@@ -117,7 +133,7 @@ def pattern_changes(dataset: JacobianDataset) -> ChangeTable:
 
 
 def _lags(rows: NDArray[np.int64], events: NDArray[np.int64], starts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Signed distance of each row to the nearest event of its segment, positive if the event comes first.
+    """Return the signed distance of each row to the nearest event of its segment, positive if the event comes first.
 
     Args:
         rows: Ascending, int64, shape (n,).
@@ -143,5 +159,5 @@ def _lags(rows: NDArray[np.int64], events: NDArray[np.int64], starts: NDArray[np
     return best
 
 
-def _ratio(part: Any, whole: Any) -> float:
-    return float(part / whole) if whole else float("nan")
+def _ratio(part: Any, total: Any) -> float:
+    return float(part / total) if total else float("nan")

@@ -16,7 +16,11 @@ class Accumulator(Protocol):
     """What looks at each block once and remembers little of it."""
 
     def update(self, block: Block) -> None:
-        """Take a block into account."""
+        """Add a block.
+
+        Args:
+            block: The next block of the data set.
+        """
 
 
 def collect(

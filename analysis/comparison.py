@@ -95,7 +95,11 @@ def compare(first: Study, second: Study) -> Comparison:
 
 
 def comparisons(studies: Sequence[Study]) -> list[Comparison]:
-    """Compare every two stores of the same task that differ in the policy or in the dynamics, but not in both."""
+    """Compare every two stores of the same task that differ in the policy or in the dynamics, but not in both.
+
+    Args:
+        studies: Of any tasks.
+    """
     found = []
     for first, second in combinations(studies, 2):
         same_task = first.source.task == second.source.task
@@ -106,7 +110,7 @@ def comparisons(studies: Sequence[Study]) -> list[Comparison]:
 
 
 def side_by_side(studies: Sequence[Study]) -> dict[str, list[Study]]:
-    """The studies of each task of which there are several, by task.
+    """Return the studies of each task of which there are several, by task.
 
     Args:
         studies: Of any tasks.
@@ -118,7 +122,7 @@ def side_by_side(studies: Sequence[Study]) -> dict[str, list[Study]]:
 
 
 def _jensen_shannon(first: NDArray[np.int64], second: NDArray[np.int64]) -> float:
-    """Square root of the Jensen–Shannon divergence in bits, of two distributions given by counts."""
+    """Return the square root of the Jensen–Shannon divergence in bits, of two distributions given by counts."""
     one, other = first / first.sum(), second / second.sum()
     middle = (one + other) / 2
 

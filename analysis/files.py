@@ -39,16 +39,29 @@ Renderer = Callable[[str, NDArray[np.float32], int, int], "NDArray[np.uint8] | N
 
 
 class Progress(Protocol):
-    """What is told how far the work is."""
+    """Receives the progress of the work."""
 
     def started(self, name: str, rows: int) -> None:
-        """A store is begun."""
+        """Report that a store is begun.
+
+        Args:
+            name: How to call the store.
+            rows: Its rows.
+        """
 
     def advanced(self, rows: int) -> None:
-        """So many more rows are read."""
+        """Report that more rows were read.
+
+        Args:
+            rows: Rows since the last call.
+        """
 
     def phase(self, words: str) -> None:
-        """What is being done now."""
+        """Report what is being done now.
+
+        Args:
+            words: A few words.
+        """
 
 
 def analyze(
@@ -115,7 +128,7 @@ def analyze(
 
 
 def study_file(out: Path, path: Path) -> Path:
-    """Where the study of a store is kept.
+    """Return where the study of a store is kept.
 
     Args:
         out: Folder of the results.
@@ -150,7 +163,7 @@ def save_figure(made: Figure, path: Path, formats: Sequence[str]) -> None:
 
 
 def _few_colours(picture: PillowImage) -> PillowImage:
-    """The picture with a palette, which makes its file a third as large.
+    """Return the picture with a palette, which makes its file a third as large.
 
     Part of the palette is the colour scale's: pictures of the robot would take all of it, and the scale's colours
     would not be true.
@@ -175,17 +188,17 @@ def _few_colours(picture: PillowImage) -> PillowImage:
 def _study(
     location: StoreLocation, kept: Path, options: StudyOptions | None, progress: Progress | None
 ) -> tuple[Study, bool]:
-    """The study, and whether it is the one that was kept."""
+    """Return the study, and whether it is the one that was kept."""
     path, advanced = location.path, None
     if progress is not None:
         dataset = open_dataset(path)
         progress.started(f"{path.parent.name} {path.name.removesuffix('.zarr')}", len(dataset))
         advanced = progress.advanced
     one = load_or_study(path, kept, options, advanced)
-    # The results' names are made of what the store says of itself.
-    says = one.source.task, one.source.policy, one.source.dynamics
-    if says != (location.task, location.policy, location.dynamics):
-        raise CorruptStoreError(f"{path}: the store says that it is {says!a:.200}; its path says otherwise")
+    # The results' names are made of the store's own metadata.
+    stated = one.source.task, one.source.policy, one.source.dynamics
+    if stated != (location.task, location.policy, location.dynamics):
+        raise CorruptStoreError(f"{path}: its metadata are those of {stated!a:.200}, which is not what its path names")
     contents = to_json(one)
     if kept.is_file() and kept.read_bytes() == contents:
         return one, True

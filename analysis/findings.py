@@ -1,4 +1,4 @@
-"""What the tables say of the paper's claims, in words that follow from the numbers."""
+"""What the tables show about the paper's claims, in words that follow from the numbers."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ FINGERS = ("FingerSpin", "FingerTurnEasy")
 
 
 def findings_page(studies: Sequence[Study], suffix: str = "png") -> str:
-    """A page in Markdown: Table 1 beside the paper's, and what is confirmed or not.
+    """Return a page in Markdown: Table 1 beside the paper's, and what is confirmed or not.
 
     Args:
         studies: Of the stores.
@@ -201,6 +201,6 @@ def _time(studies: Sequence[Study]) -> list[str]:
 
 
 def _range(values: Sequence[float]) -> str:
-    """Smallest, largest and median of those that exist: a task without any event has no recall."""
+    """Return smallest, largest and median of those that exist: a task without any event has no recall."""
     found = [value for value in values if math.isfinite(value)]
     return f"{min(found):.2f} to {max(found):.2f} (median {np.median(found):.2f})" if found else "–"

@@ -1,4 +1,4 @@
-"""What the tables say beyond the paper's claims, in words that follow from the numbers."""
+"""What the tables show beyond the paper's claims, in words that follow from the numbers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ NAMED_ENTRIES = 4
 
 
 def paper_table(studies: Sequence[Study]) -> list[str]:
-    """Zeros of J_s and J_a in every row, for the paper's tasks: the paper's, each data set's, and all rows together.
+    """Return the zeros of J_s and J_a in every row, for the paper's tasks.
+
+    Beside the paper's numbers: those of each data set, and those of all rows together.
 
     Args:
         studies: Of the stores.
@@ -48,17 +50,25 @@ def paper_table(studies: Sequence[Study]) -> list[str]:
 
 
 def counted(found: Sequence[object]) -> str:
-    """ "1 task", "2 tasks": one for each thing."""
+    """Return how many there are, in words: "1 task", "2 tasks".
+
+    Args:
+        found: One item per task.
+    """
     return f"{len(found)} {'task' if len(found) == 1 else 'tasks'}"
 
 
 def always(one: Study) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Which entries of J_s and of J_a are zero in every row."""
+    """Return which entries of J_s and of J_a are zero in every row, bool, shapes (dx, dx) and (dx, da).
+
+    Args:
+        one: A study.
+    """
     return one.zeros.always_s, one.zeros.always_a
 
 
 def missing_edges(one: Study, others: Sequence[Study]) -> str:
-    """Where else the edges occur that a store never shows, if they do: a sentence, or nothing.
+    """Return where else the edges occur that a store never shows, if they do: a sentence, or nothing.
 
     Args:
         one: A study.
@@ -82,7 +92,7 @@ def missing_edges(one: Study, others: Sequence[Study]) -> str:
 
 
 def comparison_lines(studies: Sequence[Study]) -> list[str]:
-    """How the policy and the dynamics matter, from the stores that differ in nothing else.
+    """Return how the policy and the dynamics matter, from the stores that differ in nothing else.
 
     Args:
         studies: Of the stores.
@@ -112,7 +122,7 @@ def comparison_lines(studies: Sequence[Study]) -> list[str]:
 
 
 def beyond_lines(studies: Sequence[Study]) -> list[str]:
-    """Thresholds, graph sizes, effective dimension and several steps, for stores of one kind of data.
+    """Return lines on thresholds, graph sizes, effective dimension and several steps, for stores of one kind of data.
 
     Args:
         studies: Of the stores.

@@ -23,7 +23,7 @@ class Horizon:
 
     Attributes:
         steps: k.
-        windows: Windows of k consecutive rows looked at.
+        windows: Windows of k consecutive rows that were used.
         structural: Mean share of entries that no path through the k masks connects: no effect, whatever the values.
         numeric: Mean share of entries below NUMERIC_TOLERANCE of the product's largest one.
         always: Share of entries that are structurally zero in every window.
@@ -46,7 +46,7 @@ def multi_step_zeros(
     Args:
         dataset: With J_s and masks.
         horizons: Numbers of steps, ascending.
-        windows: How many windows to look at; the same ones for every horizon.
+        windows: How many windows to use; the same ones for every horizon.
 
     Returns:
         One for each horizon that fits into an episode.

@@ -23,7 +23,11 @@ SERIES = (("#0072B2", "o"), ("#E69F00", "s"), ("#009E73", "^"), ("#CC79A7", "D")
 
 
 def sparsity_histograms(studies: Sequence[Study]) -> Figure:
-    """Q2: distribution of the sparsity of J_s and J_a, bins of 0.1, after the paper's Figure 5."""
+    """Draw the distribution of the sparsity of J_s and J_a, bins of 0.1, after the paper's Figure 5 (Q2).
+
+    Args:
+        studies: One panel each.
+    """
     with figure(*grid_size(len(studies))) as made:
         axes = panels(made, [one.source.task for one in studies], sharex=True, sharey=True)
         edges = np.linspace(0, 1, BINS + 1)
@@ -44,7 +48,11 @@ def sparsity_histograms(studies: Sequence[Study]) -> Figure:
 
 
 def run_histograms(studies: Sequence[Study]) -> Figure:
-    """Q3: how long entries stay zero and non-zero, log-log, after the paper's Figure 7."""
+    """Draw how long entries stay zero and non-zero, log-log, after the paper's Figure 7 (Q3).
+
+    Args:
+        studies: One panel each.
+    """
     longest = max(one.runs.counts.shape[-1] for one in studies)
     edges = _edges(longest)
     most = max(int(one.runs.counts.sum(axis=(0, 2)).max()) for one in studies)
@@ -69,7 +77,11 @@ def run_histograms(studies: Sequence[Study]) -> Figure:
 
 
 def sparsity_by_mode(studies: Sequence[Study]) -> Figure:
-    """Q2: distribution of J_s's sparsity by mode: free, at a limit, in contact."""
+    """Draw the distribution of J_s's sparsity by mode: free, at a limit, in contact (Q2).
+
+    Args:
+        studies: One panel each.
+    """
     with figure(*grid_size(len(studies))) as made:
         axes = panels(made, [one.source.task for one in studies], sharex=True, sharey=True)
         for ax, one in zip(axes, studies, strict=True):
@@ -87,7 +99,11 @@ def sparsity_by_mode(studies: Sequence[Study]) -> Figure:
 
 
 def change_lags(studies: Sequence[Study]) -> Figure:
-    """Q3: distance of the pattern's changes to the nearest change of the active constraints."""
+    """Draw the distance of the pattern's changes to the nearest change of the active constraints (Q3).
+
+    Args:
+        studies: One panel each.
+    """
     with figure(*grid_size(len(studies))) as made:
         axes = panels(made, [one.source.task for one in studies], sharex=True, sharey=True)
         for ax, one in zip(axes, studies, strict=True):
@@ -111,7 +127,11 @@ def change_lags(studies: Sequence[Study]) -> Figure:
 
 
 def threshold_curves(studies: Sequence[Study]) -> Figure:
-    """Beyond the paper: mean sparsity of J_s, and its global zeros over all rows, at other thresholds."""
+    """Draw the mean sparsity of J_s, and its global zeros over all rows, at other thresholds (beyond the paper).
+
+    Args:
+        studies: One panel each.
+    """
     with figure(*grid_size(len(studies))) as made:
         axes = panels(made, [one.source.task for one in studies], sharex=True, sharey=True)
         for ax, one in zip(axes, studies, strict=True):
@@ -129,7 +149,11 @@ def threshold_curves(studies: Sequence[Study]) -> Figure:
 
 
 def horizon_curves(studies: Sequence[Study]) -> Figure:
-    """Beyond the paper: how fast the zeros of Jacobians over k steps fill in."""
+    """Draw how fast the zeros of Jacobians over k steps fill in (beyond the paper).
+
+    Args:
+        studies: One panel each.
+    """
     with figure(*grid_size(len(studies))) as made:
         axes = panels(made, [one.source.task for one in studies], sharex=True, sharey=True)
         for ax, one in zip(axes, studies, strict=True):
@@ -151,7 +175,11 @@ def horizon_curves(studies: Sequence[Study]) -> Figure:
 
 
 def singular_values(studies: Sequence[Study]) -> Figure:
-    """Beyond the paper: singular values of J_s by mode, variables in units of their standard deviation."""
+    """Draw singular values of J_s by mode, variables in units of their standard deviation (beyond the paper).
+
+    Args:
+        studies: One panel each.
+    """
     with figure(*grid_size(len(studies))) as made:
         axes = panels(made, [one.source.task for one in studies], sharex=True, sharey=True)
         for ax, one in zip(axes, studies, strict=True):
@@ -169,7 +197,11 @@ def singular_values(studies: Sequence[Study]) -> Figure:
 
 
 def graph_sizes(studies: Sequence[Study]) -> Figure:
-    """Beyond the paper: edges of the global graph against those that are there in a row."""
+    """Draw the edges of the global graph against those that are there in a row (beyond the paper).
+
+    Args:
+        studies: One panel each.
+    """
     names = [one.source.task for one in studies]
     with figure(6.4, 0.19 * len(names) + 1.2) as made:
         axes = made.subplots(1, 2, sharey=True)
@@ -194,7 +226,7 @@ def graph_sizes(studies: Sequence[Study]) -> Figure:
 
 
 def comparison_figure(studies: Sequence[Study]) -> Figure:
-    """Beyond the paper: the data sets of each task side by side.
+    """Draw the data sets of each task side by side (beyond the paper).
 
     Args:
         studies: Of tasks of which there are several stores.
@@ -249,7 +281,7 @@ def _finish(made: Figure, studies: Sequence[Study], x: str, y: str, legend: tupl
 
 
 def _edges(longest: int) -> NDArray[np.float64]:
-    """Bins of durations: every duration by itself at first, then four to a doubling, starting at half-integers."""
+    """Return bins of durations: each duration by itself at first, then four to a doubling, from half-integers on."""
     wanted = np.unique(np.round(2 ** np.arange(0, np.log2(longest) + 0.25, 0.25)).astype(int))
     return wanted.astype(np.float64) - 0.5
 

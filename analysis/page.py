@@ -92,7 +92,7 @@ def report(
 
 
 def page(studies: Sequence[Study], sheets: Sequence[dict[str, Any] | None]) -> str:
-    """The page as HTML, with all that it needs inside.
+    """Return the page as HTML, with all that it needs inside.
 
     Args:
         studies: What it shows, in this order.
@@ -113,7 +113,7 @@ def page(studies: Sequence[Study], sheets: Sequence[dict[str, Any] | None]) -> s
 
 
 def frame_sheet(one: Study, path: Path, frames: int, render: Renderer | None) -> dict[str, Any] | None:
-    """Pictures of the study's episode, evenly spaced, in one image.
+    """Return pictures of the study's episode, evenly spaced, in one image.
 
     Args:
         one: The study.
@@ -205,7 +205,7 @@ def _summary(one: Study) -> dict[str, Any]:
 
 
 def _levels(counts: NDArray[np.int64]) -> list[list[float]]:
-    """Sparsity and rows by mode, for each level that occurs."""
+    """Return sparsity and rows by mode, for each level that occurs."""
     entries = max(1, counts.shape[1] - 1)
     return [[round(zeros / entries, 5), *counts[:, zeros].tolist()] for zeros in np.flatnonzero(counts.sum(axis=0))]
 
@@ -260,7 +260,7 @@ def _runs(one: Study) -> list[dict[str, Any]]:
 
 
 def _binned(counts: NDArray[np.int64]) -> list[list[float | None]]:
-    """Runs per control step of duration in bins that grow by a quarter of a doubling."""
+    """Return runs per control step of duration in bins that grow by a quarter of a doubling."""
     edges = np.unique(np.round(2 ** np.arange(0, np.log2(max(2, counts.size)) + 0.25, 0.25)).astype(int))
     found, _ = np.histogram(np.arange(counts.size), edges - 0.5, weights=counts)
     centres = np.sqrt(edges[:-1] * (edges[1:] - 1.0))

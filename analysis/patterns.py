@@ -53,7 +53,7 @@ class PatternTable:
         return np.bincount(self.active_set, weights=self.count).astype(np.int64)
 
     def entropies(self) -> dict[str, float]:
-        """How much the pattern varies, and how much of that the active set explains, in bits.
+        """Return how much the pattern varies, and how much of that the active set explains, in bits.
 
         Returns:
             `pattern`: entropy H(pattern); `active_set`: H(active set); `pattern_given_active_set`: what remains of the
@@ -71,7 +71,7 @@ class PatternTable:
         }
 
     def covering(self, share: float) -> int:
-        """How many of the most frequent patterns make up a share of the rows.
+        """Return how many of the most frequent patterns make up a share of the rows.
 
         Args:
             share: 0 to 1.
@@ -101,7 +101,7 @@ class PatternCounter:
             self._merge()
 
     def result(self) -> PatternTable:
-        """What occurred."""
+        """Return what occurred."""
         self._merge()
         patterns, active, counts, first = self._parts[0]
         order = np.argsort(first)
@@ -155,7 +155,7 @@ class Pattern:
 
 
 def describe_patterns(dataset: JacobianDataset, table: PatternTable, top: int = 10) -> list[Pattern]:
-    """The most frequent patterns and what their rows have in common.
+    """Return the most frequent patterns and what their rows have in common.
 
     Args:
         dataset: The one that the table was made of.
@@ -197,7 +197,7 @@ def _read(
 def _merged(
     patterns: NDArray[np.uint64], active: NDArray[np.uint64], counts: NDArray[np.int64], first: NDArray[np.int64]
 ) -> tuple[NDArray[np.uint64], NDArray[np.uint64], NDArray[np.int64], NDArray[np.int64]]:
-    """The same pairs, each once."""
+    """Return the same pairs, each once."""
     order = np.lexsort((first, active, patterns))
     patterns, active, counts, first = patterns[order], active[order], counts[order], first[order]
     new = np.ones(patterns.size, bool)
@@ -207,7 +207,7 @@ def _merged(
 
 
 def _numbered(keys: NDArray[np.uint64]) -> NDArray[np.int64]:
-    """Each key's number in the order of first appearance."""
+    """Return each key's number in the order of first appearance."""
     _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
     rank = np.empty(first.size, np.int64)
     rank[np.argsort(first)] = np.arange(first.size)
@@ -215,6 +215,6 @@ def _numbered(keys: NDArray[np.uint64]) -> NDArray[np.int64]:
 
 
 def _entropy(counts: NDArray[np.int64]) -> float:
-    """Shannon entropy of a distribution given by counts, bits."""
+    """Return the Shannon entropy of a distribution given by counts, bits."""
     shares = counts[counts > 0] / counts.sum()
     return float(abs(-(shares * np.log2(shares)).sum()))

@@ -49,7 +49,7 @@ class RunLengths:
     complete_steps: NDArray[np.int64]
 
     def total(self, matrix: str, value: str) -> NDArray[np.int64]:
-        """Runs by ends and duration, int64, shape (3, longest episode + 1).
+        """Return runs by ends and duration, int64, shape (3, longest episode + 1).
 
         Args:
             matrix: "J_s", "J_a", or "both".
@@ -65,17 +65,17 @@ class RunLengths:
             matrix: "J_s", "J_a", or "both".
             value: "zero" or "nonzero".
             cut: Count cut-off runs as if they ended there, which makes the mean too short; without them it is too
-                short as well, as long runs are cut more often than short ones. `survival_mean` mends that.
+                short as well, as long runs are cut more often than short ones. `survival_mean` corrects that.
         """
         counts = self.total(matrix, value)
         durations = counts.sum(axis=0) if cut else counts[0]
         return float(durations @ np.arange(durations.size) / durations.sum()) if durations.sum() else float("nan")
 
     def survival(self, matrix: str, value: str) -> NDArray[np.float64]:
-        """Probability that a run lasts longer than so many control steps, float64, shape (longest episode + 1,).
+        """Return the probability that a run lasts longer than so many control steps, shape (longest episode + 1,).
 
         The Kaplan–Meier estimate from the runs that begin inside an episode; those cut off at its end count as long
-        as they were seen. Runs cut off at the start of the episode say nothing on durations and are left out.
+        as they were seen. Runs cut off at the start of the episode give no duration and are left out.
 
         Args:
             matrix: "J_s", "J_a", or "both".
@@ -137,15 +137,15 @@ class RunCounter:
             int(block.lengths.max()),
         )
         self._switches = self._switches + np.bincount(entry, minlength=entries)
-        whole = ~is_last
-        places = 2 * entry[whole] + value[whole]
-        for number, weights in enumerate((None, duration[whole])):
+        inner = ~is_last
+        places = 2 * entry[inner] + value[inner]
+        for number, weights in enumerate((None, duration[inner])):
             found = np.bincount(places, weights=weights, minlength=2 * entries).astype(np.int64)
             self._complete[number] = self._complete[number] + found.reshape(entries, 2)
         self._add_constant(block, entry[is_first], segment[is_first], entries_s, entries_a)
 
     def result(self) -> RunLengths:
-        """What was counted."""
+        """Return what was counted."""
         entries_s = int(np.prod(self._shapes[0]))
         return RunLengths(
             self._counts,
@@ -195,7 +195,7 @@ def run_lengths(dataset: JacobianDataset) -> RunLengths:
 
 
 def _unpacked(block: Block, words: NDArray[np.uint64], entries_s: int, entries_a: int) -> NDArray[np.uint8]:
-    """The entries of J_s, then of J_a, of some rows' words, uint8, shape (n, entries_s + entries_a)."""
+    """Return the entries of J_s, then of J_a, of some rows' words, uint8, shape (n, entries_s + entries_a)."""
     cut = block.words_s.shape[1]
     if not entries_a:
         return bits.unpack(words[:, :cut], entries_s)

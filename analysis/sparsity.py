@@ -34,7 +34,7 @@ class SparsityDistribution:
     counts_a: NDArray[np.int64]
 
     def histogram(self, which: str, bins: int = 10) -> NDArray[np.int64]:
-        """Rows in bins of equal width over sparsities from 0 to 1; the last bin includes 1.
+        """Return rows in bins of equal width over sparsities from 0 to 1; the last bin includes 1.
 
         Args:
             which: "s" or "a".
@@ -62,7 +62,7 @@ class SparsityDistribution:
         return float(chosen @ np.arange(chosen.size) / (total * entries)) if total else float("nan")
 
     def levels(self, which: str, mode: str | None = None) -> dict[float, int]:
-        """The sparsities that occur, ascending, and their numbers of rows.
+        """Return the sparsities that occur, ascending, and their numbers of rows.
 
         Args:
             which: "s" or "a".
@@ -74,7 +74,11 @@ class SparsityDistribution:
         return {int(zeros) / entries: int(chosen[zeros]) for zeros in np.flatnonzero(chosen)}
 
     def of(self, which: str) -> NDArray[np.int64]:
-        """`counts_s` for "s", `counts_a` for "a"."""
+        """Return `counts_s` or `counts_a`.
+
+        Args:
+            which: "s" or "a".
+        """
         return self.counts_s if which == "s" else self.counts_a
 
 
@@ -82,7 +86,7 @@ class ModeCounter:
     """Which mode a row is in."""
 
     def __init__(self, metadata: dict[str, Any]):
-        """Remember which constraints are what.
+        """Store which constraints are contacts, and which limits.
 
         Args:
             metadata: Of the store.
@@ -90,7 +94,11 @@ class ModeCounter:
         self._kinds = constraint_kinds(metadata)
 
     def modes(self, block: Block) -> NDArray[np.int64]:
-        """Index into `MODES` of each row, shape (n,)."""
+        """Return the index into `MODES` of each row, int64, shape (n,).
+
+        Args:
+            block: A block.
+        """
         contact, limit = (block.active_any[:, self._kinds[kind]].any(axis=1) for kind in ("contact", "limit"))
         return np.where(contact, 2, np.where(limit, 1, 0))
 
@@ -117,7 +125,7 @@ class SparsityCounter:
             self._counts[number] = self._counts[number] + found
 
     def result(self) -> SparsityDistribution:
-        """What was counted."""
+        """Return what was counted."""
         return SparsityDistribution(*self._counts)
 
 

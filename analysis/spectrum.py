@@ -43,11 +43,11 @@ class Spectrum:
 
 
 def spectra(dataset: JacobianDataset, *, rows: int = SAMPLE_ROWS, seed: int = 0) -> list[Spectrum]:
-    """Singular values over a random sample, for all its rows and by mode.
+    """Compute singular values over a random sample, for all its rows and by mode.
 
     Args:
         dataset: With J_s, J_a, and in tangent coordinates.
-        rows: Rows to look at.
+        rows: Rows to use.
         seed: Of their draw.
 
     Raises:
@@ -75,7 +75,7 @@ def spectra(dataset: JacobianDataset, *, rows: int = SAMPLE_ROWS, seed: int = 0)
 
 
 def tangent_scale(dataset: JacobianDataset) -> NDArray[np.float64]:
-    """Standard deviation of each tangent state variable over train, shape (dx,); 1 rad for rotations, 1 where it is 0.
+    """Return each tangent state variable's standard deviation over train, (dx,); 1 rad for rotations, 1 for 0.
 
     Args:
         dataset: Of the store.

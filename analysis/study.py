@@ -54,9 +54,9 @@ class StudyOptions:
     """What decides the numbers, beside the store.
 
     Attributes:
-        sample_rows: Rows looked at for the thresholds.
+        sample_rows: Rows used for the thresholds.
         map_rows: Rows of the map of (s, a, s'); 0 for no map.
-        windows: Windows looked at for several steps.
+        windows: Windows used for several steps.
         perplexity: Of t-SNE.
         seed: Of the samples and of t-SNE.
     """
@@ -86,11 +86,11 @@ class Source:
     Attributes:
         task, policy, dynamics: Which store.
         manifest_sha256: Of its manifest, which has the hash of every byte.
-        rows: Rows looked at.
+        rows: Rows that were read.
         excluded: Rows left out for their flags (`EXCLUDED_FLAGS`).
         episodes: Their episodes.
         mean_return: Mean sum of rewards of an episode.
-        metadata: What else the store says: sizes, names, constraints, control_dt, mask_threshold.
+        metadata: What else the store states: sizes, names, constraints, control_dt, mask_threshold.
     """
 
     task: str
@@ -277,7 +277,7 @@ def study_store(
 def load_or_study(
     path: str | Path, kept: Path, options: StudyOptions | None = None, advanced: Callable[[int], None] | None = None
 ) -> Study:
-    """The study of a store from an earlier call's file if that is still true, else anew.
+    """Return the study of a store from an earlier call's file if that is still true; else make it again.
 
     Args:
         path: The store.
@@ -303,12 +303,20 @@ def load_or_study(
 
 
 def to_json(result: Study) -> bytes:
-    """A study as JSON, for `load_or_study`."""
+    """Return a study as JSON, for `load_or_study`.
+
+    Args:
+        result: The study.
+    """
     return json.dumps({"version": VERSION, "study": records.encode(result)}).encode()
 
 
 def manifest_digest(path: Path) -> str:
-    """SHA-256 of a store's manifest, hexadecimal."""
+    """Return the SHA-256 of a store's manifest, hexadecimal.
+
+    Args:
+        path: The store.
+    """
     return hashlib.sha256(read_regular(path / "manifest.json", DOCUMENT_BYTES_MAX)).hexdigest()
 
 
@@ -330,5 +338,9 @@ def _source(dataset: JacobianDataset) -> Source:
 
 
 def flat(result: Any) -> dict[str, Any]:
-    """A dataclass of plain values as a dictionary."""
+    """Return a dataclass of plain values as a dictionary.
+
+    Args:
+        result: The dataclass.
+    """
     return asdict(result)

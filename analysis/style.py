@@ -45,7 +45,7 @@ PANEL_COLUMNS = 5
 
 @contextmanager
 def figure(width: float, height: float) -> Iterator[Figure]:
-    """A figure in the project's style, without a screen.
+    """Make a figure in the project's style, without a screen.
 
     Args:
         width: Inches.
@@ -70,7 +70,7 @@ def figure(width: float, height: float) -> Iterator[Figure]:
 
 
 def panels(made: Figure, names: Sequence[str], **options: Any) -> list[Axes]:
-    """A grid of panels with titles, one per name; places left over stay empty.
+    """Make a grid of panels with titles, one per name; places left over stay empty.
 
     Args:
         made: Where to put them.
@@ -88,13 +88,23 @@ def panels(made: Figure, names: Sequence[str], **options: Any) -> list[Axes]:
 
 
 def grid_size(count: int, panel_width: float = 2.0, panel_height: float = 1.5) -> tuple[float, float]:
-    """Width and height in inches of a figure of so many panels."""
+    """Return width and height of a figure of so many panels, inches.
+
+    Args:
+        count: Number of panels.
+        panel_width: Of one panel, inches.
+        panel_height: Of one panel, inches.
+    """
     columns = min(PANEL_COLUMNS, max(1, count))
     return columns * panel_width + 0.6, math.ceil(count / columns) * panel_height + 0.9
 
 
 def short(name: str) -> str:
-    """A variable's name as it fits beside a heat map: "qvel:bfoot" → "v bfoot"."""
+    """Return a variable's name as it fits beside a heat map: "qvel:bfoot" → "v bfoot".
+
+    Args:
+        name: The variable's name in the store.
+    """
     kind, _, rest = name.partition(":")
     letter = {"qpos": "q", "qvel": "v", "act": "act"}.get(kind, kind)
     return figure_label(f"{letter} {rest}" if rest else letter)

@@ -28,7 +28,11 @@ ACTIVE_SHARE = 0.005  # constraints that act in a smaller share of a pattern's r
 
 
 def table1(studies: Sequence[Study]) -> list[Row]:
-    """Q1: entries that are zero in every row, beside the paper's Table 1."""
+    """List the numbers of entries that are zero in every row, beside the paper's Table 1 (Q1).
+
+    Args:
+        studies: One row each.
+    """
     rows = []
     for one in studies:
         sizes, paper = one.source.metadata["sizes"], PAPER_TABLE_1.get(one.source.task)
@@ -56,7 +60,11 @@ def table1(studies: Sequence[Study]) -> list[Row]:
 
 
 def sparsity_rows(studies: Sequence[Study]) -> list[Row]:
-    """Q2: mean sparsity and the number of levels, over all rows and by mode."""
+    """List the mean sparsity and the number of levels, over all rows and by mode (Q2).
+
+    Args:
+        studies: Of the stores.
+    """
     rows = []
     for one in studies:
         for matrix, which in zip(MATRICES, ("s", "a"), strict=True):
@@ -72,7 +80,11 @@ def sparsity_rows(studies: Sequence[Study]) -> list[Row]:
 
 
 def pattern_rows(studies: Sequence[Study]) -> list[Row]:
-    """Q2: how many distinct patterns there are, and how much of them the active set explains."""
+    """List how many distinct patterns there are, and how much of them the active set explains (Q2).
+
+    Args:
+        studies: One row each.
+    """
     rows = []
     for one in studies:
         found = one.patterns
@@ -84,7 +96,11 @@ def pattern_rows(studies: Sequence[Study]) -> list[Row]:
 
 
 def top_pattern_rows(studies: Sequence[Study]) -> list[Row]:
-    """Q2: the most frequent patterns and the constraints that act in them."""
+    """List the most frequent patterns and the constraints that act in them (Q2).
+
+    Args:
+        studies: Of the stores.
+    """
     rows = []
     for one in studies:
         for rank, pattern in enumerate(one.patterns.top, start=1):
@@ -96,7 +112,11 @@ def top_pattern_rows(studies: Sequence[Study]) -> list[Row]:
 
 
 def run_rows(studies: Sequence[Study]) -> list[Row]:
-    """Q3: durations of runs of zero and of non-zero, in control steps."""
+    """List durations of runs of zero and of non-zero, in control steps (Q3).
+
+    Args:
+        studies: Of the stores.
+    """
     rows = []
     for one in studies:
         for matrix in (*MATRICES, "both"):
@@ -113,7 +133,11 @@ def run_rows(studies: Sequence[Study]) -> list[Row]:
 
 
 def change_rows(studies: Sequence[Study]) -> list[Row]:
-    """Q3: coincidence of the pattern's changes with changes of the active constraints."""
+    """List the coincidence of the pattern's changes with changes of the active constraints (Q3).
+
+    Args:
+        studies: Of the stores.
+    """
     rows = []
     for one in studies:
         found = one.changes
@@ -128,7 +152,11 @@ def change_rows(studies: Sequence[Study]) -> list[Row]:
 
 
 def threshold_rows(studies: Sequence[Study]) -> list[Row]:
-    """Beyond the paper: every number at other thresholds."""
+    """List every number at other thresholds (beyond the paper).
+
+    Args:
+        studies: Of the stores.
+    """
     rows = []
     for one in studies:
         for found in one.thresholds:
@@ -142,7 +170,11 @@ def threshold_rows(studies: Sequence[Study]) -> list[Row]:
 
 
 def graph_rows(studies: Sequence[Study]) -> list[Row]:
-    """Beyond the paper: edges of the global graph, present in any row, against those of the local one."""
+    """List edges of the global graph, present in any row, against those of the local one (beyond the paper).
+
+    Args:
+        studies: Of the stores.
+    """
     rows = []
     for one in studies:
         for matrix, zeros, which in (("J_s", one.zeros.zeros_s, "s"), ("J_a", one.zeros.zeros_a, "a")):
@@ -158,7 +190,11 @@ def graph_rows(studies: Sequence[Study]) -> list[Row]:
 
 
 def dimension_rows(studies: Sequence[Study]) -> list[Row]:
-    """Beyond the paper: effective dimension by singular values."""
+    """List effective dimensions by singular values (beyond the paper).
+
+    Args:
+        studies: Of the stores.
+    """
     names = ("matrix", "mode", "rows", "effective_rank", "rank")
     return [
         _key(one)
@@ -170,17 +206,29 @@ def dimension_rows(studies: Sequence[Study]) -> list[Row]:
 
 
 def horizon_rows(studies: Sequence[Study]) -> list[Row]:
-    """Beyond the paper: zeros of Jacobians over several steps."""
+    """List zeros of Jacobians over several steps (beyond the paper).
+
+    Args:
+        studies: Of the stores.
+    """
     return [_key(one) | flat(found) for one in studies for found in one.horizons]
 
 
 def comparison_rows(comparisons: Sequence[Comparison]) -> list[Row]:
-    """Beyond the paper: two stores of a task side by side."""
+    """List two stores of a task side by side (beyond the paper).
+
+    Args:
+        comparisons: One row each.
+    """
     return [flat(one) for one in comparisons]
 
 
 def entry_rows(one: Study) -> list[Row]:
-    """Every entry of one store: how often it is zero, how often it switches, how long its complete runs are."""
+    """List every entry of one store: how often it is zero, how often it switches, how long its complete runs are.
+
+    Args:
+        one: A study.
+    """
     rows = []
     means = np.divide(
         one.runs.complete_steps,
@@ -238,7 +286,7 @@ def _key(one: Study) -> Row:
 
 
 def _clean(value: Any) -> Any:
-    """Six digits are more than any of these numbers is good for."""
+    """Round to six digits: more than any of these numbers is good for."""
     if isinstance(value, str):
         return one_line(value)
     if isinstance(value, np.generic):

@@ -24,7 +24,11 @@ FRAMES = 6
 
 
 def zero_share_figure(one: Study) -> Figure:
-    """Q1: share of rows in which each entry of [J_s | J_a] is zero, after the paper's Figure 3."""
+    """Draw the share of rows in which each entry of [J_s | J_a] is zero, after the paper's Figure 3 (Q1).
+
+    Args:
+        one: A study.
+    """
     share_s, share_a = one.zeros.share_s, one.zeros.share_a
     rows, columns = share_s.shape[0], share_s.shape[1] + share_a.shape[1]
     cell = 0.17 if rows <= 20 else 0.13
@@ -50,7 +54,7 @@ def zero_share_figure(one: Study) -> Figure:
 
 
 def embedding_figure(one: Study, frames: list[NDArray[np.uint8]] | None = None) -> Figure | None:
-    """Q2: a map of (s, a, s') coloured by sparsity, after the paper's Figure 4; None where there is no map.
+    """Draw a map of (s, a, s') coloured by sparsity, after the paper's Figure 4 (Q2); return None without a map.
 
     Args:
         one: The study.
@@ -83,7 +87,11 @@ def embedding_figure(one: Study, frames: list[NDArray[np.uint8]] | None = None) 
 
 
 def frame_rows(one: Study) -> list[int]:
-    """Places among the map's points of the rows to show pictures of: evenly spaced in the sequence."""
+    """Return the map's points whose rows to show pictures of: evenly spaced in the sequence.
+
+    Args:
+        one: A study.
+    """
     if one.embedding is None:
         return []
     sequence = one.embedding.sequence
@@ -92,15 +100,18 @@ def frame_rows(one: Study) -> list[int]:
 
 
 def timeline_figure(one: Study) -> Figure:
-    """Q3: sparsity over time with the active contacts and limits, after the paper's Figure 6.
+    """Draw sparsity over time with the active contacts and limits, after the paper's Figure 6 (Q3).
 
     The stretch in which most entries switch, of the episode in which most do.
+
+    Args:
+        one: A study.
     """
     found = one.timeline
     start = found.liveliest_window(TIMELINE_STEPS)
     chosen = slice(start, start + TIMELINE_STEPS)
     active, kinds = found.active[chosen], _kinds(one)
-    # Friction losses stick most of the time and say little; the rest by how often it switches.
+    # Friction losses stick most of the time and show little; the rest by how often it switches.
     switches = np.abs(np.diff(active.astype(int), axis=0)).sum(axis=0) + active.any(axis=0) * 0.5
     shown = np.argsort(-switches, kind="stable")[:SHOWN_CONSTRAINTS]
     shown = np.sort(shown[active[:, shown].any(axis=0)])

@@ -45,7 +45,7 @@ class LargestEntries:
     relative_a: NDArray[np.float32]
 
     def zeros(self, which: str, scale: str, threshold: float) -> int:
-        """Entries that are zero in every row.
+        """Return the number of entries that are zero in every row.
 
         Args:
             which: "s" or "a".
@@ -56,7 +56,9 @@ class LargestEntries:
         return int((largest < threshold).sum())
 
     def rounding(self, which: str) -> NDArray[np.bool_]:
-        """Entries that float64 can't tell from zero in any row: always below `ROUNDING` of the row's largest entry.
+        """Return the entries that float64 can't distinguish from zero in any row.
+
+        They are always below `ROUNDING` of the row's largest.
 
         Args:
             which: "s" or "a".
@@ -72,7 +74,11 @@ class LargestEntry:
         self._largest: list[Any] = [0, 0, 0, 0]
 
     def update(self, block: Block) -> None:
-        """See `Accumulator.update`."""
+        """See `Accumulator.update`.
+
+        Raises:
+            InvalidSettingError: The block has no Jacobians.
+        """
         if block.J_s is None or block.J_a is None:
             raise InvalidSettingError("largest entries need the Jacobians: collect(…, jacobians=True)")
         for number, jacobian in enumerate((block.J_s, block.J_a)):
@@ -83,7 +89,7 @@ class LargestEntry:
             self._largest[2 + number] = np.maximum(self._largest[2 + number], size.max(axis=0))
 
     def result(self) -> LargestEntries:
-        """What was found."""
+        """Return what was found."""
         return LargestEntries(*self._largest)
 
 
@@ -125,7 +131,7 @@ class Sensitivity:
 def threshold_sensitivity(
     dataset: JacobianDataset, thresholds: tuple[float, ...] = THRESHOLDS, *, rows: int = SAMPLE_ROWS
 ) -> list[Sensitivity]:
-    """The numbers of Q1 to Q3 at other thresholds, from the stored Jacobians of a sample of whole episodes.
+    """Compute the numbers of Q1 to Q3 at other thresholds, from the stored Jacobians of a sample of complete episodes.
 
     The stored masks were decided in float64; here the Jacobians are float32, whose rounding moves no entry by more
     than 6e-8 of itself.
@@ -133,7 +139,7 @@ def threshold_sensitivity(
     Args:
         dataset: In ascending order of rows.
         thresholds: All > 0.
-        rows: About how many rows to look at.
+        rows: About how many rows to use.
 
     Raises:
         InvalidSettingError: A threshold is not positive, or the data set is empty or not in order.

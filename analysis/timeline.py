@@ -48,7 +48,7 @@ class Timeline:
         return self.time.size
 
     def liveliest_window(self, length: int) -> int:
-        """First row of the window of that length in which most entries switch; 0 if none is longer.
+        """Return the first row of the window of that length in which most entries switch; 0 if none is longer.
 
         Args:
             length: Rows.

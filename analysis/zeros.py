@@ -22,10 +22,10 @@ class GlobalZeros:
     """How often each entry is zero.
 
     An entry that is zero in *every* row suggests that the edge does not exist at all; their count over a sample is an
-    upper bound, since more rows can only show more edges. An entry that is zero in some row says so only for there.
+    upper bound, since more rows can only show more edges. A zero entry of one row holds for that row only.
 
     Attributes:
-        rows: Rows looked at.
+        rows: Rows that were read.
         zeros_s: Rows in which ∂ effect / ∂ cause is zero, int64, shape (dx, dx); row = effect, column = cause.
         zeros_a: Likewise for the actions, int64, shape (dx, da).
 
@@ -71,7 +71,7 @@ class ZeroCounter:
         self._ones[1] = self._ones[1] + count_ones(block.mask_a)
 
     def result(self) -> GlobalZeros:
-        """What was counted."""
+        """Return what was counted."""
         ones_s, ones_a = self._ones
         return GlobalZeros(self._rows, self._rows - ones_s, self._rows - ones_a)
 
@@ -85,10 +85,10 @@ def count_ones(mask: NDArray[np.uint8]) -> NDArray[np.int64]:
     Returns:
         int64, shape (…).
     """
-    whole = len(mask) // UINT8_ROWS * UINT8_ROWS
-    pieces = mask[:whole].reshape(-1, UINT8_ROWS, *mask.shape[1:])
+    full = len(mask) // UINT8_ROWS * UINT8_ROWS
+    pieces = mask[:full].reshape(-1, UINT8_ROWS, *mask.shape[1:])
     total: NDArray[np.int64] = pieces.sum(axis=1, dtype=np.uint8).sum(axis=0, dtype=np.int64)
-    total += mask[whole:].sum(axis=0, dtype=np.uint8)
+    total += mask[full:].sum(axis=0, dtype=np.uint8)
     return total
 
 

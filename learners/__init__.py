@@ -1,11 +1,11 @@
-"""Learners of dynamics and of their local causal graphs, and the benchmark that judges them.
+"""Learners of dynamics and of their local causal graphs, and the benchmark that evaluates them.
 
 `evaluate` and the interface need NumPy only; `make_learner` and the learners behind it need the extra `learners`.
 """
 
 from typing import TYPE_CHECKING, Any
 
-from dynamic_sparsity.learners.evaluation import evaluate, read_judged
+from dynamic_sparsity.learners.evaluation import evaluate, read_evaluation_rows
 from dynamic_sparsity.learners.interface import Learner, Model, TrainingData
 from dynamic_sparsity.learners.protocol import BUDGETS, SEEDS, Budget, get_budget
 from dynamic_sparsity.learners.results import Benchmark, run_learner
@@ -24,7 +24,7 @@ __all__ = [
     "evaluate",
     "get_budget",
     "make_learner",
-    "read_judged",
+    "read_evaluation_rows",
     "run_learner",
 ]
 

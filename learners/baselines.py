@@ -25,7 +25,7 @@ class AffineModel(Model):
     """The same affine map for every row, and perhaps the same graph."""
 
     def __init__(self, scale: Scale, weights: Floats, bias: Floats, scores: Floats | None = None):
-        """The change of the state, normalised, is weights @ x + bias.
+        """Store weights and bias of the change of the state, normalised: weights @ x + bias.
 
         Args:
             scale: Of the data.
@@ -53,7 +53,7 @@ class AffineModel(Model):
 
 
 def fit_ridge(rows: Rows, scale: Scale, penalty: float, graph: Bools | None = None) -> tuple[Floats, Floats]:
-    """Ridge regression of the change of the state on the normalised input, in float64.
+    """Fit a ridge regression of the change of the state on the normalised input, in float64.
 
     Args:
         rows: n transitions.
@@ -107,7 +107,7 @@ class Ridge(Learner):
     penalty: float = 0.0001
 
     def __post_init__(self) -> None:
-        """Raises InvalidSettingError if the penalty is not positive."""
+        """Raise InvalidSettingError if the penalty is not positive."""
         if not self.penalty > 0:
             raise InvalidSettingError(f"penalty is {self.penalty}; it must be positive")
 
@@ -134,7 +134,7 @@ class GlobalGraph(Ridge):
     kind: str = "union"
 
     def __post_init__(self) -> None:
-        """Raises InvalidSettingError if a setting is not legal."""
+        """Raise InvalidSettingError if a setting is not legal."""
         super().__post_init__()
         if self.kind not in ("union", "majority"):
             raise InvalidSettingError(f"kind is {self.kind!r}; it can be 'union' or 'majority'")

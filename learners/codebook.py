@@ -19,14 +19,20 @@ from dynamic_sparsity.learners.training import Batch, NetworkLearner
 __all__ = ["Codebook", "CodebookNetwork"]
 
 OPEN = 2.0
-"""Initial logit of the edges of every graph, give or take a normal deviate that tells the graphs apart."""
+"""Initial logit of the edges of every graph, with a normal deviate added that makes the graphs different."""
 
 DEFAULT_GRAPHS = {"l0": 8, "mask": 32}
 """Graphs by term."""
 
 
 class CodebookNetwork(eqx.Module):
-    """A switch k(s, a), a graph per k, and effect networks behind the graph."""
+    """A switch k(s, a), a graph per k, and effect networks behind the graph.
+
+    Attributes:
+        switch: Logits of the graphs, (ds + da,) -> (k,).
+        graphs: Logits of the graphs' edges, float32, shape (k, ds, ds + da).
+        effects: Predict the change of the state behind a graph.
+    """
 
     switch: eqx.nn.MLP
     graphs: jax.Array
@@ -49,12 +55,19 @@ class CodebookNetwork(eqx.Module):
         self.effects = EffectNetworks(inputs, max(4, width // 4), change_scale, three)
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """(ds + da,) -> (ds,), normalised, behind the most probable graph."""
+        """Return the normalised next state behind the most probable graph, (ds + da,) -> (ds,)."""
         mask = (self.graphs[jnp.argmax(self.switch(x))] > 0).astype(jnp.float32)
         return self.effects(x, mask)
 
     def edges(self, x: jax.Array) -> jax.Array:
-        """Probabilities of edges, (ds + da,) -> (ds, ds + da)."""
+        """Return the probabilities of edges.
+
+        Args:
+            x: Normalised (state, action), float32, shape (ds + da,).
+
+        Returns:
+            float32, shape (ds, ds + da).
+        """
         edges = jnp.einsum("k,kij->ij", jax.nn.softmax(self.switch(x)), jax.nn.sigmoid(self.graphs))
         return self.effects.with_own(edges)
 
@@ -84,7 +97,7 @@ class Codebook(NetworkLearner):
     score: str = "probability"
 
     def __post_init__(self) -> None:
-        """Raises UnknownNameError or InvalidSettingError if a setting is not legal."""
+        """Raise UnknownNameError or InvalidSettingError if a setting is not legal."""
         if self.term not in ("l0", "mask"):
             raise UnknownNameError(f"there is no loss {self.term!r} of the codebook learner; there is 'l0' and 'mask'")
         if self.graphs is not None and self.graphs < 1:
@@ -102,7 +115,7 @@ class Codebook(NetworkLearner):
 
     @property
     def weighs_edges(self) -> bool:
-        """Gates that no mask has taught stay open where that costs little."""
+        """Gates trained without masks stay open where that costs little."""
         return self.term == "l0" and self.score == "influence"
 
     @property
@@ -136,7 +149,7 @@ class Codebook(NetworkLearner):
 
 
 def mixture_surprise(switch: jax.Array, graphs: jax.Array, truth: jax.Array) -> jax.Array:
-    """Negative log likelihood of graphs under a mixture of Bernoulli graphs, nats per entry.
+    """Return the negative log likelihood of graphs under a mixture of Bernoulli graphs, nats per entry.
 
     Args:
         switch: Logits of the mixture's components, shape (rows, k).

@@ -1,4 +1,4 @@
-"""What learners learn from and are judged by: rows in memory, and the scales that make them dimensionless."""
+"""What learners learn from and are evaluated on: rows in memory, and the scales that make them dimensionless."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Rows:
         return len(self.state)
 
     def __getitem__(self, key: Any) -> Rows:
-        """Some of the rows, as NumPy takes them; a slice copies nothing."""
+        """Return some of the rows, as NumPy takes them; a slice copies nothing."""
         columns: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
         columns = {name: None if values is None else values[key] for name, values in columns.items()}
         return Rows(**columns)
@@ -76,7 +76,7 @@ class Scale:
 
     @staticmethod
     def of(dataset: JacobianDataset) -> Scale:
-        """The scale of a store, whatever the split of the data set given.
+        """Return the scale of a store, whatever the split of the data set given.
 
         Args:
             dataset: Of the task.
@@ -103,28 +103,54 @@ class Scale:
         return [float(ratio) for ratio in self.delta_std / self.output_std]
 
     def inputs(self, state: Floats, action: Floats) -> Floats:
-        """(state, action) normalised, float32, shape (n, ds + da)."""
+        """Normalise states and actions.
+
+        Args:
+            state: Float32, shape (n, ds), MuJoCo's units.
+            action: Float32, shape (n, da).
+
+        Returns:
+            (state, action) side by side, float32, shape (n, ds + da).
+        """
         joined = np.concatenate([state, action], axis=1, dtype=np.float32)
         return np.asarray((joined - self.input_mean) / self.input_std, np.float32)
 
     def outputs(self, next_state: Floats) -> Floats:
-        """Next states normalised, float32, shape (n, ds)."""
+        """Normalise next states.
+
+        Args:
+            next_state: Float32, shape (n, ds), MuJoCo's units.
+
+        Returns:
+            Float32, shape (n, ds).
+        """
         return np.asarray((next_state - self.output_mean) / self.output_std, np.float32)
 
     def physical(self, outputs: Floats) -> Floats:
-        """Undo `outputs`."""
+        """Undo `outputs`.
+
+        Args:
+            outputs: Normalised next states, shape (n, ds).
+        """
         return np.asarray(outputs * self.output_std + self.output_mean, np.float32)
 
     def dimensionless(self, jacobian: Floats) -> Floats:
-        """A Jacobian [J_s | J_a] between normalised inputs and outputs, float32, shape (n, ds, ds + da).
+        """Return a Jacobian [J_s | J_a] between normalised inputs and outputs, float32, shape (n, ds, ds + da).
 
-        Entry (i, j) says by how many of its standard deviations effect i moves per standard deviation of cause j, so
+        Entry (i, j) is by how many of its standard deviations effect i moves per standard deviation of cause j, so
         that entries of different units compare.
+
+        Args:
+            jacobian: In MuJoCo's units, shape (n, ds, ds + da).
         """
         return np.asarray(jacobian * (self.input_std[None, :] / self.output_std[:, None]), np.float32)
 
     def dimensional(self, jacobian: Floats) -> Floats:
-        """Undo `dimensionless`."""
+        """Undo `dimensionless`.
+
+        Args:
+            jacobian: Dimensionless, shape (n, ds, ds + da).
+        """
         return np.asarray(jacobian * (self.output_std[:, None] / self.input_std[None, :]), np.float32)
 
 
@@ -150,7 +176,7 @@ def read_rows(
 
 
 def positions_of(dataset: JacobianDataset, limit: int | None = None) -> NDArray[np.int64]:
-    """Positions of the rows to learn from or to be judged by, int64, shape (n,).
+    """Return the positions of the rows to learn from or to evaluate on, int64, shape (n,).
 
     Args:
         dataset: Whose rows.
@@ -163,12 +189,12 @@ def positions_of(dataset: JacobianDataset, limit: int | None = None) -> NDArray[
     if limit is not None and chosen.size > limit:
         chosen = chosen[np.linspace(0, chosen.size - 1, limit).astype(np.int64)]
     if chosen.size == 0:
-        raise InvalidSettingError(f"{dataset!r} has no rows to learn from or to be judged by: make more episodes")
+        raise InvalidSettingError(f"{dataset!r} has no rows to learn from or to evaluate on: generate more episodes")
     return chosen
 
 
 def columns_of(*, jacobian: bool, graph: bool) -> list[str]:
-    """Names of the columns that `rows_of` wants.
+    """Return the names of the columns that `rows_of` wants.
 
     Args:
         jacobian: With J_s and J_a.
@@ -181,7 +207,7 @@ def columns_of(*, jacobian: bool, graph: bool) -> list[str]:
 
 
 def rows_of(batch: dict[str, NDArray[Any]]) -> Rows:
-    """A loader's batch as rows; Jacobians and graphs where it has them.
+    """Return a loader's batch as rows; Jacobians and graphs where it has them.
 
     Args:
         batch: Columns of `columns_of`, in ambient coordinates.
@@ -196,7 +222,7 @@ def rows_of(batch: dict[str, NDArray[Any]]) -> Rows:
 
 
 def rows_in_contact(dataset: JacobianDataset, positions: NDArray[np.int64]) -> Bools:
-    """Rows in which a contact or a limit of a joint or tendon acts in some substep; bool, shape (n,).
+    """Return the rows in which a contact or a limit of a joint or tendon acts in some substep; bool, shape (n,).
 
     Args:
         dataset: Of the task.
@@ -210,7 +236,11 @@ def rows_in_contact(dataset: JacobianDataset, positions: NDArray[np.int64]) -> B
 
 
 def valid_positions(dataset: JacobianDataset) -> NDArray[np.int64]:
-    """Positions in a data set of the rows that have a true Jacobian, int64, shape (n,)."""
+    """Return the positions in a data set of the rows that have a true Jacobian, int64, shape (n,).
+
+    Args:
+        dataset: Whose rows.
+    """
     bits = sum(1 << dataset.metadata["flag_bits"][flag] for flag in INVALID_FLAGS)
     flags = dataset.with_columns(["flags"])[:]["flags"]
     return np.flatnonzero(flags & bits == 0)

@@ -19,6 +19,16 @@ class EffectNetworks(eqx.Module):
 
     A cause that is masked is shown at its mean, 0. An effect's own present value always passes: the output is the
     change. All weights are float32.
+
+    Attributes:
+        first: Weights of the first layers, shape (ds, ds + da, hidden).
+        first_bias: Shape (ds, hidden).
+        shown: Weights of the mask in the first layers, shape (ds, ds + da, hidden).
+        second: Weights of the second layers, shape (ds, hidden, hidden).
+        second_bias: Shape (ds, hidden).
+        third: Weights of the outputs, shape (ds, hidden).
+        third_bias: Shape (ds,).
+        change_scale: Standard deviation of each effect's change, by that of the effect, ds numbers.
     """
 
     first: jax.Array
@@ -31,7 +41,7 @@ class EffectNetworks(eqx.Module):
     change_scale: tuple[float, ...] = eqx.field(static=True)
 
     def __init__(self, inputs: int, hidden: int, change_scale: Sequence[float], key: jax.Array):
-        """Initial weights: normal, variance 1 / units before; the last layer a tenth of that.
+        """Draw initial weights: normal, variance 1 / units before; the last layer a tenth of that.
 
         Args:
             inputs: Number of causes, ds + da.
@@ -54,24 +64,28 @@ class EffectNetworks(eqx.Module):
         self.third_bias = jnp.zeros(ds, jnp.float32)
 
     def change(self, x: jax.Array, mask: jax.Array) -> jax.Array:
-        """The predicted change of the state of one row, in standard deviations of the change; float32, shape (ds,).
+        """Return the predicted change of the state of one row, in standard deviations of the change; float32, (ds,).
 
         Args:
             x: Normalised (state, action), float32, shape (ds + da,).
             mask: 1 where effect i may see cause j, 0 elsewhere, float32, shape (ds, ds + da).
         """
-        # Without `shown`, a masked cause could not be told from one at its mean.
+        # Without `shown`, a masked cause could not be distinguished from one at its mean.
         seen = jnp.einsum("ij,ijh->ih", mask * x, self.first) + jnp.einsum("ij,ijh->ih", mask, self.shown)
         hidden = jax.nn.elu(seen + self.first_bias)
         hidden = jax.nn.elu(jnp.einsum("ih,ihk->ik", hidden, self.second) + self.second_bias)
         return jnp.einsum("ih,ih->i", hidden, self.third) + self.third_bias
 
     def __call__(self, x: jax.Array, mask: jax.Array) -> jax.Array:
-        """The normalised next state of one row; arguments as of `change`."""
+        """Return the normalised next state of one row; arguments as of `change`."""
         return x[: len(self.change_scale)] + jnp.asarray(self.change_scale, jnp.float32) * self.change(x, mask)
 
     def with_own(self, edges: jax.Array) -> jax.Array:
-        """Edge probabilities with 1 for each effect's own present value, which always passes; (…, ds, ds + da)."""
+        """Return edge probabilities with 1 for each effect's own present value, which always passes.
+
+        Args:
+            edges: Probabilities, shape (…, ds, ds + da).
+        """
         ds, inputs = self.first.shape[:2]
         return jnp.maximum(edges, jnp.eye(ds, inputs, dtype=jnp.float32))
 
@@ -105,9 +119,9 @@ def bernoulli_straight_through(logits: jax.Array, key: jax.Array, temperature: f
 
 
 def price_schedule(progress: jax.Array, grace: float) -> jax.Array:
-    """Share of the full price of edges: 0 for a while, then rising over 30 % of the training to 1.
+    """Return the share of the full price of edges: 0 for a while, then rising over 30 % of the training to 1.
 
-    A price from the start closes gates before the networks behind them have learned what they are good for.
+    A price from the start closes gates before the networks behind them have learned to use them.
 
     Args:
         progress: Share of the training done.
@@ -117,12 +131,16 @@ def price_schedule(progress: jax.Array, grace: float) -> jax.Array:
 
 
 def check_gates(price: float, grace: float, score: str) -> None:
-    """Raises InvalidSettingError if a setting of gates that no mask teaches is not legal.
+    """Check the settings of gates that are trained without masks.
 
     Args:
         price: Of all gates being open, ≥ 0.
         grace: In [0, 1].
         score: "influence" or "probability".
+
+    Raises:
+        UnknownNameError: There is no such score.
+        InvalidSettingError: A setting is out of range.
     """
     if not price >= 0:
         raise InvalidSettingError(f"price is {price}; it must be at least 0")

@@ -1,4 +1,4 @@
-"""Judging a model of a task against the truth; docs/benchmark.md defines every number."""
+"""Evaluate a model of a task against the truth; docs/benchmark.md defines every number."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dynamic_sparsity.learners.data import Rows, Scale, read_rows, rows_in_conta
 from dynamic_sparsity.learners.interface import Predictor
 from dynamic_sparsity.loaders import JacobianDataset
 
-__all__ = ["LEARNED_ZERO", "Judged", "evaluate", "read_judged"]
+__all__ = ["LEARNED_ZERO", "EvaluationRows", "evaluate", "read_evaluation_rows"]
 
 Floats = NDArray[Any]
 Bools = NDArray[np.bool_]
@@ -26,8 +26,8 @@ LEARNED_ZERO = 1e-6
 
 
 @dataclass(frozen=True)
-class Judged:
-    """Rows that models are judged on, with the truth; the same for every model of a task.
+class EvaluationRows:
+    """Rows that models are evaluated on, with the truth; the same for every model of a task.
 
     Attributes:
         rows: n transitions with Jacobians and graphs.
@@ -46,8 +46,8 @@ class Judged:
     dataset: JacobianDataset
 
 
-def read_judged(dataset: JacobianDataset, *, limit: int | None = None, horizon: int = 10) -> Judged:
-    """Read the rows to judge models by.
+def read_evaluation_rows(dataset: JacobianDataset, *, limit: int | None = None, horizon: int = 10) -> EvaluationRows:
+    """Read the rows to evaluate models on.
 
     Args:
         dataset: Usually a test or validation split; rows without a true Jacobian are left out.
@@ -61,7 +61,7 @@ def read_judged(dataset: JacobianDataset, *, limit: int | None = None, horizon: 
         raise InvalidSettingError(f"horizon is {horizon} and limit is {limit}; both must be at least 1")
     valid = dataset.select(valid_positions(dataset))
     if len(valid) == 0:
-        raise InvalidSettingError(f"{dataset!r} has no rows to judge a model by: make more episodes")
+        raise InvalidSettingError(f"{dataset!r} has no rows to evaluate a model on: generate more episodes")
     switch = _switches(valid)
     kept = np.arange(len(valid))
     if limit is not None and kept.size > limit:
@@ -73,26 +73,26 @@ def read_judged(dataset: JacobianDataset, *, limit: int | None = None, horizon: 
         chosen = chosen[np.linspace(0, chosen.size - 1, most).astype(np.int64)]
     windows = pieces[chosen] if chosen.size else {}
     rows = read_rows(valid.select(kept), jacobian=True, graph=True)
-    return Judged(rows, rows_in_contact(valid, kept), switch[kept], windows, Scale.of(dataset), dataset)
+    return EvaluationRows(rows, rows_in_contact(valid, kept), switch[kept], windows, Scale.of(dataset), dataset)
 
 
 def evaluate(
     predict: Predictor | Function,
-    dataset: JacobianDataset | Judged,
+    dataset: JacobianDataset | EvaluationRows,
     *,
     jacobian: Function | None = None,
     edge_score: Function | None = None,
-    validation: JacobianDataset | Judged | None = None,
+    validation: JacobianDataset | EvaluationRows | None = None,
     threshold: float = LEARNED_ZERO,
     limit: int | None = None,
     horizon: int = 10,
 ) -> dict[str, Any]:
-    """Judge a model: its next states and, where it has them, its Jacobian and its causal graph of each row.
+    """Evaluate a model: its next states and, where it has them, its Jacobian and its causal graph of each row.
 
     Args:
         predict: (state (n, ds), action (n, da)) -> next states (n, ds), float32 arrays in physical units; or an object
             with that method and perhaps `jacobian` and `edge_score` (see `Model`).
-        dataset: Whose rows to judge by, usually `load_dataset(task, split="test")`.
+        dataset: Whose rows to evaluate on, usually `load_dataset(task, split="test")`.
         jacobian: (state, action) -> [∂s'/∂s | ∂s'/∂a], shape (n, ds, ds + da), row = effect, physical units.
         edge_score: (state, action) -> shape (n, ds, ds + da), larger where an edge is more probable. If None, the
             Jacobian's dimensionless absolute value.
@@ -106,69 +106,75 @@ def evaluate(
         docs/benchmark.md defines them. What a model has not, or a task has no rows for, is None.
 
     Raises:
-        InvalidSettingError: A result of the model has another shape than it should; or there is no row to judge by.
+        InvalidSettingError: A result of the model has another shape than it should; or there is no row to evaluate on.
     """
     jacobian = jacobian or getattr(predict, "jacobian", None)
     edge_score = edge_score or getattr(predict, "edge_score", None)
     function: Any = getattr(predict, "predict", predict)
-    judged = dataset if isinstance(dataset, Judged) else read_judged(dataset, limit=limit, horizon=horizon)
-    found = _jacobian(jacobian, judged)
-    scores = _scores(edge_score, lambda: found, judged)
+    evaluated = (
+        dataset if isinstance(dataset, EvaluationRows) else read_evaluation_rows(dataset, limit=limit, horizon=horizon)
+    )
+    found = _jacobian(jacobian, evaluated)
+    scores = _scores(edge_score, lambda: found, evaluated)
     chosen_on = None
     if validation is not None and scores is not None:
-        other = validation if isinstance(validation, Judged) else read_judged(validation, limit=limit, horizon=horizon)
+        other = (
+            validation
+            if isinstance(validation, EvaluationRows)
+            else read_evaluation_rows(validation, limit=limit, horizon=horizon)
+        )
         believed = _scores(edge_score, lambda: _jacobian(jacobian, other), other)
         if believed is not None:
             threshold = metrics.best_threshold(_flat(believed), _flat(_truth(other)))
             chosen_on = other.dataset.split
     result = {
-        "next_state": _next_state(function, judged),
-        "jacobian": _jacobian_error(found, judged),
-        "sparsity": _sparsity(found, scores, threshold, judged),
+        "next_state": _next_state(function, evaluated),
+        "jacobian": _jacobian_error(found, evaluated),
+        "sparsity": _sparsity(found, scores, threshold, evaluated),
         "structure": None,
         "switching": None,
         "calibration": None,
-        "data": _data(judged) | {"threshold": threshold, "threshold_chosen_on": chosen_on},
+        "data": _data(evaluated) | {"threshold": threshold, "threshold_chosen_on": chosen_on},
     }
     if scores is not None:
-        result |= _structure(scores, threshold, judged)
+        result |= _structure(scores, threshold, evaluated)
     plain: dict[str, Any] = _json(result)
     return plain
 
 
-def _next_state(predict: Function, judged: Judged) -> dict[str, Any]:
-    rows, variance = judged.rows, judged.scale.output_std.astype(np.float64) ** 2
+def _next_state(predict: Function, evaluated: EvaluationRows) -> dict[str, Any]:
+    rows, variance = evaluated.rows, evaluated.scale.output_std.astype(np.float64) ** 2
     predicted = _checked("predict", predict(rows.state, rows.action), rows.next_state.shape)
     squared = (predicted - rows.next_state.astype(np.float64)) ** 2 / variance
     hold = (rows.state.astype(np.float64) - rows.next_state) ** 2 / variance
-    names = judged.dataset.state_names
+    names = evaluated.dataset.state_names
     return {
         "nmse": squared.mean(),
         "nmse_per_dimension": dict(zip(names, squared.mean(0).tolist(), strict=True)),
         "relative_to_hold": squared.mean() / hold.mean() if hold.mean() > 0 else None,
-        "open_loop_nmse": _open_loop(predict, judged),
+        "open_loop_nmse": _open_loop(predict, evaluated),
     }
 
 
-def _open_loop(predict: Function, judged: Judged) -> list[float]:
-    """Error after 1, 2, … steps on the model's own predictions, with the true actions."""
-    if not judged.windows:
+def _open_loop(predict: Function, evaluated: EvaluationRows) -> list[float]:
+    """Return the error after 1, 2, … steps on the model's own predictions, with the true actions."""
+    if not evaluated.windows:
         return []
-    state, errors = judged.windows["state"][:, 0], []
-    variance = judged.scale.output_std.astype(np.float64) ** 2
-    for step in range(judged.windows["state"].shape[1]):
-        truth = judged.windows["next_state"][:, step].astype(np.float64)
+    state, errors = evaluated.windows["state"][:, 0], []
+    variance = evaluated.scale.output_std.astype(np.float64) ** 2
+    for step in range(evaluated.windows["state"].shape[1]):
+        truth = evaluated.windows["next_state"][:, step].astype(np.float64)
         with np.errstate(over="ignore", invalid="ignore"):  # An unstable model's predictions grow without bound.
-            state = np.asarray(predict(state, judged.windows["action"][:, step]), np.float32)
+            state = np.asarray(predict(state, evaluated.windows["action"][:, step]), np.float32)
             errors.append(float(((state.astype(np.float64) - truth) ** 2 / variance).mean()))
     return errors
 
 
-def _jacobian_error(found: Floats | None, judged: Judged) -> dict[str, Any] | None:
-    """Relative error of each row's dimensionless Jacobian, in the Frobenius norm."""
-    if found is None or judged.rows.jacobian is None:
+def _jacobian_error(found: Floats | None, evaluated: EvaluationRows) -> dict[str, Any] | None:
+    """Return the relative error of each row's dimensionless Jacobian, in the Frobenius norm."""
+    if found is None or evaluated.rows.jacobian is None:
         return None
-    truth = judged.scale.dimensionless(judged.rows.jacobian).astype(np.float64)
+    truth = evaluated.scale.dimensionless(evaluated.rows.jacobian).astype(np.float64)
     size = np.sqrt((truth**2).sum((1, 2)))
     errors = np.sqrt(((found - truth) ** 2).sum((1, 2)))[size > 0] / size[size > 0]
     if errors.size == 0:
@@ -176,8 +182,10 @@ def _jacobian_error(found: Floats | None, judged: Judged) -> dict[str, Any] | No
     return {"relative_error_mean": errors.mean(), "relative_error_median": np.median(errors), "rows": errors.size}
 
 
-def _sparsity(found: Floats | None, scores: Floats | None, threshold: float, judged: Judged) -> dict[str, Any]:
-    truth = 1.0 - _truth(judged).mean()
+def _sparsity(
+    found: Floats | None, scores: Floats | None, threshold: float, evaluated: EvaluationRows
+) -> dict[str, Any]:
+    truth = 1.0 - _truth(evaluated).mean()
     model = None
     if found is not None:
         model = (np.abs(found) < LEARNED_ZERO).mean()
@@ -187,8 +195,8 @@ def _sparsity(found: Floats | None, scores: Floats | None, threshold: float, jud
     return {"model": model, "truth": truth, "relative": relative}
 
 
-def _structure(scores: Floats, threshold: float, judged: Judged) -> dict[str, Any]:
-    truth, flat = _flat(_truth(judged)), _flat(scores)
+def _structure(scores: Floats, threshold: float, evaluated: EvaluationRows) -> dict[str, Any]:
+    truth, flat = _flat(_truth(evaluated)), _flat(scores)
     graph = flat >= threshold
     values = {
         "auroc": metrics.row_roc_auc(flat, truth),
@@ -198,11 +206,11 @@ def _structure(scores: Floats, threshold: float, judged: Judged) -> dict[str, An
     }
     ranked = metrics.has_both_classes(truth)
     all_rows = np.ones(len(truth), bool)
-    groups = {"all": all_rows, "contact": judged.contact, "free": ~judged.contact, "switch": judged.switch}
+    groups = {"all": all_rows, "contact": evaluated.contact, "free": ~evaluated.contact, "switch": evaluated.switch}
     structure = {name: _group(values, ranked, chosen, graph, truth) for name, chosen in groups.items()}
-    ds = judged.rows.sizes[0]
+    ds = evaluated.rows.sizes[0]
     for name, part in (("mask_s", slice(0, ds)), ("mask_a", slice(ds, None))):
-        structure[name] = _part(_flat(scores[:, :, part]), _flat(_truth(judged)[:, :, part]), threshold)
+        structure[name] = _part(_flat(scores[:, :, part]), _flat(_truth(evaluated)[:, :, part]), threshold)
     when, edges = metrics.edge_auroc(flat, truth)
     density, edge_count = graph.sum(1), truth.sum(1)
     return {
@@ -210,22 +218,22 @@ def _structure(scores: Floats, threshold: float, judged: Judged) -> dict[str, An
         "switching": {"edge_auroc": when, "edges": edges},
         "calibration": {
             "expected_error": metrics.expected_calibration_error(flat, truth),
-            "contact_auroc": metrics.roc_auc(density.astype(np.float64), judged.contact),
-            "contact_auroc_of_truth": metrics.roc_auc(edge_count.astype(np.float64), judged.contact),
-            "edges_in_contact": metrics.mean_over(density, judged.contact),
-            "edges_in_contact_of_truth": metrics.mean_over(edge_count, judged.contact),
-            "edges_free": metrics.mean_over(density, ~judged.contact),
-            "edges_free_of_truth": metrics.mean_over(edge_count, ~judged.contact),
+            "contact_auroc": metrics.roc_auc(density.astype(np.float64), evaluated.contact),
+            "contact_auroc_of_truth": metrics.roc_auc(edge_count.astype(np.float64), evaluated.contact),
+            "edges_in_contact": metrics.mean_over(density, evaluated.contact),
+            "edges_in_contact_of_truth": metrics.mean_over(edge_count, evaluated.contact),
+            "edges_free": metrics.mean_over(density, ~evaluated.contact),
+            "edges_free_of_truth": metrics.mean_over(edge_count, ~evaluated.contact),
         },
     }
 
 
 def _group(values: dict[str, Floats], ranked: Bools, chosen: Bools, graph: Bools, truth: Bools) -> dict[str, Any]:
-    """Means over some rows; those that rank edges only over rows in which there is something to rank."""
+    """Return means over some rows; those that rank edges only over rows in which there is something to rank."""
     means = {}
     for name, value in values.items():
         by_rank = name in ("auroc", "average_precision")
-        # Where no row has both classes, all of them have the value of a score that says nothing.
+        # Where no row has both classes, all of them have the value of a score that carries no information.
         subset = chosen & ranked if by_rank and (chosen & ranked).any() else chosen
         means[name] = metrics.mean_over(value, subset)
     rows = {"rows": int(chosen.sum()), "rows_ranked": int((chosen & ranked).sum())}
@@ -246,19 +254,21 @@ def _part(scores: Floats, truth: Bools, threshold: float) -> dict[str, Any]:
     return _group(values, metrics.has_both_classes(truth), chosen, graph, truth)
 
 
-def _jacobian(function: Function | None, judged: Judged) -> Floats | None:
-    """The model's Jacobian, dimensionless."""
-    result = None if function is None else function(judged.rows.state, judged.rows.action)
+def _jacobian(function: Function | None, evaluated: EvaluationRows) -> Floats | None:
+    """Return the model's Jacobian, dimensionless."""
+    result = None if function is None else function(evaluated.rows.state, evaluated.rows.action)
     if result is None:
         return None
-    return judged.scale.dimensionless(_checked("jacobian", result, _truth(judged).shape))
+    return evaluated.scale.dimensionless(_checked("jacobian", result, _truth(evaluated).shape))
 
 
-def _scores(function: Function | None, jacobian: Callable[[], Floats | None], judged: Judged) -> Floats | None:
-    """The model's edge scores, or else the absolute values of its Jacobian."""
-    result = None if function is None else function(judged.rows.state, judged.rows.action)
+def _scores(
+    function: Function | None, jacobian: Callable[[], Floats | None], evaluated: EvaluationRows
+) -> Floats | None:
+    """Return the model's edge scores, or else the absolute values of its Jacobian."""
+    result = None if function is None else function(evaluated.rows.state, evaluated.rows.action)
     if result is not None:
-        return _checked("edge_score", result, _truth(judged).shape)
+        return _checked("edge_score", result, _truth(evaluated).shape)
     found = jacobian()
     return None if found is None else np.abs(found)
 
@@ -274,7 +284,7 @@ def _checked(name: str, result: Any, shape: tuple[int, ...]) -> Floats:
 
 
 def _switches(dataset: JacobianDataset) -> Bools:
-    """Rows whose graph differs from that of the row before, in the same episode."""
+    """Return the rows whose graph differs from that of the row before, in the same episode."""
     batch = dataset.with_columns(["mask_s", "mask_a", "episode", "step"], coordinates="ambient")[:]
     differs = np.zeros(len(dataset), bool)
     for name in ("mask_s", "mask_a"):
@@ -283,30 +293,30 @@ def _switches(dataset: JacobianDataset) -> Bools:
     return differs
 
 
-def _truth(judged: Judged) -> Bools:
-    if judged.rows.graph is None:
-        raise InvalidSettingError("the rows to judge by were read without their masks; use read_judged")
-    return judged.rows.graph
+def _truth(evaluated: EvaluationRows) -> Bools:
+    if evaluated.rows.graph is None:
+        raise InvalidSettingError("the rows to evaluate on were read without their masks; use read_evaluation_rows")
+    return evaluated.rows.graph
 
 
 def _flat(values: Floats) -> Floats:
     return values.reshape(len(values), -1)
 
 
-def _data(judged: Judged) -> dict[str, Any]:
-    store = judged.dataset.store
+def _data(evaluated: EvaluationRows) -> dict[str, Any]:
+    store = evaluated.dataset.store
     return {
         "task": store.task,
         "policy": store.policy,
         "dynamics": store.dynamics,
-        "split": judged.dataset.split,
-        "rows": len(judged.rows),
-        "settings_sha256": judged.dataset.metadata["settings_sha256"],
+        "split": evaluated.dataset.split,
+        "rows": len(evaluated.rows),
+        "settings_sha256": evaluated.dataset.metadata["settings_sha256"],
     }
 
 
 def _json(value: Any) -> Any:
-    """Plain Python numbers; what is not finite becomes None, as JSON has no word for it."""
+    """Return plain Python numbers; what is not finite becomes None, as JSON has no word for it."""
     if isinstance(value, dict):
         return {name: _json(item) for name, item in value.items()}
     if isinstance(value, list):

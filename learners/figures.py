@@ -67,7 +67,7 @@ def draw_figure_8(entries: Sequence[Entry], path: Path) -> Path:
 
 
 def _values(entries: Sequence[Entry]) -> tuple[dict[str, list[float]], dict[str, list[float]], list[str]]:
-    """Per loss, a value per task: the error by that without a term, and the relative sparsity."""
+    """Return, per loss, a value per task: the error by that without a term, and the relative sparsity."""
     errors: dict[str, list[float]] = {loss: [] for loss in LOSSES}
     sparsities: dict[str, list[float]] = {loss: [] for loss in LOSSES}
     for task in sorted({entry.task for entry in entries}):

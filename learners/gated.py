@@ -1,4 +1,4 @@
-"""A network whose causes are gated, effect by effect, by a second network that looks at the state."""
+"""A network whose causes are gated, effect by effect, by a second network that sees the state."""
 
 from __future__ import annotations
 
@@ -29,7 +29,12 @@ OPEN = 2.0
 
 
 class GatedNetwork(eqx.Module):
-    """Gates g(s, a) in {0, 1}^(ds × (ds + da)), and effect networks behind them."""
+    """Gates g(s, a) in {0, 1}^(ds × (ds + da)), and effect networks behind them.
+
+    Attributes:
+        gates: Logits of the gates being open, (ds + da,) -> (ds · (ds + da),).
+        effects: Predict the change of the state behind the gates.
+    """
 
     gates: eqx.nn.MLP
     effects: EffectNetworks
@@ -48,21 +53,35 @@ class GatedNetwork(eqx.Module):
         self.effects = EffectNetworks(inputs, max(4, width // 4), change_scale, two)
 
     def logits(self, x: jax.Array) -> jax.Array:
-        """(ds + da,) -> (ds, ds + da), of the gates being open."""
+        """Return the logits of the gates being open.
+
+        Args:
+            x: Normalised (state, action), float32, shape (ds + da,).
+
+        Returns:
+            float32, shape (ds, ds + da).
+        """
         return self.gates(x).reshape(self.effects.first.shape[:2]) + OPEN
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """(ds + da,) -> (ds,), normalised, each gate open or closed as is more probable."""
+        """Return the normalised next state, each gate open or closed as is more probable, (ds + da,) -> (ds,)."""
         return self.effects(x, (self.logits(x) > 0).astype(jnp.float32))
 
     def edges(self, x: jax.Array) -> jax.Array:
-        """Probabilities of the gates, (ds + da,) -> (ds, ds + da)."""
+        """Return the probabilities of the gates.
+
+        Args:
+            x: Normalised (state, action), float32, shape (ds + da,).
+
+        Returns:
+            float32, shape (ds, ds + da).
+        """
         return self.effects.with_own(jax.nn.sigmoid(self.logits(x)))
 
 
 @dataclass(frozen=True)
 class Gated(NetworkLearner):
-    """Straight-through Bernoulli gates, taught either by their price or by the true masks.
+    """Straight-through Bernoulli gates, trained either by their price or by the true masks.
 
     Attributes:
         term: "l0": from transitions only; the expected share of open gates is added to the loss. "mask": the gates
@@ -80,14 +99,14 @@ class Gated(NetworkLearner):
     score: str = "influence"
 
     def __post_init__(self) -> None:
-        """Raises UnknownNameError or InvalidSettingError if a setting is not legal."""
+        """Raise UnknownNameError or InvalidSettingError if a setting is not legal."""
         if self.term not in ("l0", "mask"):
             raise UnknownNameError(f"there is no loss {self.term!r} of the gated learner; there is 'l0' and 'mask'")
         check_gates(self.price, self.grace, self.score)
 
     @property
     def weighs_edges(self) -> bool:
-        """Gates that no mask has taught stay open where that costs little."""
+        """Gates trained without masks stay open where that costs little."""
         return self.term == "l0" and self.score == "influence"
 
     @property

@@ -20,14 +20,22 @@ __all__ = ["SUPERVISIONS", "Learner", "Model", "Predictor", "TrainingData", "all
 Floats = NDArray[np.floating[Any]]
 
 SUPERVISIONS = ("transitions", "structure", "Jacobian")
-"""What a learner is taught with: transitions (s, a, s') only; also the true masks; also the true Jacobians."""
+"""What a learner is trained with: transitions (s, a, s') only; also the true masks; also the true Jacobians."""
 
 
 class Predictor(Protocol):
     """What `evaluate` needs: a model of the task in physical units. All arguments and results are batches of n rows."""
 
     def predict(self, state: NDArray[np.float32], action: NDArray[np.float32]) -> Floats:
-        """The next states, shape (n, ds), of states (n, ds) and actions (n, da)."""
+        """Return next states.
+
+        Args:
+            state: float32, shape (n, ds), MuJoCo's units.
+            action: float32, shape (n, da).
+
+        Returns:
+            shape (n, ds).
+        """
         ...
 
 
@@ -35,7 +43,7 @@ class Model:
     """A trained model. Only `predict` must be overridden; a model that has no Jacobian or edge score returns None."""
 
     def predict(self, state: NDArray[np.float32], action: NDArray[np.float32]) -> Floats:
-        """Next states.
+        """Return next states.
 
         Args:
             state: float32, shape (n, ds), MuJoCo's units.
@@ -47,7 +55,7 @@ class Model:
         raise NotImplementedError(f"{type(self).__name__} must define predict(state, action)")
 
     def jacobian(self, state: NDArray[np.float32], action: NDArray[np.float32]) -> Floats | None:
-        """Derivatives of `predict`, [∂s'/∂s | ∂s'/∂a], row = effect.
+        """Return the derivatives of `predict`, [∂s'/∂s | ∂s'/∂a], row = effect.
 
         Args:
             state: float32, shape (n, ds).
@@ -59,7 +67,7 @@ class Model:
         return None
 
     def edge_score(self, state: NDArray[np.float32], action: NDArray[np.float32]) -> Floats | None:
-        """How much the model believes in each edge of each row's causal graph; by default its Jacobian decides.
+        """Return how much the model believes in each edge of each row's causal graph; by default its Jacobian decides.
 
         Args:
             state: float32, shape (n, ds).
@@ -79,7 +87,7 @@ class TrainingData:
         train: Rows of the train split, with Jacobians and graphs only if the learner's `supervision` allows them;
             if they are streamed, a sample of them.
         scale: Means and standard deviations of the train split.
-        stream: All of them, batch by batch; None if they lie in memory.
+        stream: All of them, batch by batch; None if they are in memory.
     """
 
     train: Rows
@@ -88,7 +96,7 @@ class TrainingData:
 
 
 def allowed_by(supervision: str) -> tuple[str, ...]:
-    """Fields of `Rows` that a supervision allows beside transitions.
+    """Return the fields of `Rows` that a supervision allows beside transitions.
 
     Args:
         supervision: One of `SUPERVISIONS`, or "oracle".
@@ -110,7 +118,7 @@ class Learner(ABC):
     streams = False
 
     def settings(self) -> dict[str, Any]:
-        """What decides its numbers beside data, budget and seed, as JSON data."""
+        """Return what decides its numbers beside data, budget and seed, as JSON data."""
         return dataclasses.asdict(self) if dataclasses.is_dataclass(self) else {}
 
     @property

@@ -14,7 +14,7 @@ __all__ = ["require_jax"]
 def require_jax() -> None:
     """Check that JAX, Equinox and Optax are there, and keep what JAX compiles between runs.
 
-    The cache lies beside the one of the simulator's programs. Whether JAX's default is float32 or float64 is left
+    The cache is beside the one of the simulator's programs. Whether JAX's default is float32 or float64 is left
     alone: learners name float32 wherever it matters.
 
     Raises:

@@ -41,7 +41,7 @@ class Entry:
         policy: That acted in the data.
         learner: Name.
         loss: Variant.
-        supervision: What it was taught with.
+        supervision: What it was trained with.
         adaptive: 1 if its graph is meant to depend on the state.
         seed: Of the training.
         train_rows: Transitions it could learn from, at most.
@@ -97,7 +97,7 @@ class Entry:
 
 
 def entries_of(results: Sequence[dict[str, Any]]) -> list[Entry]:
-    """Results as lines of the table.
+    """Return results as lines of the table.
 
     Args:
         results: Documents of `run_learner`.
@@ -139,7 +139,7 @@ def _entry(document: dict[str, Any]) -> Entry:
 
 
 def to_csv(entries: Sequence[Entry]) -> str:
-    """Entries as comma-separated values with a header, sorted; numbers with six digits, nothing where there is none.
+    """Return entries as comma-separated values with a header, sorted; numbers have six digits, or are left out.
 
     Args:
         entries: In any order.
@@ -155,7 +155,7 @@ def to_csv(entries: Sequence[Entry]) -> str:
 
 
 def read_csv(path: Path) -> list[Entry]:
-    """The inverse of `to_csv`.
+    """Read the entries of a file: the inverse of `to_csv`.
 
     Args:
         path: A file that `leaderboard` wrote.
@@ -209,11 +209,11 @@ def _parsed(name: str, text: str, kind: str) -> Any:
 
 
 def read_entries(source: Path, skipped: Callable[[CorruptResultError], None] | None = None) -> list[Entry]:
-    """Entries of a folder of results, or of a `leaderboard.csv`, alike: numbers have the CSV's six digits.
+    """Read the entries of a folder of results, or of a `leaderboard.csv`, alike: numbers have the CSV's six digits.
 
     Args:
         source: The folder or the file.
-        skipped: Told of each file of the folder that is left out because it can't be read; None: that is an error.
+        skipped: Called for each file of the folder that can't be read and is left out; None: that is an error.
 
     Raises:
         InvalidSettingError: There are none.
@@ -248,7 +248,11 @@ def mean_and_spread(entries: Sequence[Entry], column: str) -> tuple[float, float
 
 
 def order_of(entries: Sequence[Entry]) -> list[str]:
-    """Names of the learners: baselines first, the oracle last, others by name as they come."""
+    """Return the names of the learners: baselines first, the oracle last, others by name as they come.
+
+    Args:
+        entries: Of one or several protocols.
+    """
     first = ("hold", "ridge", "global-graph", "mlp", "residual-mlp")
     names = {entry.name: entry.learner for entry in entries}
 

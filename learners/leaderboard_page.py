@@ -53,11 +53,11 @@ class Verdict:
 
 
 def compare(entries: Sequence[Entry], supervisions: Sequence[str]) -> list[Verdict]:
-    """Hold the best MLP of each task against the adaptive learners, among learners taught with certain things.
+    """Hold the best MLP of each task against the adaptive learners, among learners of certain supervisions.
 
     Args:
         entries: Of one protocol and one policy.
-        supervisions: What the learners compared may have been taught with.
+        supervisions: What the learners compared may have been trained with.
 
     Returns:
         A verdict per task that has both.
@@ -84,7 +84,7 @@ def compare(entries: Sequence[Entry], supervisions: Sequence[str]) -> list[Verdi
 
 
 def leaderboard_page(entries: Sequence[Entry], figure: str | None = None) -> str:
-    """The page, in Markdown.
+    """Return the page, in Markdown.
 
     Args:
         entries: Of one or several protocols.

@@ -18,13 +18,20 @@ DEFAULT_WEIGHTS = {"none": 0.0, "mse": 0.03, "mae": 0.1, "l1": 0.03, "sae": 0.03
 
 
 def check_loss(loss: str) -> None:
-    """Raises UnknownNameError if there is no such loss."""
+    """Check that a loss exists.
+
+    Args:
+        loss: Its name.
+
+    Raises:
+        UnknownNameError: There is no such loss.
+    """
     if loss not in JACOBIAN_LOSSES:
         raise UnknownNameError(f"there is no loss {loss!r}; there is {', '.join(map(repr, JACOBIAN_LOSSES))}")
 
 
 def supervision_of(loss: str) -> str:
-    """What a loss has to see: "transitions", "structure" (the masks) or "Jacobian".
+    """Return what a loss has to see: "transitions", "structure" (the masks) or "Jacobian".
 
     Args:
         loss: One of `JACOBIAN_LOSSES`.
@@ -33,7 +40,7 @@ def supervision_of(loss: str) -> str:
 
 
 def jacobian_term(loss: str, jacobian: jax.Array, truth: jax.Array | None, graph: jax.Array | None) -> jax.Array:
-    """A term of the loss, dimensionless.
+    """Return a term of the loss, dimensionless.
 
     Args:
         loss: One of `JACOBIAN_LOSSES`, but "none".

@@ -35,7 +35,7 @@ CALIBRATION_BINS = 10
 
 
 def has_both_classes(truth: Bools) -> Bools:
-    """Rows with at least one edge and at least one non-edge: those in which a ranking can be right or wrong.
+    """Return the rows with at least one edge and one non-edge: those in which a ranking can be right or wrong.
 
     Args:
         truth: bool, shape (n, entries).
@@ -62,8 +62,8 @@ def mean_over(values: Floats, chosen: Bools) -> float | None:
 def average_precision(scores: AnyFloats, truth: Bools) -> Floats:
     """Average precision of each row: the mean, over its edges, of the precision down to the edge's score.
 
-    Entries of equal score count together, as in scikit-learn. A constant score, which says nothing, gives the share
-    of edges. Rows of edges only give 1; rows without an edge give 0.
+    Entries of equal score count together, as in scikit-learn. A constant score, which carries no information, gives the
+    share of edges. Rows of edges only give 1; rows without an edge give 0.
 
     Args:
         scores: shape (n, entries); NaN counts as the lowest score.
@@ -80,9 +80,11 @@ def average_precision(scores: AnyFloats, truth: Bools) -> Floats:
 
 
 def row_roc_auc(scores: AnyFloats, truth: Bools) -> Floats:
-    """Area under the ROC curve of each row: how probably an edge's score is above a non-edge's, ties counting half.
+    """Return each row's area under the ROC curve: how probably an edge's score is above a non-edge's.
 
-    Rows of one class only, where there is nothing to tell apart, give 0.5.
+    Rows of one class only, where there is nothing to rank, give 0.5.
+
+    Ties count half.
 
     Args:
         scores: shape (n, entries); NaN counts as the lowest score.
@@ -99,7 +101,7 @@ def row_roc_auc(scores: AnyFloats, truth: Bools) -> Floats:
 
 
 def roc_auc(scores: AnyFloats, truth: Bools) -> float:
-    """Area under the ROC curve of one list of scores; 0.5 if there is only one class.
+    """Return the area under the ROC curve of one list of scores; 0.5 if there is only one class.
 
     Args:
         scores: shape (n,).
@@ -109,7 +111,7 @@ def roc_auc(scores: AnyFloats, truth: Bools) -> float:
 
 
 def edge_auroc(scores: AnyFloats, truth: Bools, rare: float = 0.01) -> tuple[float | None, int]:
-    """How well scores tell *when* an edge is there: per entry over rows, then averaged over the entries that switch.
+    """Return how well scores show *when* an edge is there: per entry over rows, averaged over those that switch.
 
     Unlike the measures per row, this gives nothing to a model that knows the global graph only: a score that
     does not depend on the row has 0.5.
@@ -131,7 +133,7 @@ def edge_auroc(scores: AnyFloats, truth: Bools, rare: float = 0.01) -> tuple[flo
 
 
 def f1(graph: Bools, truth: Bools) -> Floats:
-    """F1 of each row's graph, 2·TP / (2·TP + FP + FN); 1 where neither graph has an edge.
+    """Return the F1 of each row's graph, 2·TP / (2·TP + FP + FN); 1 where neither graph has an edge.
 
     Args:
         graph: The model's, bool, shape (n, entries).
@@ -146,7 +148,7 @@ def f1(graph: Bools, truth: Bools) -> Floats:
 
 
 def hamming(graph: Bools, truth: Bools) -> Floats:
-    """Structural Hamming distance of each row: the number of entries in which the graphs differ.
+    """Return the structural Hamming distance of each row: the number of entries in which the graphs differ.
 
     Edges run from the present to the future only, so there are no reversed edges, which other definitions count once.
 
@@ -162,7 +164,7 @@ def hamming(graph: Bools, truth: Bools) -> Floats:
 
 
 def best_threshold(scores: AnyFloats, truth: Bools, candidates: int = 64) -> float:
-    """The threshold t for which the graph `scores >= t` has the highest F1, over all entries of all rows together.
+    """Return the threshold t for which the graph `scores >= t` has the highest F1, over all entries of all rows.
 
     Args:
         scores: shape (n, entries).
@@ -246,7 +248,7 @@ def _row_roc_auc(scores: AnyFloats, truth: Bools) -> Floats:
 
 
 def _ranked(scores: AnyFloats, truth: Bools) -> tuple[Bools, NDArray[np.int64], NDArray[np.int64]]:
-    """The truth by falling score, and the first and last position of each position's group of equal scores."""
+    """Return the truth by falling score, and the first and last position of each position's group of equal scores."""
     falling = -np.nan_to_num(scores, nan=-np.inf, posinf=np.inf, neginf=-np.inf)
     order = np.argsort(falling, axis=1, kind="stable")
     ordered = np.take_along_axis(falling, order, axis=1)

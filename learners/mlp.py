@@ -22,13 +22,18 @@ __all__ = ["MLP", "MLPNetwork", "ResidualMLP", "UntrainedMLP"]
 
 
 class MLPNetwork(eqx.Module):
-    """Two hidden layers with ELU; optionally the normalised state added to the output."""
+    """Two hidden layers with ELU; optionally the normalised state added to the output.
+
+    Attributes:
+        layers: The layers, (ds + da,) -> (ds,).
+        residual: Whether the layers predict the change of the state.
+    """
 
     layers: eqx.nn.MLP
     residual: bool = eqx.field(static=True)
 
     def __init__(self, ds: int, inputs: int, width: int, residual: bool, key: jax.Array):
-        """Initial weights as in Equinox: uniform, ±1/√(units before).
+        """Draw initial weights as Equinox does: uniform, ±1/√(units before).
 
         Args:
             ds: Size of the state.
@@ -41,7 +46,7 @@ class MLPNetwork(eqx.Module):
         self.residual = residual
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """(ds + da,) -> (ds,), normalised."""
+        """Return the normalised next state, (ds + da,) -> (ds,)."""
         y: jax.Array = self.layers(x)
         return y + x[: y.shape[0]] if self.residual else y
 
@@ -64,7 +69,7 @@ class MLP(NetworkLearner):
     residual = False
 
     def __post_init__(self) -> None:
-        """Raises UnknownNameError or InvalidSettingError if a setting is not legal."""
+        """Raise UnknownNameError or InvalidSettingError if a setting is not legal."""
         check_loss(self.term)
         if self.weight is not None and not 0 <= self.weight < math.inf:
             raise InvalidSettingError(f"weight is {self.weight}; it must be a finite number, at least 0")

@@ -156,7 +156,7 @@ def _network(
     arrays: dict[str, Any],
     where: str,
 ) -> Any:
-    """The network with its weights; only shapes are computed from the settings, as these may ask for any memory."""
+    """Return the network with its weights; only shapes are computed from the settings, which may ask for any memory."""
     empty = eqx.filter_eval_shape(lambda key: as_float32(learner.network(sizes, scale, budget, key)), jax.random.key(0))
     leaves, structure = jax.tree.flatten(empty)
     numbers = [number for number, leaf in enumerate(leaves) if isinstance(leaf, jax.ShapeDtypeStruct)]

@@ -14,7 +14,7 @@ __all__ = ["OwnLearner"]
 
 
 class OwnLearner(Learner):
-    """A function (data, budget, seed) -> model, with what must be said about it."""
+    """A function (data, budget, seed) -> model, with what must be known about it."""
 
     def __init__(
         self,
@@ -29,11 +29,11 @@ class OwnLearner(Learner):
             name: For the leaderboard.
             function: Given `TrainingData`, `Budget` and a seed, returns an object with `predict`, and perhaps
                 `jacobian` and `edge_score`; see `Model`.
-            supervision: What it is taught with, one of `SUPERVISIONS`; its data has no more than that.
+            supervision: What it is trained with, one of `SUPERVISIONS`; its data has no more than that.
             adaptive: Whether its causal graph is meant to depend on the state.
 
         Raises:
-            UnknownNameError: It was taught with something else.
+            UnknownNameError: There is no such supervision.
             InvalidSettingError: The name can't be that of a file.
         """
         if supervision not in SUPERVISIONS:
@@ -46,11 +46,11 @@ class OwnLearner(Learner):
 
     @property
     def supervision(self) -> str:
-        """What the entrant says."""
+        """What the learner is trained with, as its author states."""
         return self._supervision
 
     def settings(self) -> dict[str, Any]:
-        """None that this package knows of."""
+        """Return none: this package knows of none."""
         return {}
 
     def fit(self, data: TrainingData, budget: Budget, seeds: Sequence[int]) -> list[Model]:

@@ -93,7 +93,7 @@ def term_findings(entries: Sequence[Entry]) -> list[TermFinding]:
 
 
 def paper_findings(entries: Sequence[Entry]) -> list[str]:
-    """The section of the page: a table, and for each of the paper's statements whether it holds here.
+    """Return the section of the page: a table, and for each of the paper's statements whether it holds here.
 
     Args:
         entries: Of one protocol and one policy.

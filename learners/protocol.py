@@ -16,7 +16,9 @@ SEEDS = (0, 1, 2)
 
 @dataclass(frozen=True)
 class Budget:
-    """What every learner may spend, and how it is judged. Training is on train, choices on validation, results on test.
+    """What every learner may spend, and how it is evaluated.
+
+    Training is on train, choices on validation, results on test.
 
     Attributes:
         name: Of the variant of the protocol.
@@ -41,7 +43,7 @@ class Budget:
     horizon: int
 
     def __post_init__(self) -> None:
-        """Raises InvalidSettingError if a number is out of range."""
+        """Raise InvalidSettingError if a number is out of range."""
         for field in ("train_rows", "batch_rows", "jacobian_rows", "width", "judged_rows", "horizon"):
             if getattr(self, field) < 1:
                 raise InvalidSettingError(f"{field} is {getattr(self, field)}; it must be at least 1")
@@ -60,7 +62,7 @@ BUDGETS = {
     for budget in (
         # The paper's network: two hidden layers of 512 units.
         Budget("full", 1_000_000, 50_000, 256, 256, 512, 1e-3, 10_000, 10),
-        # The whole leaderboard in well under an hour on two cores of a CPU; a quarter of the paper's width.
+        # The complete leaderboard in well under an hour on two cores of a CPU; a quarter of the paper's width.
         Budget("mini", 16_000, 2_000, 128, 16, 128, 8e-3, 1_000, 10),
         # Seconds: only to see that everything runs.
         Budget("smoke", 500, 20, 32, 4, 16, 2e-3, 200, 3),
@@ -69,7 +71,7 @@ BUDGETS = {
 
 
 def get_budget(name: str) -> Budget:
-    """A variant of the protocol.
+    """Return a variant of the protocol.
 
     Args:
         name: "full", "mini" or "smoke".
@@ -83,7 +85,7 @@ def get_budget(name: str) -> Budget:
 
 
 def budget_from(document: object, where: str) -> Budget:
-    """A budget that was read from a file.
+    """Return a budget that was read from a file.
 
     Args:
         document: What JSON made of it.

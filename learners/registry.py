@@ -49,7 +49,7 @@ LEARNERS: dict[str, dict[str, Callable[..., Learner]]] = {
 
 
 def make_learner(name: str, loss: str | None = None, **options: Any) -> Learner:
-    """A learner with its settings.
+    """Return a learner with its settings.
 
     Args:
         name: "mlp", "gated", …: a key of `LEARNERS`.
@@ -75,5 +75,5 @@ def make_learner(name: str, loss: str | None = None, **options: Any) -> Learner:
 
 
 def all_learners() -> list[Learner]:
-    """Every entry of the leaderboard, in its order."""
+    """Return every entry of the leaderboard, in its order."""
     return [make_learner(name, loss) for name, losses in LEARNERS.items() for loss in losses]

@@ -32,7 +32,7 @@ Check = Callable[[Any], bool]
 
 
 def read_result(path: Path) -> dict[str, Any] | None:
-    """A result, if the file holds one.
+    """Read a result, if the file holds one.
 
     Args:
         path: A JSON file.
@@ -54,7 +54,7 @@ def read_result(path: Path) -> dict[str, Any] | None:
 
 
 def check_result(document: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """A result's document, if all that is used of it is there and is what it must be.
+    """Return a result's document, if all that is used of it is there and is what it must be.
 
     Args:
         document: What JSON made of it.
@@ -80,7 +80,7 @@ _MISSING: Final = object()
 
 
 def _at(document: Any, keys: tuple[str, ...]) -> Any:
-    """What lies under some keys; None where an object above it is null that may be so."""
+    """Return what is under some keys; None where an object above it is null that may be so."""
     for place, key in enumerate(keys):
         if document is None and ".".join(keys[:place]) in _NULLABLE:
             return None

@@ -1,4 +1,4 @@
-"""Training and judging learners on a task, and keeping the results as JSON files that say where they come from."""
+"""Train and evaluate learners on a task, and keep the results as JSON files with their provenance."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from dynamic_sparsity.errors import CorruptResultError, InvalidSettingError
 from dynamic_sparsity.learners.data import Rows, Scale, columns_of, positions_of, read_rows, rows_of
-from dynamic_sparsity.learners.evaluation import Judged, evaluate, read_judged
+from dynamic_sparsity.learners.evaluation import EvaluationRows, evaluate, read_evaluation_rows
 from dynamic_sparsity.learners.interface import Learner, TrainingData, allowed_by
 from dynamic_sparsity.learners.protocol import Budget
 from dynamic_sparsity.learners.result_files import RESULT_FORMAT, check_result, read_result
@@ -68,18 +68,18 @@ class Benchmark:
         return Scale.of(self.dataset)
 
     @cached_property
-    def validation(self) -> Judged:
+    def validation(self) -> EvaluationRows:
         """Rows to choose by."""
-        return self._judged("validation")
+        return self._evaluation_rows("validation")
 
     @cached_property
-    def test(self) -> Judged:
-        """Rows to judge by."""
-        return self._judged("test")
+    def test(self) -> EvaluationRows:
+        """Rows to evaluate on."""
+        return self._evaluation_rows("test")
 
-    def _judged(self, split: str) -> Judged:
+    def _evaluation_rows(self, split: str) -> EvaluationRows:
         dataset = open_dataset(self.path, split=split)
-        return read_judged(dataset, limit=self.budget.judged_rows, horizon=self.budget.horizon)
+        return read_evaluation_rows(dataset, limit=self.budget.judged_rows, horizon=self.budget.horizon)
 
     @property
     def sizes(self) -> tuple[int, int]:
@@ -102,12 +102,12 @@ class Benchmark:
         return np.concatenate([columns["mask_s"], columns["mask_a"]], axis=2) > 0
 
     def allowed(self, supervision: str, uses: Sequence[str] | None = None, *, stream: bool = False) -> TrainingData:
-        """What a learner of that supervision may see of train.
+        """Return what a learner of that supervision may see of train.
 
         Args:
             supervision: One of `SUPERVISIONS`, or "oracle".
-            uses: Of "graph" and "jacobian", what the learner looks at; None for all that the supervision allows.
-            stream: Leave the rows in the store, to be read while the learner learns; only a sample lies in memory.
+            uses: Of "graph" and "jacobian", what the learner uses; None for all that the supervision allows.
+            stream: Leave the rows in the store, to be read while the learner learns; only a sample is in memory.
         """
         allowed = allowed_by(supervision)
         jacobian, graph = (name in allowed and (uses is None or name in uses) for name in ("jacobian", "graph"))
@@ -130,13 +130,13 @@ def run_learner(
     *,
     stream: bool = False,
 ) -> Iterator[dict[str, Any]]:
-    """Train a learner once per seed and judge it.
+    """Train a learner once per seed and evaluate it.
 
     Args:
         benchmark: The task.
         learner: Whom to train.
         seeds: ≥ 0.
-        keep: Called with seed and model, to store it, say.
+        keep: Called with seed and model, for example to store it.
         stream: Read the rows while training, if the learner can learn so, rather than all of them before.
 
     Yields:
@@ -160,7 +160,7 @@ def run_learner(
         if hasattr(model, "reveal"):
             model.reveal(benchmark.validation.rows)
             model.reveal(benchmark.test.rows)
-        judged = evaluate(model, benchmark.test, validation=benchmark.validation)
+        scores = evaluate(model, benchmark.test, validation=benchmark.validation)
         yield result_document(
             learner=learner.name,
             loss=learner.loss,
@@ -171,7 +171,7 @@ def run_learner(
             budget=benchmark.budget,
             data_input="memory" if data.stream is None else "stream",
             cost=cost,
-            result=judged,
+            result=scores,
         )
 
 
@@ -188,13 +188,13 @@ def result_document(
     data_input: str = "memory",
     cost: dict[str, float] | None = None,
 ) -> dict[str, Any]:
-    """A result with all that must be known to compare it.
+    """Return a result with all that must be known to compare it.
 
     Args:
         learner: Name of the learner.
         loss: Name of its variant.
         seed: Of the training.
-        supervision: What it was taught with; one of `SUPERVISIONS`, or "oracle".
+        supervision: What it was trained with; one of `SUPERVISIONS`, or "oracle".
         adaptive: Whether its causal graph is meant to depend on the state.
         budget: Of the training.
         result: What `evaluate` returned.
@@ -225,7 +225,7 @@ def result_document(
 
 
 def result_path(root: Path, result: dict[str, Any]) -> Path:
-    """Where a result belongs: `ROOT/<protocol>/<Task>/<policy>/<learner>-<loss>-<seed>.json`.
+    """Return where a result belongs: `ROOT/<protocol>/<Task>/<policy>/<learner>-<loss>-<seed>.json`.
 
     Args:
         root: Folder of all results.
@@ -264,11 +264,11 @@ def write_result(root: Path, result: dict[str, Any]) -> Path:
 
 
 def read_results(root: Path, skipped: Callable[[CorruptResultError], None] | None = None) -> list[dict[str, Any]]:
-    """All results below a folder.
+    """Read all results below a folder.
 
     Args:
         root: The folder.
-        skipped: Told of each file that is left out because it can't be read; None: such a file is an error.
+        skipped: Called for each file that is left out because it can't be read; None: such a file is an error.
 
     Raises:
         InvalidSettingError: There is none.
@@ -300,7 +300,7 @@ def _version(name: str) -> str | None:
 
 
 def _git_commit() -> str | None:
-    """The commit of the checkout this code runs from; None if there is none, or if tracked files differ from it."""
+    """Return the commit of the checkout this code runs from; None if there is none, or tracked files differ from it."""
     source = Path(__file__).resolve().parent.parent
     if not (source / ".git").exists():
         return None

@@ -47,7 +47,7 @@ class RowStream:
         self.waited_seconds = 0.0
 
     def rows(self, batch_rows: int, seed: int) -> Iterator[Rows]:
-        """Batches in physical units, without end; the last one of a pass over the rows may be shorter.
+        """Yield batches in physical units, without end; the last one of a pass over the rows may be shorter.
 
         Args:
             batch_rows: Rows per batch.
@@ -57,7 +57,7 @@ class RowStream:
         return (rows_of(batch) for batch in batches)
 
     def pieces(self, budget: Budget, seed: int) -> Iterator[Arrays]:
-        """The batches of a whole training, `PIECE_STEPS` of them at a time, dimensionless.
+        """Yield the batches of a complete training, `PIECE_STEPS` of them at a time, dimensionless.
 
         Args:
             budget: Steps and sizes of batches.
@@ -90,7 +90,7 @@ class RowStream:
 
 
 def dimensionless(rows: Rows, scale: Scale) -> Arrays:
-    """What networks see of rows.
+    """Return what networks see of rows.
 
     Args:
         rows: In physical units.
@@ -109,7 +109,7 @@ def dimensionless(rows: Rows, scale: Scale) -> Arrays:
 
 
 def _by_step(rows: Rows, scale: Scale, steps: int, jacobian_rows: int) -> Arrays:
-    """`dimensionless` step by step; Jacobians of the first `jacobian_rows` rows of each only."""
+    """Return `dimensionless` step by step; Jacobians of the first `jacobian_rows` rows of each only."""
     jacobian = rows.jacobian
     arrays = dimensionless(replace(rows, jacobian=None), scale)
     arrays = {name: values.reshape(steps, -1, *values.shape[1:]) for name, values in arrays.items()}

@@ -31,7 +31,7 @@ class Network(Protocol):
     """What a network must be: a pytree that maps one row's normalised input to its normalised next state."""
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """float32, (ds + da,) -> (ds,); as it predicts once trained, without any randomness."""
+        """Return the next state, (ds + da,) -> (ds,), float32; as it predicts once trained, without any randomness."""
         ...
 
 
@@ -64,9 +64,9 @@ Loss = Callable[[Any, Batch, jax.Array, jax.Array], jax.Array]
 def train(
     make: Callable[[jax.Array], Any], loss: Loss, data: TrainingData, budget: Budget, seeds: Sequence[int]
 ) -> list[Any]:
-    """Minimise a loss by Adam, once per seed.
+    """Train networks: minimise a loss by Adam, once per seed.
 
-    Rows in memory lie on the device, where batches are drawn (with replacement), so that the input costs next to
+    Rows in memory are on the device, where batches are drawn (with replacement), so that the input costs next to
     nothing. Streamed ones are read in a thread while the device is busy with those before.
     The seeds run one after the other through one compiled program: on a CPU that is faster than side by side, which
     turns every product of matrices into a batch of small ones.
@@ -125,13 +125,17 @@ def train(
 
 
 def _wait_for(network: Any) -> None:
-    """Until its weights are there, so that times say what they seem to."""
+    """Wait until a network's weights are there, so that measured times include all of the work."""
     for leaf in jax.tree.leaves(eqx.filter(network, eqx.is_array)):
         leaf.block_until_ready()
 
 
 def as_float32(network: Any) -> Any:
-    """A network with all its floats in float32, whatever JAX's default is."""
+    """Return a network with all its floats in float32, whatever JAX's default is.
+
+    Args:
+        network: Any pytree.
+    """
 
     def convert(leaf: Any) -> Any:
         return leaf.astype(jnp.float32) if eqx.is_inexact_array(leaf) else leaf
@@ -140,7 +144,7 @@ def as_float32(network: Any) -> Any:
 
 
 def device_rows(data: TrainingData) -> Arrays:
-    """The rows in memory on the device, in the form from which batches are drawn fastest.
+    """Return the rows in memory on the device, in the form from which batches are drawn fastest.
 
     Args:
         data: With rows in memory.
@@ -161,7 +165,7 @@ def device_rows(data: TrainingData) -> Arrays:
 
 
 def draw_batch(arrays: Arrays, key: jax.Array, budget: Budget, sizes: tuple[int, int]) -> Batch:
-    """A batch of rows in memory, drawn with replacement.
+    """Draw a batch of rows in memory, with replacement.
 
     Args:
         arrays: Of `device_rows`.
@@ -170,7 +174,7 @@ def draw_batch(arrays: Arrays, key: jax.Array, budget: Budget, sizes: tuple[int,
         sizes: ds and da.
 
     Returns:
-        The batch; what a loss does not look at of it, the compiled program does not draw.
+        The batch; the compiled program draws only those parts of it that the loss uses.
     """
     ds, inputs = sizes[0], sum(sizes)
     chosen = jax.random.randint(key, (budget.batch_rows,), 0, len(arrays["xy"]), dtype=jnp.int32)
@@ -210,7 +214,7 @@ class NetworkLearner(Learner):
 
     @abstractmethod
     def network(self, sizes: tuple[int, int], scale: Scale, budget: Budget, key: jax.Array) -> Any:
-        """A `Network` with its initial weights.
+        """Return a `Network` with its initial weights.
 
         Args:
             sizes: ds and da.
@@ -221,7 +225,14 @@ class NetworkLearner(Learner):
 
     @abstractmethod
     def objective(self, network: Any, batch: Batch, key: jax.Array, progress: jax.Array) -> jax.Array:
-        """The loss to minimise; see `Loss`."""
+        """Return the loss to minimise; see `Loss`.
+
+        Args:
+            network: Of `network`.
+            batch: Dimensionless rows.
+            key: Random.
+            progress: Share of the training done.
+        """
 
     def fit(self, data: TrainingData, budget: Budget, seeds: Sequence[int]) -> list[Model]:
         """See `Learner.fit`."""
@@ -232,7 +243,7 @@ class NetworkLearner(Learner):
         return [self.model(network, data) for network in train(make, self.objective, data, budget, seeds)]
 
     def model(self, network: Any, data: TrainingData) -> NetworkModel:
-        """A trained network as a model.
+        """Return a trained network as a model.
 
         Args:
             network: Of `train`.

@@ -82,10 +82,13 @@ class OracleModel(Model):
         self._masks: dict[bytes, NDArray[np.bool_]] = {}
 
     def reveal(self, rows: Rows) -> None:
-        """Tell it the true masks of the rows it will be judged by.
+        """Set the true masks of the rows that the model is evaluated on.
 
         Args:
             rows: With graphs.
+
+        Raises:
+            InvalidSettingError: The rows have no graphs.
         """
         if rows.graph is None:
             raise InvalidSettingError("the oracle needs the true masks, and the rows were read without them")

@@ -1,6 +1,6 @@
 """Files of policies: safetensors for what decides actions, JSON beside it for what is known of the policy. No pickle.
 
-The safetensors file says all that its actions depend on: the arrays `mean`, `std` and, per layer i, `layers.i.kernel`
+The safetensors file has all that its actions depend on: the arrays `mean`, `std` and, per layer i, `layers.i.kernel`
 and `layers.i.bias`; in its header's metadata the `task` and the `activation`. Its sha256 names a policy.
 """
 
@@ -25,7 +25,7 @@ from dynamic_sparsity.untrusted.names import is_name
 from dynamic_sparsity.untrusted.tensors import read_safetensors
 
 FOLDER = Path(__file__).resolve().parent
-"""Where the policies that come with the package lie."""
+"""Folder of the policies that come with the package."""
 
 SUFFIX = ".safetensors"
 FORMAT = "dynamic-sparsity policy 1"
@@ -37,12 +37,20 @@ LAYERS_MAX = 64
 
 
 def available(folder: Path = FOLDER) -> list[str]:
-    """Names of the tasks that have an expert in a folder, in alphabetical order."""
+    """Return the names of the tasks that have an expert in a folder, in alphabetical order.
+
+    Args:
+        folder: Folder of policies; by default those that come with the package.
+    """
     return sorted(path.stem for path in folder.glob(f"*{SUFFIX}"))
 
 
 def expert_path(task: str, folder: Path = FOLDER) -> Path:
-    """The file of a task's expert.
+    """Return the file of a task's expert.
+
+    Args:
+        task: Name of the task.
+        folder: Folder of policies; by default those that come with the package.
 
     Raises:
         UnknownNameError: There is none.
@@ -57,14 +65,14 @@ def expert_path(task: str, folder: Path = FOLDER) -> Path:
 
 
 def load_policy(source: str | Path) -> ExpertPolicy:
-    """Reads a policy.
+    """Read a policy.
 
     Args:
         source: Name of a task, for the expert that comes with the package, or the path of a safetensors file.
 
     Raises:
         UnknownNameError: The task has no expert.
-        CorruptPolicyError: The file is missing or not a policy, or not the one that the JSON beside it speaks of.
+        CorruptPolicyError: The file is missing, not a policy, or not the one that the JSON beside it describes.
     """
     by_name = not str(source).endswith(SUFFIX)
     path = expert_path(str(source)) if by_name else Path(source)
@@ -81,14 +89,16 @@ def load_policy(source: str | Path) -> ExpertPolicy:
         if record["sha256"] != sha256:
             raise CorruptPolicyError(f"{path}: its sha256 is {sha256}, not the one that {path.stem}.json has")
         if record["task"] != task:
-            raise CorruptPolicyError(f"{path}: is a policy for {task}, but {path.stem}.json speaks of {record['task']}")
+            raise CorruptPolicyError(
+                f"{path}: is a policy for {task}, but {path.stem}.json describes the one for {record['task']}"
+            )
     count = len(arrays) // 2 - 1
     layers = tuple((arrays[f"layers.{i}.kernel"], arrays[f"layers.{i}.bias"]) for i in range(count))
     return ExpertPolicy(task, metadata["activation"], arrays["mean"], arrays["std"], layers, sha256)
 
 
 def save_policy(path: Path, policy: ExpertPolicy, record: Mapping[str, Any]) -> None:
-    """Writes a policy and its record; each file appears whole or not at all.
+    """Write a policy and its record; each file is complete whenever it exists.
 
     Args:
         path: The safetensors file; the record is put beside it.
@@ -103,7 +113,10 @@ def save_policy(path: Path, policy: ExpertPolicy, record: Mapping[str, Any]) -> 
 
 
 def encode_policy(policy: ExpertPolicy) -> bytes:
-    """The bytes of a policy's safetensors file; equal policies have equal bytes.
+    """Return the bytes of a policy's safetensors file; equal policies have equal bytes.
+
+    Args:
+        policy: The policy.
 
     Raises:
         MissingDependencyError: safetensors is not installed.
@@ -113,7 +126,7 @@ def encode_policy(policy: ExpertPolicy) -> bytes:
         arrays |= {f"layers.{index}.kernel": kernel, f"layers.{index}.bias": bias}
     metadata = {"format": FORMAT, "task": policy.task, "activation": policy.activation}
     content: bytes = _safetensors().save({k: np.ascontiguousarray(v, np.float32) for k, v in arrays.items()}, metadata)
-    # The library writes the metadata in an order that changes from call to call; the sha256 shall not.
+    # The library writes the metadata in an order that changes from call to call; the sha256 must not.
     header, data = _split(content)
     text = json.dumps(header, sort_keys=True).encode()
     text += b" " * (-len(text) % 8)
@@ -121,13 +134,13 @@ def encode_policy(policy: ExpertPolicy) -> bytes:
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """What is known of a policy: how it was trained, and what it reaches.
+    """Read what is known of a policy: how it was trained, and what it reaches.
 
     Args:
         path: The safetensors file, or the JSON file beside it.
 
     Raises:
-        CorruptPolicyError: The record is not what its schema says.
+        CorruptPolicyError: The record contradicts its schema.
     """
     path = path.with_suffix(".json")
     record = read_json(path, CorruptPolicyError, RECORD_BYTES_MAX)
@@ -150,14 +163,14 @@ def _safetensors() -> Any:
 
 
 def _split(content: bytes) -> tuple[dict[str, Any], bytes]:
-    """Header and data of a safetensors file: 8 bytes with the header's length, the header as JSON, the arrays."""
+    """Return header and data of a safetensors file: 8 bytes with the header's length, the header as JSON, arrays."""
     start = 8 + int.from_bytes(content[:8], "little")
     header: dict[str, Any] = json.loads(content[8:start])
     return header, content[start:]
 
 
 def _contradiction(arrays: Mapping[str, Array], metadata: Mapping[str, str]) -> str | None:
-    """What makes these no policy; None if nothing does."""
+    """Return what makes these no policy; None if nothing does."""
     if metadata.get("format") != FORMAT or not is_name(metadata.get("task")):
         return (
             f"its metadata's format is {metadata.get('format')!r:.60}, not {FORMAT!r}, or its task "

@@ -49,7 +49,7 @@ class ExpertPolicy:
         return len(self.layers[-1][1]) // 2
 
     def distribution(self, observation: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """The normal distribution before the squashing: the action is tanh(location + scale · ε), ε ~ N(0, 1).
+        """Return the normal distribution before the squashing: the action is tanh(location + scale · ε), ε ~ N(0, 1).
 
         Args:
             observation: The task's own observation, shape (..., do), float32 or float64, which decides the precision.

@@ -1,7 +1,7 @@
 """What is made from the stores before anything is uploaded: checked stores, their index and their Parquet view.
 
 All of it is kept beside the stores, in `ROOT/.publish`, by the digest of the store's manifest: a second run makes
-nothing anew whose bytes are still the same. Nothing else of a file is trusted, neither that it exists nor its size or
+nothing again whose bytes are still the same. Nothing else of a file is trusted, neither that it exists nor its size or
 age.
 """
 
@@ -40,7 +40,7 @@ class BuiltStore:
     Attributes:
         location: Which store, and where it is.
         store: The store, opened.
-        published: What the publication says of it.
+        published: What the publication lists of it.
         sources: Where the bytes of each of its files in the repository are on this machine.
         parquet: The files of its Parquet view.
     """
@@ -62,7 +62,7 @@ def build_stores(root: Path, progress: Progress) -> list[BuiltStore]:
 
     Args:
         root: Folder of all stores.
-        progress: Told how it goes on.
+        progress: Receives the progress.
 
     Returns:
         The stores, sorted by task, policy and dynamics.
@@ -70,7 +70,7 @@ def build_stores(root: Path, progress: Progress) -> list[BuiltStore]:
     Raises:
         StoreNotFoundError: There is none.
         IncompleteStoreError: One was not finished.
-        CorruptStoreError: One is damaged, or is not what its path says.
+        CorruptStoreError: One is damaged, or is not the one that its path names.
         InvalidSettingError: The folder for what is made is a link.
         MissingDependencyError: pyarrow is not installed.
     """
@@ -99,7 +99,7 @@ def build_stores(root: Path, progress: Progress) -> list[BuiltStore]:
 
 @dataclass(frozen=True)
 class _Manifest:
-    """A store's manifest, read once: what is published is what its digest stands for.
+    """A store's manifest, read once: what is published is what its digest covers.
 
     Attributes:
         record: Digest and size of the manifest itself.
@@ -116,7 +116,7 @@ class _Manifest:
         contents = read_regular(store / MANIFEST, DOCUMENT_BYTES_MAX)
         files = parse_json(contents, str(store / MANIFEST)).get("files")
         if not isinstance(files, dict) or not all(map(_is_entry, files.values())):
-            raise CorruptStoreError(f"{store / MANIFEST} has no list of files; make the store anew")
+            raise CorruptStoreError(f"{store / MANIFEST} has no list of files; generate the store again")
         for name in files:
             check_relative_path(name, f"{store / MANIFEST}: a file's path")
         record = FileRecord(hashlib.sha256(contents).hexdigest(), len(contents))
@@ -173,12 +173,12 @@ def _check_links(store: Path) -> None:
         if target is None or not target.is_relative_to(root):
             raise CorruptStoreError(
                 f"{entry} is a link that leads out of its store, or nowhere; a store that is published has its own "
-                "files: put the file itself there, or make the store anew"
+                "files: put the file itself there, or generate the store again"
             )
 
 
 def _links(store: Path) -> Iterator[Path]:
-    """All links in a store, not followed."""
+    """Return all links in a store, not followed."""
     for folder, folders, files in os.walk(store):
         for name in (*folders, *files):
             entry = Path(folder, name)

@@ -33,7 +33,7 @@ SIZE_CATEGORIES: Final = (
 
 
 def repository_card(repo_id: str, version: str | None, stores: Sequence[BuiltStore]) -> str:
-    """The repository's README: the template, with everything measured filled in.
+    """Return the repository's README: the template, with everything measured filled in.
 
     Args:
         repo_id: "ORG/NAME".
@@ -46,7 +46,7 @@ def repository_card(repo_id: str, version: str | None, stores: Sequence[BuiltSto
 
 
 def task_card(task: str, stores: Sequence[BuiltStore]) -> str:
-    """The page of one task.
+    """Return the page of one task.
 
     Args:
         task: Name of the task.
@@ -80,7 +80,7 @@ def task_card(task: str, stores: Sequence[BuiltStore]) -> str:
 
 
 def task_statistics(stores: Sequence[BuiltStore]) -> str:
-    """Statistics of a task's stores as JSON; what is not finite is null.
+    """Return statistics of a task's stores as JSON; what is not finite is null.
 
     Args:
         stores: The stores.
@@ -97,7 +97,7 @@ def task_statistics(stores: Sequence[BuiltStore]) -> str:
 
 
 def picture_path(built: BuiltStore) -> str:
-    """Where a store's picture is in the repository.
+    """Return where a store's picture is in the repository.
 
     Args:
         built: The store.
@@ -106,7 +106,7 @@ def picture_path(built: BuiltStore) -> str:
 
 
 def size_category(rows: int) -> str:
-    """The Hub's name for a number of rows.
+    """Return the Hub's name for a number of rows.
 
     Args:
         rows: The number.
@@ -115,7 +115,7 @@ def size_category(rows: int) -> str:
 
 
 def _header(template: str, stores: Sequence[BuiltStore]) -> str:
-    """The YAML header: the template's, the number of rows, and one configuration per store."""
+    """Return the YAML header: the template's, the number of rows, and one configuration per store."""
     import yaml
 
     header = yaml.safe_load(template)
@@ -162,13 +162,13 @@ def _fill(text: str, values: Mapping[str, str]) -> str:
 
 
 def _columns(*columns: Sequence[str]) -> list[list[str]]:
-    """Lists of different lengths as the rows of a table."""
+    """Return lists of different lengths as the rows of a table."""
     longest = max(map(len, columns))
     return [[markdown.code(column[row]) if row < len(column) else "" for column in columns] for row in range(longest)]
 
 
 def _finite(value: Any) -> Any:
-    """Nested lists with what is not finite as None."""
+    """Return nested lists with what is not finite as None."""
     if isinstance(value, list):
         return [_finite(inner) for inner in value]
     return value if isinstance(value, int) or np.isfinite(value) else None

@@ -36,7 +36,7 @@ def write_index(store: Path, target: Path) -> None:
 
     Args:
         store: A complete store.
-        target: A tar file, compressed as a whole, as the members are alike; it appears whole or not at all.
+        target: A tar file, compressed as a whole, as the members are alike; it appears complete or not at all.
     """
     layouts = array_layouts(read_attributes(store))
     names = [
@@ -59,7 +59,7 @@ def write_index(store: Path, target: Path) -> None:
 
 
 def store_pieces(store: Path) -> dict[str, Pieces]:
-    """The pieces of every shard file of a store that can be cut: path inside the store to pieces.
+    """Return the pieces of every shard file of a store that can be cut: path inside the store to pieces.
 
     Args:
         store: A complete store.

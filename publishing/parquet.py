@@ -32,7 +32,7 @@ class ParquetFile:
         path: Its path in the repository.
         split: Which split's rows.
         start: First of them.
-        stop: The one behind the last.
+        stop: The one after the last.
     """
 
     path: str
@@ -42,7 +42,7 @@ class ParquetFile:
 
 
 def plan_parquet(store: Path) -> list[ParquetFile]:
-    """The files of a store's Parquet view; a split without rows has none.
+    """Return the files of a store's Parquet view; a split without rows has none.
 
     Args:
         store: A complete store, `…/<Task>/<policy>[-stock].zarr`.
@@ -60,7 +60,7 @@ def plan_parquet(store: Path) -> list[ParquetFile]:
 
 
 def row_bytes(dataset: JacobianDataset) -> int:
-    """Decoded size of a row of all columns, bytes.
+    """Return the decoded size of a row of all columns, bytes.
 
     Args:
         dataset: The rows.
@@ -115,7 +115,7 @@ def _compare(path: Path, dataset: JacobianDataset, groups: list[tuple[int, int]]
 
 
 def _holds(column: Any, values: NDArray[Any]) -> bool:
-    """Whether a column read from Parquet has the bits of an array of shape (n, …)."""
+    """Return whether a column read from Parquet has the bits of an array of shape (n, …)."""
     pa = import_pyarrow()
     import pyarrow.compute
 
@@ -141,7 +141,7 @@ def _groups(planned: ParquetFile, rows: int) -> Iterator[tuple[int, int]]:
 
 
 def configs(stores: list[tuple[str, str, str]], files: dict[tuple[str, str, str], list[ParquetFile]]) -> list[Any]:
-    """The `configs` of the card's YAML header: one per store, one data file pattern per split.
+    """Return the `configs` of the card's YAML header: one per store, one data file pattern per split.
 
     Args:
         stores: Task, policy and dynamics of each store.

@@ -22,7 +22,7 @@ PER_LINE: Final = 5
 
 
 def import_matplotlib() -> Any:
-    """The package matplotlib, drawing into files.
+    """Import the package matplotlib, drawing into files.
 
     Raises:
         MissingDependencyError: It is not installed.
@@ -39,7 +39,7 @@ def draw_store(store: Store, title: str, target: Path) -> None:
 
     Args:
         store: The store.
-        title: What stands above it.
+        title: Its title.
         target: A PNG file.
 
     Raises:
@@ -94,7 +94,7 @@ def draw_overview(stores: Sequence[tuple[str, Store]], target: Path) -> None:
 
 
 def _shares(store: Store) -> np.ndarray[Any, Any]:
-    """Share of rows in which an entry of [J_s | J_a] is not zero, (dx, dx + da)."""
+    """Return the share of rows in which an entry of [J_s | J_a] is not zero, (dx, dx + da)."""
     found = [store.statistics[name] for name in ("zero_share_s", "zero_share_a") if name in store.statistics]
     return 1 - np.concatenate(found, axis=1)
 

@@ -65,7 +65,7 @@ class Plan:
 
     @property
     def total_bytes(self) -> int:
-        """Bytes of the whole repository."""
+        """Bytes of the complete repository."""
         return sum(file.bytes for file, _ in self.files)
 
     @property
@@ -135,7 +135,7 @@ def plan(
         tag: Version of the data; None for none.
         delete: Stores that the repository has and `root` lacks are to be deleted.
         offline: Take the repository for empty, without looking.
-        progress: Told how it goes on.
+        progress: Receives the progress.
 
     Returns:
         The plan; nothing was sent.
@@ -201,7 +201,7 @@ def publish(made: Plan, *, private: bool = False, progress: Progress | None = No
     Args:
         made: The plan.
         private: A repository that is made is private; one that exists stays as it is.
-        progress: Told how it goes on.
+        progress: Receives the progress.
 
     Returns:
         Address of the repository.
@@ -224,7 +224,7 @@ def publish(made: Plan, *, private: bool = False, progress: Progress | None = No
 
 
 def require_token(repo_id: str) -> None:
-    """Refuse to go on without a token, before any work is done.
+    """Refuse to publish without a token, before any work is done.
 
     Args:
         repo_id: "ORG/NAME".
@@ -292,7 +292,7 @@ def _differs(before: Publication, stores: Sequence[BuiltStore]) -> bool:
 
 
 def _published_before(remote: Remote) -> Publication | None:
-    """What the repository holds; None if it holds nothing of ours."""
+    """Return what the repository holds; None if it holds nothing of ours."""
     if PUBLICATION_FILE not in remote.files:
         return None
     try:
@@ -302,7 +302,7 @@ def _published_before(remote: Remote) -> Publication | None:
 
 
 def _changelog(remote: Remote, before: Publication | None, publication: Publication, tag: str | None) -> str | None:
-    """The data's changelog with this version; None where there is none, and no version."""
+    """Return the data's changelog with this version; None where there is none, and no version."""
     previous = None
     if versions.CHANGELOG_FILE in remote.files:
         hub = import_hub()
@@ -330,6 +330,6 @@ def _check_tag(made: Plan, before: Publication | None) -> None:
 
 
 def _owned(before: Publication | None, publication: Publication) -> tuple[str, ...]:
-    """Where in the repository our files are, as beginnings of paths."""
+    """Return where in the repository our files are, as beginnings of paths."""
     stores = [*publication.stores, *(before.stores if before else ())]
     return ("index/", "parquet/", "pictures/", *(f"{task}/" for task in sorted({store.task for store in stores})))

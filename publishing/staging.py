@@ -26,7 +26,7 @@ _FOLDER: Final = re.compile(r"[0-9a-f]{16}-[0-9]+")
 
 
 def staging_folder(root: Path) -> Path:
-    """The folder for all that is made of the stores below a folder; made if missing.
+    """Return the folder for all that is made of the stores below a folder; it is made if missing.
 
     Args:
         root: Folder of all stores.
@@ -57,7 +57,7 @@ class Staging:
     """What was made of one store, as it was when its manifest had a certain digest.
 
     `made.json` holds the digest of every file, taken when the file was written and read back. A file that has other
-    bytes now is made anew.
+    bytes now is made again.
 
     Attributes:
         folder: Where the files are.
@@ -92,7 +92,7 @@ class Staging:
         self._write()
 
     def file(self, name: str, make: Callable[[Path], None]) -> tuple[Path, FileRecord]:
-        """One file: the one that is there, if its bytes are those that were made, or a new one.
+        """Return one file: the one that is there, if its bytes are those that were made, or a new one.
 
         Args:
             name: Its name.
@@ -113,7 +113,7 @@ class Staging:
         return path, record
 
     def _read(self) -> tuple[bool, dict[str, FileRecord]]:
-        """What was noted; nothing where it can't be read: all is made anew then."""
+        """Read what was noted; return nothing where it can't be read, so that all is made again."""
         try:
             document = read_json(self.folder / RECORD_FILE)
             if document["manifest_sha256"] != self._manifest_sha256:

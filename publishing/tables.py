@@ -19,7 +19,7 @@ HIDDEN_FLAGS: Final = ("padding",)
 
 
 def size(count: float) -> str:
-    """A number of bytes for people to read, in powers of 1000.
+    """Return a number of bytes for people to read, in powers of 1000.
 
     Args:
         count: Bytes.
@@ -32,7 +32,7 @@ def size(count: float) -> str:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A Markdown table.
+    """Return a Markdown table.
 
     Args:
         head: Titles of the columns.
@@ -42,7 +42,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def name(built: BuiltStore) -> str:
-    """How a table names a store.
+    """Return how a table names a store.
 
     Args:
         built: The store.
@@ -52,7 +52,7 @@ def name(built: BuiltStore) -> str:
 
 
 def percent(share: float) -> str:
-    """A share as per cent; "–" where there is none.
+    """Return a share as per cent; "–" where there is none.
 
     Args:
         share: 0 to 1, or NaN.
@@ -61,7 +61,7 @@ def percent(share: float) -> str:
 
 
 def tasks_table(stores: Sequence[BuiltStore]) -> str:
-    """Sizes, rows and bytes of every store.
+    """Return a table of sizes, rows and bytes of every store.
 
     Args:
         stores: The stores.
@@ -85,7 +85,7 @@ def tasks_table(stores: Sequence[BuiltStore]) -> str:
 
 
 def sparsity_table(stores: Sequence[BuiltStore]) -> str:
-    """How often derivatives are zero.
+    """Return a table of how often derivatives are zero.
 
     Args:
         stores: The stores.
@@ -95,7 +95,7 @@ def sparsity_table(stores: Sequence[BuiltStore]) -> str:
 
 
 def sparsity(store: Store) -> list[str]:
-    """One row of the table of sparsity.
+    """Return one row of the table of sparsity.
 
     Args:
         store: The store.
@@ -110,7 +110,7 @@ def sparsity(store: Store) -> list[str]:
 
 
 def returns_table(stores: Sequence[BuiltStore]) -> str:
-    """Returns of the policies, over the episodes of all splits.
+    """Return a table of the policies' returns, over the episodes of all splits.
 
     Args:
         stores: The stores.
@@ -138,7 +138,7 @@ def returns(store: Store) -> dict[str, Any]:
 
 
 def flags_table(stores: Sequence[BuiltStore]) -> str:
-    """Shares of flagged rows.
+    """Return a table of the shares of flagged rows.
 
     Args:
         stores: The stores.
@@ -149,7 +149,7 @@ def flags_table(stores: Sequence[BuiltStore]) -> str:
 
 
 def flag_shares(store: Store, flags: Iterable[str] | None = None) -> dict[str, float]:
-    """Share of rows with each flag, padding left out.
+    """Return the share of rows with each flag, padding left out.
 
     Args:
         store: The store.
@@ -162,7 +162,7 @@ def flag_shares(store: Store, flags: Iterable[str] | None = None) -> dict[str, f
 
 
 def settings_table(stores: Sequence[BuiltStore]) -> str:
-    """Which settings made the data; one row for all stores with the same.
+    """Return a table of the settings that made the data; one row for all stores with the same.
 
     Args:
         stores: The stores.
@@ -182,7 +182,7 @@ def settings_table(stores: Sequence[BuiltStore]) -> str:
 
 
 def versions_table(stores: Sequence[BuiltStore]) -> str:
-    """Which packages made the data.
+    """Return a table of the packages that made the data.
 
     Args:
         stores: The stores.

@@ -34,7 +34,7 @@ _SECONDS: Final = re.compile(r"[0-9]{1,9}(?:\.[0-9]{0,9})?")
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """What the Hub says of a file.
+    """What the Hub reports of a file.
 
     Attributes:
         sha256: Digest of its bytes, hexadecimal, if it is stored by LFS.
@@ -114,10 +114,10 @@ def read_remote(repo_id: str) -> Remote:
 
 
 def is_same(remote: RemoteFile | None, wanted: PublishedFile, source: Path) -> bool:
-    """Whether the Hub has the bytes of a file.
+    """Return whether the Hub has the bytes of a file.
 
     Args:
-        remote: What the Hub says of it; None for nothing.
+        remote: What the Hub reports of it; None for nothing.
         wanted: The file.
         source: Its bytes.
     """
@@ -150,7 +150,7 @@ def batches(files: Sequence[tuple[PublishedFile, Path]]) -> Iterator[list[tuple[
 def send(repo_id: str, plan: Sending, progress: Progress, parent: str | None = None) -> None:
     """Bring a repository to a wanted state so that what its readers see changes at once, in the last commit.
 
-    Files under paths that nobody reads yet are committed part by part: an interrupted run goes on behind the last one.
+    Files under paths that nobody reads yet are committed part by part: an interrupted run resumes after the last one.
     Everything else is uploaded beforehand, but becomes part of the repository in the last commit only. The bytes of
     every file are hashed as they are sent.
 
@@ -190,12 +190,12 @@ def _commit(api: Any, repo_id: str, message: str, operations: list[Any], parent:
 
 
 def _uploaded(hub: Any, api: Any, repo_id: str, files: Sequence[tuple[PublishedFile, Path]]) -> list[Any]:
-    """Operations that add files, the large ones uploaded; nothing of it is part of the repository yet."""
+    """Return operations that add files, the large ones uploaded; nothing of it is part of the repository yet."""
 
     def upload() -> list[Any]:
         # The client changes the operations, so that every attempt needs new ones.
         operations = [hub.CommitOperationAdd(file.path, str(source)) for file, source in files]
-        # It lets go of the files that it has uploaded.
+        # It drops the files that it has uploaded.
         api.preupload_lfs_files(repo_id, operations, repo_type="dataset", free_memory=True)
         return operations
 
@@ -244,7 +244,7 @@ def retried(call: Callable[[], Result]) -> Result:
 
 
 def requests_of(plan: Sending, listed: int) -> int:
-    """About how many requests an upload takes.
+    """Return about how many requests an upload takes.
 
     Args:
         plan: What is sent.

@@ -21,7 +21,7 @@ changes.
 
 
 def parse_tag(tag: str) -> tuple[int, int, int]:
-    """A tag as three numbers.
+    """Return a tag as three numbers.
 
     Args:
         tag: "v1.0.0", or without the "v".
@@ -38,7 +38,7 @@ def parse_tag(tag: str) -> tuple[int, int, int]:
 
 
 def spell(version: tuple[int, int, int]) -> str:
-    """Three numbers as a version, without the "v" of its tag.
+    """Return three numbers as a version, without the "v" of its tag.
 
     Args:
         version: Major, minor, patch.
@@ -47,7 +47,7 @@ def spell(version: tuple[int, int, int]) -> str:
 
 
 def changes(before: Publication | None, stores: Sequence[PublishedStore]) -> tuple[list[str], list[str], list[str]]:
-    """Which stores were added, changed and removed since a publication, as names.
+    """Return which stores were added, changed and removed since a publication, as names.
 
     Args:
         before: What was published; None for nothing.
@@ -93,7 +93,7 @@ def check_version(tag: str, tags: Sequence[str], before: Publication | None, sto
 
 
 def changelog(previous: str | None, tag: str, before: Publication | None, stores: Sequence[PublishedStore]) -> str:
-    """The data's changelog with an entry for a version; one that has it already is returned as it is.
+    """Return the data's changelog with an entry for a version; one that has it already is returned as it is.
 
     Args:
         previous: The changelog of the repository; None for none.

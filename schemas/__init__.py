@@ -94,13 +94,13 @@ class ArraySpec:
 
 
 def fill_values() -> dict[str, float | int]:
-    """What a missing or padding entry of each row array holds: name of every array any store may have to its fill."""
+    """Return what a missing or padding entry holds, by name of every row array that any store may have."""
     return {spec.name: spec.fill_value for spec in _specs("rows")}
 
 
 @cache
 def load_schema(name: str) -> Mapping[str, Any]:
-    """The JSON Schema of one kind of document; not to be changed by the caller.
+    """Return the JSON Schema of one kind of document; the caller must not change it.
 
     Args:
         name: `store`, `shard_manifest`, `manifest`, `episodes` or `policy`.
@@ -115,7 +115,7 @@ def load_schema(name: str) -> Mapping[str, Any]:
 
 
 def row_arrays(sizes: Mapping[str, int], dynamics: str) -> tuple[ArraySpec, ...]:
-    """The arrays with one entry per row that a store has, in the contract's order.
+    """Return the arrays with one entry per row that a store has, in the contract's order.
 
     Args:
         sizes: The metadata's `sizes`; an array with a zero-sized dimension is left out.
@@ -131,12 +131,12 @@ def row_arrays(sizes: Mapping[str, int], dynamics: str) -> tuple[ArraySpec, ...]
 
 
 def episode_columns() -> tuple[ArraySpec, ...]:
-    """The columns of the episode table, group `episodes`."""
+    """Return the columns of the episode table, group `episodes`."""
     return _specs("episodes")
 
 
 def statistics_arrays(sizes: Mapping[str, int]) -> tuple[ArraySpec, ...]:
-    """The arrays of group `statistics`; one with a zero-sized dimension is left out.
+    """Return the arrays of group `statistics`; one with a zero-sized dimension is left out.
 
     Args:
         sizes: The metadata's `sizes`.
@@ -153,7 +153,8 @@ def validate(instance: object, schema_name: str, where: str) -> None:
         where: What to call the document in the message, usually its path.
 
     Raises:
-        CorruptStoreError: The document is not what its schema says.
+        CorruptStoreError: The document contradicts its schema.
+        UnknownNameError: There is no such schema.
     """
     # A document may break a rule a million times over.
     errors = list(islice(_validator(schema_name).iter_errors(instance), ERRORS_MAX))
@@ -195,8 +196,8 @@ def _validator(schema_name: str) -> Any:
 def _inlined(node: Any, schema_name: str) -> Any:
     """Return a part of a schema with every reference replaced by what it refers to.
 
-    Validating looks each reference up anew, for every item of every list of names: a fifth of the time that it takes to
-    open a store.
+    Validating looks each reference up again, for every item of every list of names: a fifth of the time that it takes
+    to open a store.
     """
     if isinstance(node, list):
         return [_inlined(part, schema_name) for part in node]
@@ -223,7 +224,7 @@ _Validator: Any = jsonschema.validators.extend(  # type: ignore[no-untyped-call]
 
 
 def _describe(error: jsonschema.ValidationError) -> str:
-    """One JSON Schema error as "where: what was found, what was expected"."""
+    """Return one JSON Schema error as "where: what was found, what was expected"."""
     place = error.json_path.removeprefix("$").removeprefix(".") or "the document"
     if error.validator in ("required", "additionalProperties"):
         return f"{place}: {_short(error.message)}"
@@ -231,7 +232,7 @@ def _describe(error: jsonschema.ValidationError) -> str:
 
 
 def _short(value: object) -> str:
-    """A value as a message may show it; a large one is only counted."""
+    """Return a value as a message may show it; a large one is only counted."""
     nodes: list[Any] = [value]
     for node in nodes:
         nodes += node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()

@@ -1,4 +1,4 @@
-"""What a JSON Schema cannot say: that a store's attributes do not contradict each other."""
+"""What a JSON Schema cannot express: that a store's attributes do not contradict each other."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def complete_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def settings_digest(settings: Mapping[str, Any]) -> str:
-    """The sha256 of settings, independent of the order of their keys.
+    """Return the sha256 of settings, independent of the order of their keys.
 
     Args:
         settings: The metadata's `settings`, made of what JSON can hold.
@@ -98,7 +98,7 @@ def attribute_contradictions(attributes: Mapping[str, Any]) -> list[str]:
 
 
 def _ends(joints: Sequence[Mapping[str, Any]], address: str, widths: Mapping[str, int]) -> int | None:
-    """Where the last joint's coordinates end; None if one does not begin where the one before it ended."""
+    """Return where the last joint's coordinates end; None if one does not begin where the one before it ended."""
     end = 0
     for joint in joints:
         if joint[address] != end:

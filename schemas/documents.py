@@ -16,16 +16,16 @@ GROUPS: Final = ("episodes", "statistics")
 
 
 def encode_document(document: Mapping[str, Any]) -> bytes:
-    """A JSON document as the bytes of a file.
+    """Return a JSON document as the bytes of a file.
 
     Args:
-        document: What JSON can hold; a NaN must be spelt out as a string before.
+        document: What JSON can hold; a NaN must be written out as a string before.
     """
     return (json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
 def store_arrays(attributes: Mapping[str, Any]) -> dict[str, tuple[ArraySpec, tuple[int, ...]]]:
-    """Every array a finished store has.
+    """Return every array that a finished store has.
 
     Args:
         attributes: The root group's attributes.
@@ -42,7 +42,7 @@ def store_arrays(attributes: Mapping[str, Any]) -> dict[str, tuple[ArraySpec, tu
 
 
 def shard_file(spec: ArraySpec, shard: int) -> str:
-    """Path inside the store of one shard of one row array.
+    """Return the path inside the store of one shard of one row array.
 
     Args:
         spec: The row array.
@@ -52,7 +52,7 @@ def shard_file(spec: ArraySpec, shard: int) -> str:
 
 
 def plain_file(path: str, spec: ArraySpec) -> str:
-    """Path inside the store of the one chunk of a plain array.
+    """Return the path inside the store of the one chunk of a plain array.
 
     Args:
         path: Path of the array inside the store.
@@ -62,7 +62,7 @@ def plain_file(path: str, spec: ArraySpec) -> str:
 
 
 def array_document(spec: ArraySpec, shape: tuple[int, ...], chunk_rows: int, shard_rows: int) -> dict[str, Any]:
-    """The `zarr.json` of one array.
+    """Return the `zarr.json` of one array.
 
     Args:
         spec: The array.
@@ -95,7 +95,7 @@ def array_document(spec: ArraySpec, shape: tuple[int, ...], chunk_rows: int, sha
 def group_document(
     attributes: Mapping[str, Any] | None = None, members: Mapping[str, Mapping[str, Any]] | None = None
 ) -> dict[str, Any]:
-    """The `zarr.json` of one group.
+    """Return the `zarr.json` of one group.
 
     Args:
         attributes: The group's attributes.
@@ -108,7 +108,7 @@ def group_document(
 
 
 def member_documents(attributes: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """The `zarr.json` of every array and group of a finished store but the root.
+    """Return the `zarr.json` of every array and group of a finished store but the root.
 
     Args:
         attributes: The root group's attributes.

@@ -17,7 +17,7 @@ COMPARED_MAX: Final = 1000
 
 
 def shard_count(attributes: Mapping[str, Any]) -> int:
-    """How many shards a store's rows make.
+    """Return how many shards a store's rows make.
 
     Args:
         attributes: The root group's attributes.
@@ -26,7 +26,7 @@ def shard_count(attributes: Mapping[str, Any]) -> int:
 
 
 def shard_files(attributes: Mapping[str, Any]) -> dict[str, tuple[str, int]]:
-    """Every shard file a store must have: path inside the store to (array, shard).
+    """Return every shard file that a store must have: path inside the store to (array, shard).
 
     Args:
         attributes: The root group's attributes.
@@ -36,7 +36,7 @@ def shard_files(attributes: Mapping[str, Any]) -> dict[str, tuple[str, int]]:
 
 
 def expected_files(attributes: Mapping[str, Any]) -> set[str]:
-    """Every file a finished store must have but `manifest.json`.
+    """Return every file that a finished store must have but `manifest.json`.
 
     Args:
         attributes: The root group's attributes; as many shards as they declare are listed, see `listing_problem`.
@@ -45,7 +45,7 @@ def expected_files(attributes: Mapping[str, Any]) -> set[str]:
 
 
 def file_count(attributes: Mapping[str, Any]) -> int:
-    """Number of `expected_files`, worked out without listing them.
+    """Return the number of `expected_files`, without listing them.
 
     Args:
         attributes: The root group's attributes.
@@ -84,13 +84,13 @@ def _count(attributes: Mapping[str, Any], fixed: Collection[str]) -> int:
 
 
 def _files_of_shards(attributes: Mapping[str, Any]) -> set[str]:
-    """The manifests and files of all shards."""
+    """Return the manifests and files of all shards."""
     manifests = {f"shards/{shard:05d}.json" for shard in range(shard_count(attributes))}
     return manifests.union(shard_files(attributes))
 
 
 def _fixed_files(attributes: Mapping[str, Any]) -> set[str]:
-    """The files that do not depend on the number of rows."""
+    """Return the files that do not depend on the number of rows."""
     arrays = store_arrays(attributes)
     documents = {f"{name}/zarr.json" for name in (*GROUPS, *arrays)}
     plain = {plain_file(name, spec) for name, (spec, _) in arrays.items() if spec.storage == "plain"}

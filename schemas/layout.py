@@ -1,4 +1,4 @@
-"""How the row arrays of a store lie in their files; it follows from the store's attributes alone.
+"""How the row arrays of a store are laid out in their files; it follows from the store's attributes alone.
 
 Source: zarr v3 core specification, and its `sharding_indexed`, `bytes`, `blosc` and `crc32c` codecs.
 """
@@ -18,7 +18,7 @@ from dynamic_sparsity.schemas import ArraySpec, row_arrays
 __all__ = ["CHECKSUM_BYTES", "INDEX_ENTRY_BYTES", "ArrayLayout", "array_layouts", "parse_shard_index"]
 
 CHECKSUM_BYTES: Final = 4
-"""Size of a crc32c, little-endian, behind what it covers."""
+"""Size of a CRC-32C, little-endian, after what it covers."""
 
 INDEX_ENTRY_BYTES: Final = 16
 """Size of a chunk's entry in the index of a shard: offset and size, each uint64."""
@@ -49,7 +49,7 @@ class ArrayLayout:
 
     @classmethod
     def of(cls, spec: ArraySpec, shape: tuple[int, ...], chunk_rows: int, shard_rows: int) -> ArrayLayout:
-        """The layout of a row array.
+        """Return the layout of a row array.
 
         Args:
             spec: The array.
@@ -101,7 +101,7 @@ class ArrayLayout:
         return self.shards * self.shard_rows * self.row_bytes
 
     def shard_name(self, shard: int) -> str:
-        """Path of a shard inside the store.
+        """Return the path of a shard inside the store.
 
         Args:
             shard: Its number, from 0.
@@ -109,7 +109,7 @@ class ArrayLayout:
         return f"{self.name}/c/{shard}" + "/0" * len(self.row_shape)
 
     def chunks_needed(self, shard: int) -> int:
-        """Number of a shard's chunks that hold rows of the array.
+        """Return the number of a shard's chunks that hold rows of the array.
 
         Args:
             shard: Its number, from 0.
@@ -129,7 +129,7 @@ class ArrayLayout:
 
 
 def array_layouts(attributes: Mapping[str, Any]) -> dict[str, ArrayLayout]:
-    """The layout of every row array of a store, by name, in the schema's order.
+    """Return the layout of every row array of a store, by name, in the schema's order.
 
     Args:
         attributes: The root group's attributes, valid by their schema.

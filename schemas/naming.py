@@ -46,7 +46,7 @@ class StoreLocation:
 
 
 def store_path(root: str | Path, task: str, policy: str, dynamics: str = "converged") -> Path:
-    """Where a store lies: `ROOT/<Task>/<policy>[-stock].zarr`.
+    """Return where a store is: `ROOT/<Task>/<policy>[-stock].zarr`.
 
     Args:
         root: Folder of all stores.
@@ -70,7 +70,7 @@ def store_path(root: str | Path, task: str, policy: str, dynamics: str = "conver
 
 
 def parse_store_path(path: str | Path) -> StoreLocation:
-    """The inverse of `store_path`.
+    """Return the task, policy and dynamics of a store's path: the inverse of `store_path`.
 
     Args:
         path: `…/<Task>/<policy>[-stock].zarr`.
@@ -88,10 +88,10 @@ def parse_store_path(path: str | Path) -> StoreLocation:
 
 
 def location_problem(path: Path, attributes: Mapping[str, Any]) -> str | None:
-    """Say where a store claims to be another one than its path says.
+    """Return where a store claims to be another one than its path names; None where it does not.
 
     Args:
-        path: Folder of the store; one whose path does not have the form of a store's says nothing.
+        path: Folder of the store; one whose path does not have the form of a store's is not checked.
         attributes: Those of its root group, valid by their schema.
 
     Returns:

@@ -32,7 +32,7 @@ def _block(block: int) -> tuple[int, ...]:
 
 
 def split_of(episode: int) -> int:
-    """The split of one episode.
+    """Return the split of one episode.
 
     Args:
         episode: Index in the episode table, from 0.
@@ -50,7 +50,7 @@ def split_of(episode: int) -> int:
 
 
 def splits_of(episodes: int) -> npt.NDArray[np.uint8]:
-    """The splits of the first episodes.
+    """Return the splits of the first episodes.
 
     Args:
         episodes: How many.

@@ -1,4 +1,4 @@
-"""Files that are either whole or absent, and the lock that keeps two writers apart."""
+"""Files that are either complete or absent, and the lock that keeps two writers apart."""
 
 from __future__ import annotations
 
@@ -21,7 +21,11 @@ _OWN: Final = secrets.token_hex(4)
 
 
 def partial_path(path: Path) -> Path:
-    """Where this process writes what shall appear as `path` when it is whole."""
+    """Return where this process writes what is to appear as `path` when it is complete.
+
+    Args:
+        path: The file's or folder's final path.
+    """
     return path.with_name(f"{path.name}.{_OWN}{PARTIAL_SUFFIX}")
 
 
@@ -33,7 +37,7 @@ def check_output_folder(folder: Path, what: str = "the output folder") -> None:
         what: What the message calls it, such as the option that names it.
 
     Raises:
-        InvalidSettingError: It, or what it would lie in, is a file or may not be written to.
+        InvalidSettingError: It, or the folder that it would be in, is a file or may not be written to.
     """
     try:
         there = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
@@ -126,7 +130,7 @@ def sync_directories(files: Iterable[Path], root: Path) -> None:
 
 
 def files_below(folder: Path) -> Iterator[Path]:
-    """Every file below a folder in which others may be writing: what comes or goes meanwhile may be missed.
+    """Yield every file below a folder in which others may be writing: what comes or goes meanwhile may be missed.
 
     `Path.rglob` fails if a folder is renamed while it looks into it.
 
@@ -198,7 +202,11 @@ def lock(path: Path, *, shared: bool = False) -> Iterator[None]:
 
 
 def is_locked(path: Path) -> bool:
-    """Whether some process is writing to a store now."""
+    """Return whether some process is writing to a store now.
+
+    Args:
+        path: The store.
+    """
     lock_path = path.with_name(path.name + ".lock")
     try:
         descriptor = os.open(lock_path, os.O_RDONLY)
@@ -211,7 +219,7 @@ def is_locked(path: Path) -> bool:
 
 
 def _take(descriptor: int, kind: int) -> bool:
-    """Takes a lock of a kind on an open file if nobody holds one against it."""
+    """Take a lock of a kind on an open file, unless somebody holds one against it; return whether it was taken."""
     try:
         fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
     except OSError as error:

@@ -41,7 +41,7 @@ class Layout:
 
 
 def chunk_rows(dx: int) -> int:
-    """Rows per chunk: the largest power of two in [128, 1024] whose chunk of J_s has at most 3 MiB.
+    """Return the rows per chunk: the largest power of two in [128, 1024] whose chunk of J_s has at most 3 MiB.
 
     Args:
         dx: Size of the tangent state.
@@ -94,7 +94,7 @@ def plan(episode_length: int, dx: int, batch: int | None = None) -> Layout:
 
 
 def _episodes_per_whole_chunks(rows: int, episode_length: int) -> int:
-    """The smallest number of episodes that fills whole chunks."""
+    """Return the smallest number of episodes that fills whole chunks."""
     return rows // math.gcd(rows, episode_length)
 
 
@@ -103,7 +103,7 @@ def _round_up(value: int, multiple: int) -> int:
 
 
 def _nearest_divisor(number: int, target: float) -> int:
-    """The divisor of `number` whose ratio to `target` is nearest to one; the smaller of two equally near."""
+    """Return the divisor of `number` whose ratio to `target` is nearest to one; the smaller of two equally near."""
     small = [divisor for divisor in range(1, math.isqrt(number) + 1) if number % divisor == 0]
     divisors = sorted({*small, *(number // divisor for divisor in small)})
     return min(divisors, key=lambda divisor: abs(math.log(divisor / target)))

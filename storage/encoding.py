@@ -20,12 +20,12 @@ from dynamic_sparsity.schemas.layout import CHECKSUM_BYTES, ArrayLayout, parse_s
 from dynamic_sparsity.untrusted.archives import translated
 from dynamic_sparsity.untrusted.blosc import frame_problem
 
-# What a shard's index says of a chunk that is not there.
+# What a shard's index has for a chunk that is not there.
 ABSENT: Final = np.iinfo(np.uint64).max
 
 
 def with_checksum(data: bytes) -> bytes:
-    """The bytes followed by their crc32c.
+    """Return bytes followed by their CRC-32C.
 
     Args:
         data: Any bytes.
@@ -34,7 +34,7 @@ def with_checksum(data: bytes) -> bytes:
 
 
 def encode_chunk(spec: ArraySpec, values: npt.NDArray[Any]) -> bytes:
-    """One chunk, or one plain array, as stored.
+    """Return one chunk, or one plain array, as stored.
 
     Call it for packed arrays from a thread other than the main one, where blosc compresses with one thread only: with
     several, the order of the compressed blocks varies from run to run.
@@ -51,7 +51,7 @@ def encode_chunk(spec: ArraySpec, values: npt.NDArray[Any]) -> bytes:
 
 
 def shard_pieces(spec: ArraySpec, values: npt.NDArray[Any], chunk_rows: int, shard_rows: int) -> Iterator[bytes]:
-    """One shard of a row array as stored, piece by piece: chunks in order of their rows, then the index.
+    """Yield one shard of a row array as stored, piece by piece: chunks in order of their rows, then the index.
 
     Args:
         spec: The array.
@@ -77,12 +77,12 @@ def shard_pieces(spec: ArraySpec, values: npt.NDArray[Any], chunk_rows: int, sha
 
 
 def shard_values(layout: ArrayLayout, shard: int, contents: bytes) -> npt.NDArray[Any]:
-    """The values of one shard, of bytes that `shard_pieces` made.
+    """Decode the values of one shard from bytes that `shard_pieces` made.
 
     Zarr-python reads the same, chunk by chunk, at many times the cost for small rows.
 
     Args:
-        layout: How the array lies in its files.
+        layout: How the array is laid out in its files.
         shard: Number of the shard.
         contents: All bytes of the shard.
 

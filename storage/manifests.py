@@ -23,7 +23,7 @@ HASH_THREADS: Final = 4
 
 @dataclass(frozen=True)
 class FileRecord:
-    """What a manifest says of one file.
+    """What a manifest records of one file.
 
     Attributes:
         sha256: Digest of its bytes, hexadecimal.
@@ -34,12 +34,12 @@ class FileRecord:
     bytes: int
 
     def as_json(self) -> dict[str, str | int]:
-        """The record as a manifest spells it."""
+        """Return the record as it stands in a manifest."""
         return {"sha256": self.sha256, "bytes": self.bytes}
 
 
 def record_of(path: Path) -> FileRecord:
-    """Digest and size of a file as it is on disk now.
+    """Return digest and size of a file as it is on disk now.
 
     Args:
         path: The file.
@@ -53,7 +53,7 @@ def record_of(path: Path) -> FileRecord:
 
 
 def records_of(path: Path, names: Iterable[str]) -> dict[str, FileRecord]:
-    """Digests and sizes of files as they are on disk now.
+    """Return digests and sizes of files as they are on disk now.
 
     Args:
         path: The store.
@@ -63,7 +63,7 @@ def records_of(path: Path, names: Iterable[str]) -> dict[str, FileRecord]:
         Name to record, of those that exist.
     """
     present = [name for name in names if (path / name).is_file()]
-    # Hashing lets go of the interpreter, so threads share the work.
+    # Hashing releases the interpreter lock, so threads share the work.
     with ThreadPoolExecutor(HASH_THREADS, thread_name_prefix="hash") as pool:
         return dict(zip(present, pool.map(lambda name: record_of(path / name), present), strict=True))
 
@@ -80,18 +80,18 @@ def read_document(path: Path) -> dict[str, Any]:
     try:
         return read_json(path)
     except CorruptStoreError as error:
-        raise CorruptStoreError(f"{error}; restore it from another copy, or make the store anew") from error
+        raise CorruptStoreError(f"{error}; restore it from another copy, or generate the store again") from error
 
 
 def read_attributes(path: Path) -> dict[str, Any]:
-    """The attributes of a store's root group, checked against their schema.
+    """Read the attributes of a store's root group, and check them against their schema.
 
     Args:
         path: The store.
 
     Raises:
         StoreNotFoundError: There is no store at `path`.
-        CorruptStoreError: The attributes are not what their schema says.
+        CorruptStoreError: The attributes contradict their schema.
     """
     root = path / "zarr.json"
     if not root.exists():
@@ -102,7 +102,7 @@ def read_attributes(path: Path) -> dict[str, Any]:
 
 
 def shard_range(attributes: Mapping[str, Any], shard: int) -> tuple[int, int]:
-    """First row of a shard, and the row after its last.
+    """Return the first row of a shard, and the row after its last.
 
     Args:
         attributes: The root group's attributes.
@@ -113,7 +113,7 @@ def shard_range(attributes: Mapping[str, Any], shard: int) -> tuple[int, int]:
 
 
 def shard_manifest_path(path: Path, shard: int) -> Path:
-    """Where a shard's manifest is.
+    """Return where a shard's manifest is.
 
     Args:
         path: The store.
@@ -123,7 +123,7 @@ def shard_manifest_path(path: Path, shard: int) -> Path:
 
 
 def finished_shards(path: Path) -> set[int]:
-    """The shards whose manifest is published, so that all their files were on disk.
+    """Return the shards whose manifest is published, so that all their files were on disk.
 
     Args:
         path: The store.
@@ -133,7 +133,7 @@ def finished_shards(path: Path) -> set[int]:
 
 
 def missing_shards(path: Path) -> set[int]:
-    """The shards that are still to be made.
+    """Return the shards that are still to be made.
 
     Args:
         path: The store.
@@ -145,14 +145,14 @@ def missing_shards(path: Path) -> set[int]:
 
 
 def read_shard_manifest(path: Path, shard: int) -> dict[str, Any]:
-    """One shard's manifest, checked against its schema.
+    """Read one shard's manifest, and check it against its schema.
 
     Args:
         path: The store.
         shard: Index of the shard.
 
     Raises:
-        CorruptStoreError: It is not what its schema says.
+        CorruptStoreError: It contradicts its schema.
     """
     file = shard_manifest_path(path, shard)
     manifest = read_document(file)
@@ -161,7 +161,7 @@ def read_shard_manifest(path: Path, shard: int) -> dict[str, Any]:
 
 
 def wrong_files(path: Path, files: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    """Say which files are not on disk as a manifest promises; all of them are read.
+    """Yield which files are not on disk as a manifest promises; all of them are read.
 
     Args:
         path: The store.
@@ -182,7 +182,7 @@ def wrong_files(path: Path, files: Mapping[str, Mapping[str, Any]]) -> Iterator[
 
 
 def encode_return(value: float) -> float | str:
-    """A return as JSON can hold it.
+    """Return a sum of rewards as JSON can hold it: infinities and NaN by name.
 
     Args:
         value: Sum of rewards.

@@ -13,30 +13,30 @@ class Problem:
     Attributes:
         where: File, array or rows.
         what: What was found there, and what was expected.
-        mend: What mends it.
+        fix: What to do about it.
     """
 
     where: str
     what: str
-    mend: str
+    fix: str
 
     def __str__(self) -> str:
-        """The problem as one line."""
-        return f"{self.where}: {self.what}. To mend: {self.mend}"
+        """Return the problem as one line."""
+        return f"{self.where}: {self.what}. To fix: {self.fix}"
 
 
-MEND_FILE: Final = "restore this file from another copy of the store, or make the store anew"
-MEND_VALUES: Final = (
-    "the values were written wrong, so another copy won't help: delete the store, make it anew with "
+FIX_FILE: Final = "restore this file from another copy of the store, or generate the store again"
+FIX_VALUES: Final = (
+    "the values were written wrong, so another copy won't help: delete the store, generate it again with "
     "`dynamic-sparsity generate`, and report it as a bug if it happens again"
 )
-MEND_EXTRA: Final = "delete it"
-MEND_LOCATION: Final = "don't use it, unless you know how it came to be there"
-MEND_INCOMPLETE: Final = "run the same `dynamic-sparsity generate` command again; it makes only what is missing"
+FIX_EXTRA: Final = "delete it"
+FIX_LOCATION: Final = "don't use it, unless you know how it came to be there"
+FIX_INCOMPLETE: Final = "run the same `dynamic-sparsity generate` command again; it makes only what is missing"
 
 
-def mend_shard(shard: int) -> str:
-    """What mends a damaged shard.
+def fix_shard(shard: int) -> str:
+    """Return what fixes a damaged shard.
 
     Args:
         shard: Index of the shard.

@@ -1,4 +1,4 @@
-"""Read a store's values through zarr-python: the slow way, which shares no code with this package's own reader."""
+"""Read a store's values through zarr-python: slowly, by code that this package's own reader does not share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Seal a store: check every byte, add the episode table and the statistics, and write the manifest of the whole."""
+"""Seal a store: check every byte, add the episode table and the statistics, and write the store's manifest."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def finalize(path: Path) -> None:
 
 
 def episode_table(manifests: Sequence[Mapping[str, Any]]) -> dict[str, npt.NDArray[Any]]:
-    """The columns of the episode table.
+    """Return the columns of the episode table.
 
     Args:
         manifests: Every shard's manifest, in order.
@@ -94,7 +94,7 @@ def episode_table(manifests: Sequence[Mapping[str, Any]]) -> dict[str, npt.NDArr
         Column name to (E,) values.
     """
     episodes = [episode for manifest in manifests for episode in manifest["episodes"]]
-    # `float` also reads the spelt-out NaN and infinities of a return.
+    # `float` also reads the written-out NaN and infinities of a return.
     return {
         spec.name: np.array(
             [float(episode[spec.name]) if spec.dtype == "float64" else episode[spec.name] for episode in episodes],
@@ -105,7 +105,7 @@ def episode_table(manifests: Sequence[Mapping[str, Any]]) -> dict[str, npt.NDArr
 
 
 def column_blocks(path: Path, attributes: Mapping[str, Any], train: npt.NDArray[np.bool_]) -> Iterator[Block]:
-    """The columns the statistics read, shard by shard.
+    """Yield the columns that the statistics read, shard by shard.
 
     Args:
         path: The store; all its shards are there.
@@ -157,7 +157,7 @@ def _check_shards(
         if manifest["shard"] != shard or rows != shard_range(attributes, shard):
             problems.append(f"shards/{shard:05d}.json is the manifest of other rows")
         problems += [
-            f"{problem} (delete shards/{shard:05d}.json to make that shard anew)"
+            f"{problem} (delete shards/{shard:05d}.json to make that shard again)"
             for problem in wrong_files(path, manifest["files"])
         ]
         files |= {name: FileRecord(**entry) for name, entry in manifest["files"].items()}
@@ -170,7 +170,7 @@ def _check_shards(
     for spec in row_arrays(attributes["sizes"], attributes["dynamics"]):
         name = f"{spec.name}/zarr.json"
         if not (path / name).is_file() or (path / name).read_bytes() != documents[spec.name]:
-            problems.append(f"{name} is not what the template said")
+            problems.append(f"{name} differs from the template")
         else:
             files[name] = record_of(path / name)
     _refuse(path, problems)
@@ -182,7 +182,7 @@ def _refuse(path: Path, problems: Sequence[str]) -> None:
         more = f"\n  and {len(problems) - 10} more" if len(problems) > 10 else ""
         listed = "\n".join(f"  {problem}" for problem in problems[:10])
         raise CorruptStoreError(
-            f"{path} is damaged:\n{listed}{more}\nRun `dynamic-sparsity verify {path}` for the whole list; to mend a "
+            f"{path} is damaged:\n{listed}{more}\nRun `dynamic-sparsity verify {path}` for the full list; to fix a "
             f"shard, delete manifest.json and the shard's manifest, and {RESUME}."
         )
 

@@ -41,11 +41,15 @@ class Moments:
 
     @classmethod
     def empty(cls, shape: tuple[int, ...]) -> Moments:
-        """No vectors of this shape."""
+        """Return the moments of no vectors.
+
+        Args:
+            shape: Shape of a vector.
+        """
         return cls(0, np.zeros(shape), np.zeros(shape), np.full(shape, np.inf), np.full(shape, -np.inf))
 
     def add(self, values: npt.NDArray[Any]) -> None:
-        """Take in a block of vectors.
+        """Add a block of vectors.
 
         The pairwise merge keeps full precision where the mean is far larger than the spread.
 
@@ -68,7 +72,7 @@ class Moments:
         self.count = total
 
     def result(self) -> dict[str, npt.NDArray[Any]]:
-        """The statistics by suffix; NaN where no vector was seen."""
+        """Return the statistics by suffix; NaN where no vector was seen."""
         if not self.count:
             nothing = np.full(self.mean.shape, np.nan)
             moments: dict[str, npt.NDArray[Any]] = {"mean": nothing, "std": nothing, "min": nothing, "max": nothing}
@@ -79,7 +83,7 @@ class Moments:
 
 
 class Accumulator:
-    """The statistics of a store, taken in block by block; memory does not grow with the number of rows."""
+    """The statistics of a store, from one block of rows after the other; memory does not grow with their number."""
 
     def __init__(self, sizes: Mapping[str, int], constraint_kinds: Sequence[str]) -> None:
         """Start with no rows.
@@ -100,7 +104,7 @@ class Accumulator:
         }
 
     def add(self, block: Block) -> None:
-        """Take in a block of rows; padding and rows flagged nonfinite are left out.
+        """Add a block of rows; padding and rows flagged nonfinite are left out.
 
         Args:
             block: The columns named by `COLUMNS` that the store has, and `train`, (rows,) bool: the row belongs to the
@@ -126,7 +130,7 @@ class Accumulator:
                         self._zeros[mask, name] += zeros
 
     def result(self) -> dict[str, npt.NDArray[Any]]:
-        """Every array of the group `statistics`: name to values, of the dtype and shape the schema says."""
+        """Return every array of the group `statistics`: name to values, of the schema's dtype and shape."""
         values: dict[str, npt.NDArray[Any]] = {
             f"{name}_{suffix}": value
             for name, moments in self._moments.items()
@@ -141,7 +145,7 @@ class Accumulator:
         return {spec.name: values[spec.name] for spec in statistics_arrays(self._sizes)}
 
     def _touches(self, block: Block) -> npt.NDArray[np.bool_]:
-        """Rows with a contact or a limit active in at least one substep, (rows,) bool."""
+        """Return which rows have a contact or a limit active in at least one substep, (rows,) bool."""
         if not self._contact_like.any():
             return np.zeros(len(block["flags"]), dtype=bool)
         touches: npt.NDArray[np.bool_] = (block["active_any"][:, self._contact_like] == 1).any(axis=1)
@@ -151,7 +155,7 @@ class Accumulator:
 def summarize(
     blocks: Iterable[Block], sizes: Mapping[str, int], constraint_kinds: Sequence[str]
 ) -> dict[str, npt.NDArray[Any]]:
-    """The statistics of a stream of rows.
+    """Compute the statistics of a stream of rows.
 
     Args:
         blocks: Blocks of rows as `Accumulator.add` takes them.

@@ -18,7 +18,7 @@ from dynamic_sparsity.schemas import episode_columns, row_arrays, statistics_arr
 from dynamic_sparsity.schemas.files import file_count, shard_count, shard_files
 from dynamic_sparsity.schemas.splits import splits_of
 from dynamic_sparsity.storage.manifests import read_attributes, read_document, shard_range
-from dynamic_sparsity.storage.problems import MEND_EXTRA, MEND_FILE, MEND_VALUES, Problem, mend_shard
+from dynamic_sparsity.storage.problems import FIX_EXTRA, FIX_FILE, FIX_VALUES, Problem, fix_shard
 from dynamic_sparsity.storage.reading import Reader
 from dynamic_sparsity.storage.statistics import Accumulator
 from dynamic_sparsity.storage.verify_files import (
@@ -44,7 +44,7 @@ Table = Mapping[str, npt.NDArray[Any]]
 def verify_store(path: Path) -> list[Problem]:
     """Check a finished store: every file's bytes, every document, every rule about values.
 
-    Values in damaged files are not looked at.
+    Values in damaged files are not checked.
 
     Args:
         path: The store.
@@ -64,20 +64,20 @@ def verify_store(path: Path) -> list[Problem]:
         manifest = read_document(path / "manifest.json")
         validate(manifest, "manifest", "manifest.json")
     except (CorruptStoreError, StoreNotFoundError) as error:
-        return [Problem("zarr.json or manifest.json", str(error), MEND_FILE)]
+        return [Problem("zarr.json or manifest.json", str(error), FIX_FILE)]
     structure = list(check_listing(path, attributes, manifest))
-    if len(manifest["files"]) != file_count(attributes) and any(p.mend == MEND_FILE for p in structure):
+    if len(manifest["files"]) != file_count(attributes) and any(p.fix == FIX_FILE for p in structure):
         return structure  # What the store should be is in doubt.
     structure += check_documents(path, attributes)
     if not attributes["complete"]:
-        structure.append(Problem("zarr.json", "says the store is not complete, but manifest.json is there", MEND_FILE))
+        structure.append(Problem("zarr.json", "says the store is not complete, but manifest.json is there", FIX_FILE))
     damaged = [
         *check_digests(path, attributes, manifest["files"]),
         *check_shard_manifests(path, attributes, manifest["files"]),
     ]
     problems = [*structure, *damaged]
-    if any(problem.mend != MEND_EXTRA for problem in structure):
-        return problems  # What the arrays are is in doubt, so their values say nothing.
+    if any(problem.fix != FIX_EXTRA for problem in structure):
+        return problems  # What the arrays are is in doubt, so their values mean nothing.
     names = {problem.where for problem in damaged}
     chunks = list(check_chunks(path, attributes, names))
     return [*problems, *chunks, *_check_values(path, attributes, names | {problem.where for problem in chunks})]
@@ -91,12 +91,12 @@ def _check_values(path: Path, attributes: Mapping[str, Any], damaged: set[str]) 
     try:
         table = {spec.name: reader.values(f"episodes/{spec.name}") for spec in episode_columns()}
     except CorruptStoreError as error:
-        yield Problem("episodes", str(error), MEND_FILE)
+        yield Problem("episodes", str(error), FIX_FILE)
         return
     table_problems = list(_check_table(path, attributes, table, damaged))
     yield from table_problems
     if any(problem.where in ("episodes/start", "episodes/length") for problem in table_problems):
-        return  # Where the episodes are is in doubt, so their rows say nothing.
+        return  # Where the episodes are is in doubt, so their rows mean nothing.
     statistics = Accumulator(attributes["sizes"], [constraint["kind"] for constraint in attributes["constraints"]])
     sums = np.zeros((2, attributes["episodes"]))
     complete = yield from _check_shards(reader, attributes, table, damaged, statistics, sums)
@@ -114,7 +114,7 @@ def _check_shards(
     statistics: Accumulator,
     sums: npt.NDArray[np.float64],
 ) -> Generator[Problem, None, bool]:
-    """Check the rows of every undamaged shard, and take them into the statistics and the returns.
+    """Check the rows of every undamaged shard, and add them to the statistics and the returns.
 
     Returns:
         Whether every shard was read.
@@ -131,7 +131,7 @@ def _check_shards(
             columns = {spec.name: reader.values(spec.name, start, stop) for spec in specs}
         except CorruptStoreError as error:
             unreadable.add(shard)
-            yield Problem(f"shard {shard}", str(error), mend_shard(shard))
+            yield Problem(f"shard {shard}", str(error), fix_shard(shard))
             continue
         rows = Rows(start, columns, attributes, table["length"], before)
         yield from check_rows(rows)
@@ -149,7 +149,7 @@ def _check_table(path: Path, attributes: Mapping[str, Any], table: Table, damage
     broken = {
         "start": (table["start"] != np.arange(episodes) * length, "is not the episode's index times episode_length"),
         "length": ((table["length"] < 1) | (table["length"] > length), f"is not in 1 to {length}"),
-        "split": (table["split"] != splits_of(episodes), "is not what the split rule says"),
+        "split": (table["split"] != splits_of(episodes), "contradicts the split rule"),
         "policy": (table["policy"] >= len(attributes["policies"]), "names no policy of the metadata"),
         "seed": (table["seed"] < 0, "is negative"),
         "terminated": (
@@ -161,7 +161,7 @@ def _check_table(path: Path, attributes: Mapping[str, Any], table: Table, damage
         if wrong.any():
             first, count = int(np.argmax(wrong)), int(np.count_nonzero(wrong))
             what = f"{what} in episode {first}, found {table[column][first]} ({count} episodes)"
-            yield Problem(f"episodes/{column}", what, MEND_VALUES)
+            yield Problem(f"episodes/{column}", what, FIX_VALUES)
     for shard in range(shard_count(attributes)):
         name = f"shards/{shard:05d}.json"
         if name in damaged:
@@ -174,37 +174,37 @@ def _check_entry(name: str, entry: Mapping[str, Any], table: Table) -> Iterator[
     """Check one episode of a shard manifest against the episode table."""
     index = entry["index"]
     if index >= len(table["start"]):
-        yield Problem(name, f"has an episode {index}; the store has {len(table['start'])}", MEND_FILE)
+        yield Problem(name, f"has an episode {index}; the store has {len(table['start'])}", FIX_FILE)
         return
     for spec in episode_columns():
         found, expected = float(entry[spec.name]), float(table[spec.name][index])
         if found != expected and not (np.isnan(found) and np.isnan(expected)):
             what = f"says {spec.name} of episode {index} is {found:g}, the episode table {expected:g}"
-            yield Problem(name, what, MEND_FILE)
+            yield Problem(name, what, FIX_FILE)
 
 
 def _check_returns(table: Table, sums: npt.NDArray[np.float64]) -> Iterator[Problem]:
-    """A return is the sum of its episode's rewards."""
+    """Check that each return is the sum of its episode's rewards."""
     total, magnitude = sums
     with np.errstate(invalid="ignore"):
         agrees = np.abs(table["return"] - total) <= RETURN_TOLERANCE * (1 + magnitude)
     agrees |= ~np.isfinite(total) & ~np.isfinite(table["return"])
     for index in np.flatnonzero(~agrees)[:1]:
         what = f"of episode {index} is {table['return'][index]:g}, but its rewards sum to {total[index]:g}"
-        yield Problem("episodes/return", f"{what} ({np.count_nonzero(~agrees)} episodes)", MEND_VALUES)
+        yield Problem("episodes/return", f"{what} ({np.count_nonzero(~agrees)} episodes)", FIX_VALUES)
 
 
 def _check_statistics(reader: Reader, attributes: Mapping[str, Any], statistics: Accumulator) -> Iterator[Problem]:
-    """The stored statistics are those of the stored rows."""
+    """Check that the stored statistics are those of the stored rows."""
     recomputed = statistics.result()
     for spec in statistics_arrays(attributes["sizes"]):
         try:
             found = reader.values(f"statistics/{spec.name}")
         except CorruptStoreError as error:
-            yield Problem(f"statistics/{spec.name}", str(error), MEND_FILE)
+            yield Problem(f"statistics/{spec.name}", str(error), FIX_FILE)
             continue
         expected = recomputed[spec.name]
         finite = np.abs(expected[np.isfinite(expected)])
         scale = float(finite.max(initial=0))
         if not np.allclose(found, expected, STATISTICS_TOLERANCE, STATISTICS_TOLERANCE * scale, equal_nan=True):
-            yield Problem(f"statistics/{spec.name}", "is not what the rows give", MEND_VALUES)
+            yield Problem(f"statistics/{spec.name}", "is not what the rows give", FIX_VALUES)

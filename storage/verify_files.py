@@ -24,7 +24,7 @@ from dynamic_sparsity.schemas.files import (
 from dynamic_sparsity.schemas.layout import CHECKSUM_BYTES, array_layouts, parse_shard_index
 from dynamic_sparsity.schemas.naming import location_problem
 from dynamic_sparsity.storage.manifests import finished_shards, read_document, records_of, shard_range
-from dynamic_sparsity.storage.problems import MEND_EXTRA, MEND_FILE, MEND_INCOMPLETE, MEND_LOCATION, Problem, mend_shard
+from dynamic_sparsity.storage.problems import FIX_EXTRA, FIX_FILE, FIX_INCOMPLETE, FIX_LOCATION, Problem, fix_shard
 from dynamic_sparsity.untrusted.blosc import frame_problem
 from dynamic_sparsity.untrusted.files import read_regular
 
@@ -33,7 +33,7 @@ SHARD_FILE_BYTES_MAX: Final = 640 * 2**20
 
 
 def check_listing(path: Path, attributes: Mapping[str, Any], manifest: Mapping[str, Any]) -> Iterator[Problem]:
-    """Does the manifest list what the store must have, and nothing lie beside it?
+    """Check that the manifest lists what the store must have, and that no other file is there.
 
     Args:
         path: The store.
@@ -44,26 +44,26 @@ def check_listing(path: Path, attributes: Mapping[str, Any], manifest: Mapping[s
         What is wrong.
     """
     if problem := location_problem(path, attributes):
-        yield Problem("zarr.json", problem, MEND_LOCATION)
+        yield Problem("zarr.json", problem, FIX_LOCATION)
     listed = set(manifest["files"])
     if abs(file_count(attributes) - len(listed)) > COMPARED_MAX:
-        yield Problem("manifest.json", str(listing_problem(attributes, listed)), MEND_FILE)
+        yield Problem("manifest.json", str(listing_problem(attributes, listed)), FIX_FILE)
         return
     expected = expected_files(attributes)
     for name in sorted(expected - listed):
-        yield Problem("manifest.json", f"does not list {name}, which a store of these sizes must have", MEND_FILE)
+        yield Problem("manifest.json", f"does not list {name}, which a store of these sizes must have", FIX_FILE)
     for name in sorted(listed - expected):
-        yield Problem("manifest.json", f"lists {name}, which a store of these sizes does not have", MEND_FILE)
+        yield Problem("manifest.json", f"lists {name}, which a store of these sizes does not have", FIX_FILE)
     for key in ("rows", "episodes"):
         if manifest[key] != attributes[key]:
-            yield Problem("manifest.json", f"{key} is {manifest[key]}, but {attributes[key]} in zarr.json", MEND_FILE)
+            yield Problem("manifest.json", f"{key} is {manifest[key]}, but {attributes[key]} in zarr.json", FIX_FILE)
     for name in sorted(_files_below(path) - listed - {"manifest.json"}):
         what = "is what an interrupted write left behind" if name.endswith(".partial") else "is not part of the store"
-        yield Problem(name, what, MEND_EXTRA)
+        yield Problem(name, what, FIX_EXTRA)
 
 
 def _files_below(path: Path) -> set[str]:
-    """Everything in a folder but folders, by its path inside; links to folders are not followed."""
+    """Return everything in a folder but folders, by its path inside; links to folders are not followed."""
     return {
         (Path(folder) / name).relative_to(path).as_posix()
         for folder, folders, names in os.walk(path, followlinks=False)
@@ -72,7 +72,7 @@ def _files_below(path: Path) -> set[str]:
 
 
 def check_digests(path: Path, attributes: Mapping[str, Any], files: Mapping[str, Any]) -> Iterator[Problem]:
-    """Has every file the bytes its manifest records? Says how a file is damaged, as far as can be told.
+    """Check that every file has the bytes that its manifest records; find out how a damaged one is damaged.
 
     Args:
         path: The store.
@@ -86,10 +86,10 @@ def check_digests(path: Path, attributes: Mapping[str, Any], files: Mapping[str,
     shards = shard_files(attributes)
     on_disk = records_of(path, files)
     for name, record in files.items():
-        mend = mend_shard(shards[name][1]) if name in shards else MEND_FILE
+        fix = fix_shard(shards[name][1]) if name in shards else FIX_FILE
         found = on_disk.get(name)
         if found is None:
-            yield Problem(name, "is missing", mend)
+            yield Problem(name, "is missing", fix)
             continue
         if found.sha256 == record["sha256"]:
             continue
@@ -106,11 +106,11 @@ def check_digests(path: Path, attributes: Mapping[str, Any], files: Mapping[str,
         else:
             what = "has its right size, but other bytes than were written"
             what += _damaged_rows(path / name, attributes, *shards[name]) if name in shards else ""
-        yield Problem(name, what, mend)
+        yield Problem(name, what, fix)
 
 
 def check_documents(path: Path, attributes: Mapping[str, Any]) -> Iterator[Problem]:
-    """Do the `zarr.json` files say of every array and group what the schema says?
+    """Check that the `zarr.json` files describe every array and group as the schema does.
 
     Args:
         path: The store.
@@ -127,14 +127,14 @@ def check_documents(path: Path, attributes: Mapping[str, Any]) -> Iterator[Probl
             try:
                 found = read_document(path / name)
             except CorruptStoreError as error:
-                yield Problem(name, str(error), MEND_FILE)
+                yield Problem(name, str(error), FIX_FILE)
                 continue
             for difference in _differences("", found, document):
-                yield Problem(name, difference, MEND_FILE)
+                yield Problem(name, difference, FIX_FILE)
 
 
 def check_shard_manifests(path: Path, attributes: Mapping[str, Any], files: Mapping[str, Any]) -> Iterator[Problem]:
-    """Do the shard manifests agree with the manifest of the whole and with the metadata?
+    """Check that the shard manifests agree with the store's manifest and with the metadata.
 
     Args:
         path: The store.
@@ -150,26 +150,26 @@ def check_shard_manifests(path: Path, attributes: Mapping[str, Any], files: Mapp
     for shard, names in by_shard.items():
         where = f"shards/{shard:05d}.json"
         if not (path / where).is_file():
-            continue  # `check_digests` says so.
+            continue  # `check_digests` reports it.
         try:
             manifest = read_document(path / where)
             validate(manifest, "shard_manifest", where)
         except CorruptStoreError as error:
-            yield Problem(where, str(error), MEND_FILE)
+            yield Problem(where, str(error), FIX_FILE)
             continue
         found = (manifest["shard"], manifest["row_start"], manifest["row_stop"])
         expected = (shard, *shard_range(attributes, shard))
         if found != expected:
-            yield Problem(where, f"shard, row_start and row_stop are {found}; expected {expected}", MEND_FILE)
+            yield Problem(where, f"shard, row_start and row_stop are {found}; expected {expected}", FIX_FILE)
         for name in sorted(names ^ set(manifest["files"])):
-            yield Problem(where, f"{'does not list' if name in names else 'lists'} {name}", MEND_FILE)
+            yield Problem(where, f"{'does not list' if name in names else 'lists'} {name}", FIX_FILE)
         for name in sorted(names & set(manifest["files"]) & set(files)):
             if manifest["files"][name] != files[name]:
-                yield Problem(where, f"records another digest or size of {name} than manifest.json", MEND_FILE)
+                yield Problem(where, f"records another digest or size of {name} than manifest.json", FIX_FILE)
 
 
 def unfinished(path: Path, attributes: Mapping[str, Any]) -> Problem:
-    """The problem of a store without `manifest.json`.
+    """Return the problem of a store without `manifest.json`.
 
     Args:
         path: The store.
@@ -178,16 +178,16 @@ def unfinished(path: Path, attributes: Mapping[str, Any]) -> Problem:
     total = shard_count(attributes)
     missing = total - len(finished_shards(path))
     what = f"is missing: the store was never sealed; {missing} of its {total} shards are missing"
-    return Problem("manifest.json", what, MEND_INCOMPLETE)
+    return Problem("manifest.json", what, FIX_INCOMPLETE)
 
 
 def check_chunks(path: Path, attributes: Mapping[str, Any], damaged: Collection[str]) -> Iterator[Problem]:
-    """Can every chunk be given to a decoder? Its place, its checksum, and what its frame says of itself are checked.
+    """Check that every chunk can be given to a decoder: its place, its checksum, and what its frame's header claims.
 
     Args:
         path: The store.
         attributes: The root group's attributes.
-        damaged: Files that are not looked at.
+        damaged: Files that are not checked.
 
     Yields:
         What is wrong, `where` being the shard file's path inside the store.
@@ -204,7 +204,7 @@ def check_chunks(path: Path, attributes: Mapping[str, Any], damaged: Collection[
                 raise ValueError(f"has {len(contents)} bytes; its rows make {expected}")
             index = parse_shard_index(layout, np.frombuffer(contents, np.uint8), shard)
         except ValueError as error:  # CorruptStoreError too
-            yield Problem(name, str(error), mend_shard(shard))
+            yield Problem(name, str(error), fix_shard(shard))
             continue
         for number, (offset, size) in enumerate(index.tolist()):
             what: str | None = None
@@ -216,12 +216,12 @@ def check_chunks(path: Path, attributes: Mapping[str, Any], damaged: Collection[
             if what:
                 first = shard_range(attributes, shard)[0] + number * layout.chunk_rows
                 rows = f"rows {first} to {min(first + layout.chunk_rows, attributes['rows']) - 1}"
-                yield Problem(name, f"can't be decoded: chunk {number}, {rows}, {what}", mend_shard(shard))
+                yield Problem(name, f"can't be decoded: chunk {number}, {rows}, {what}", fix_shard(shard))
                 break
 
 
 def _damaged_rows(file: Path, attributes: Mapping[str, Any], array: str, shard: int) -> str:
-    """Say which chunks of a shard fail their checksum, from the shard's index."""
+    """Return which chunks of a shard fail their checksum, in words, from the shard's index."""
     layout = array_layouts(attributes)[array]
     data = read_regular(file, SHARD_FILE_BYTES_MAX)
     try:
@@ -242,7 +242,7 @@ def _checksum_holds(data: bytes) -> bool:
 
 
 def _differences(key: str, found: object, expected: object) -> Iterator[str]:
-    """Where two JSON documents differ, the deepest keys that tell it."""
+    """Yield where two JSON documents differ, by the deepest keys that show it."""
     if isinstance(found, Mapping) and isinstance(expected, Mapping):
         for name in sorted(found.keys() | expected.keys()):
             inner = f"{key}.{name}" if key else str(name)

@@ -1,4 +1,4 @@
-"""Do a store's values obey the format's rules? Pure functions over the columns of one shard."""
+"""Check that a store's values obey the format's rules: pure functions over the columns of one shard."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dynamic_sparsity.schemas import FLAG_BITS, MUJOCO_TOLERANCE, ArraySpec, row_arrays
-from dynamic_sparsity.storage.problems import MEND_VALUES, Problem
+from dynamic_sparsity.storage.problems import FIX_VALUES, Problem
 
 Bools = npt.NDArray[np.bool_]
 Finding = tuple[Bools, str]
@@ -66,7 +66,11 @@ class Rows:
         return self.data & ~self.flagged("nonfinite")
 
     def flagged(self, flag: str) -> Bools:
-        """Rows with a flag, (rows,)."""
+        """Return which rows have a flag, bool, (rows,).
+
+        Args:
+            flag: Name of the flag.
+        """
         flagged: Bools = (self.columns["flags"] >> FLAG_BITS[flag]) & 1 == 1
         return flagged
 
@@ -86,11 +90,11 @@ def check_rows(rows: Rows) -> Iterator[Problem]:
                 first = int(rows.indices[np.argmax(broken)])
                 where = f"shard {rows.start // rows.attributes['shard_rows']}, row {first}"
                 count = int(np.count_nonzero(broken))
-                yield Problem(where, f"{what} (in {count} row{'s' if count > 1 else ''} of this shard)", MEND_VALUES)
+                yield Problem(where, f"{what} (in {count} row{'s' if count > 1 else ''} of this shard)", FIX_VALUES)
 
 
 def _any(values: npt.NDArray[Any]) -> Bools:
-    """Whether any entry of each row is true, (rows, ...) -> (rows,)."""
+    """Return whether any entry of each row is true, (rows, ...) -> (rows,)."""
     return np.asarray(np.any(values, axis=tuple(range(1, values.ndim))), dtype=bool)
 
 
@@ -99,7 +103,7 @@ def _is_fill(spec: ArraySpec, values: npt.NDArray[Any]) -> Bools:
 
 
 def _no_fill(rows: Rows) -> Iterator[Finding]:
-    """Rows that are neither padding nor nonfinite hold values, and finite ones."""
+    """Check that rows that are neither padding nor nonfinite hold values, and finite ones."""
     for spec in rows.specs:
         values = rows.columns[spec.name]
         yield rows.clean & _any(_is_fill(spec, values)), f"{spec.name} holds the fill value in an unflagged row"
@@ -109,7 +113,7 @@ def _no_fill(rows: Rows) -> Iterator[Finding]:
 
 
 def _padding(rows: Rows) -> Iterator[Finding]:
-    """Padding is exactly what lies behind an episode's end, and holds fill values only."""
+    """Check that padding is exactly what follows an episode's end, and holds fill values only."""
     padding = rows.flagged("padding")
     yield padding & rows.data, "flags say padding, but the episode table says data"
     yield ~padding & ~rows.data, "flags don't say padding, but the episode table says the episode has ended"
@@ -121,7 +125,7 @@ def _padding(rows: Rows) -> Iterator[Finding]:
 
 
 def _flags(rows: Rows) -> Iterator[Finding]:
-    """Flags agree with the columns they are about."""
+    """Check that flags agree with the columns they are about."""
     known = sum(1 << bit for bit in rows.attributes["flag_bits"].values())
     yield (rows.columns["flags"] & ~np.uint16(known)) != 0, "flags has bits without a name"
     nonfinite = np.zeros(len(rows.data), dtype=bool)
@@ -138,14 +142,14 @@ def _flags(rows: Rows) -> Iterator[Finding]:
 
 
 def _places(rows: Rows) -> Iterator[Finding]:
-    """Columns episode and step say where the row is."""
+    """Check that the columns `episode` and `step` name the row's place."""
     episode, step = np.divmod(rows.indices, rows.attributes["episode_length"])
     yield rows.data & (rows.columns["episode"] != episode), "episode disagrees with the episode table"
     yield rows.data & (rows.columns["step"] != step), "step disagrees with the episode table"
 
 
 def _continuity(rows: Rows) -> Iterator[Finding]:
-    """Inside an episode, a row's next state is the next row's state, bit by bit."""
+    """Check that inside an episode a row's next state is the next row's state, bit by bit."""
     state, next_state = rows.columns["state"], rows.columns["next_state"]
     before = rows.previous["next_state"] if rows.previous is not None else next_state[:0]
     came_from = np.concatenate([before, next_state[:-1]])
@@ -158,24 +162,24 @@ def _continuity(rows: Rows) -> Iterator[Finding]:
 
 
 def _actions(rows: Rows) -> Iterator[Finding]:
-    """Actions lie inside (-1, 1) unless flagged."""
+    """Check that actions lie inside (-1, 1) unless flagged."""
     if "action" in rows.columns:
         outside = _any(np.abs(rows.columns["action"]) >= 1)
         yield rows.clean & outside & ~rows.flagged("action_at_bound"), "action is not inside (-1, 1) and not flagged so"
 
 
 def _binary(rows: Rows) -> Iterator[Finding]:
-    """Masks and signals are 0 or 1."""
+    """Check that masks and signals are 0 or 1."""
     for name in BINARY:
         if name in rows.columns:
             yield rows.clean & _any(rows.columns[name] > 1), f"{name} is neither 0 nor 1"
 
 
 def _masks(rows: Rows) -> Iterator[Finding]:
-    """A mask is 1 where its Jacobian reaches the threshold and 0 where it does not, away from ties."""
+    """Check that a mask is 1 where its Jacobian reaches the threshold and 0 where it does not, away from ties."""
     threshold = rows.attributes["mask_threshold"]
     above = np.float64(threshold * (1 + TIE_FACTOR))
-    # Below float32's normal numbers a small entry may have become zero, so that nothing can be said of it.
+    # Below float32's normal numbers a small entry may have become zero, so that nothing is known of it.
     below = threshold * (1 - TIE_FACTOR)
     below = np.float64(below if below >= FLOAT32_SMALLEST_NORMAL else -1.0)
     piece = rows.attributes["chunk_rows"]
@@ -194,7 +198,7 @@ def _masks(rows: Rows) -> Iterator[Finding]:
 
 
 def _contacts(rows: Rows) -> Iterator[Finding]:
-    """What holds in every substep holds in one; forces push."""
+    """Check that what holds in every substep holds in one, and that forces push."""
     if "active_any" in rows.columns:
         more = _any(rows.columns["active_all"] > rows.columns["active_any"])
         yield rows.clean & more, "active_all exceeds active_any"
@@ -205,7 +209,7 @@ def _contacts(rows: Rows) -> Iterator[Finding]:
 
 
 def _ends(rows: Rows) -> Iterator[Finding]:
-    """An episode goes on until the task ends it, or a number is not finite."""
+    """Check that an episode ends only where the task ends it or a number is not finite."""
     episode, step = np.divmod(rows.indices, rows.attributes["episode_length"])
     last = step + 1 == rows.lengths[episode]
     done = rows.columns["done"] == 1

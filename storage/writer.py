@@ -1,7 +1,12 @@
-"""Write a store so that what is there is right: a template first, then whole shards, then the seal.
+"""Write a store so that what is there is right: first a template, then complete shards, then the seal.
 
 A store is made in three steps. `create_store` lays out every array at its final shape. `write_unit` writes whole shards
 and publishes each one's manifest when its files are on disk; killed at any moment, it leaves whole shards and
+`*.partial` files, which `sweep` deletes. `finalize` checks every byte, adds statistics and seals the store with
+`manifest.json`. One process at a time may write: hold `lock`.
+
+A store is made in three steps. `create_store` creates every array at its final shape. `write_unit` writes complete
+shards and publishes each one's manifest when its files are on disk; killed at any moment, it leaves complete shards and
 `*.partial` files, which `sweep` deletes. `finalize` checks every byte, adds statistics and seals the store with
 `manifest.json`. One process at a time may write: hold `lock`.
 """
@@ -37,14 +42,14 @@ from dynamic_sparsity.storage.seal import finalize
 
 __all__ = ["create_store", "finalize", "finished_shards", "lock", "missing_shards", "sweep", "write_unit"]
 
-# Attributes that may differ between the run that made a store and the one that goes on with it.
+# Attributes that may differ between the run that made a store and the one that resumes it.
 MAY_DIFFER: Final = frozenset({"complete", "provenance", "settings", "settings_sha256"})
-# Encoding, hashing and writing let go of the interpreter, so a few threads overlap them.
+# Encoding, hashing and writing release the interpreter lock, so a few threads overlap them.
 WRITER_THREADS: Final = 4
 
 
 def create_store(path: Path, attributes: Mapping[str, Any]) -> None:
-    """Lay out a store: its group and every row array at its final shape, no data. It appears whole or not at all.
+    """Create a store: its group and every row array at its final shape, no data. It appears complete or not at all.
 
     If the store exists and was made with the same settings, it is left as it is.
 
@@ -53,7 +58,7 @@ def create_store(path: Path, attributes: Mapping[str, Any]) -> None:
         attributes: The root group's attributes; `settings_sha256` is filled in if missing, `complete` is set to False.
 
     Raises:
-        CorruptStoreError: The attributes are not what their schema says.
+        CorruptStoreError: The attributes contradict their schema.
         SettingsMismatchError: The store exists and was made with other settings.
     """
     wanted = {**attributes, "complete": False}
@@ -80,7 +85,7 @@ def create_store(path: Path, attributes: Mapping[str, Any]) -> None:
         template.rename(path)
     except BaseException as error:
         shutil.rmtree(template, ignore_errors=True)
-        # Of several jobs that lay the store out at once, one is first.
+        # Of several jobs that create the store at once, one is first.
         if isinstance(error, OSError) and error.errno in (errno.ENOTEMPTY, errno.EEXIST):
             _refuse_other_settings(path, read_attributes(path), wanted)
             return
@@ -91,7 +96,7 @@ def create_store(path: Path, attributes: Mapping[str, Any]) -> None:
 def write_unit(
     path: Path, first_row: int, columns: Mapping[str, npt.NDArray[Any]], episodes: Sequence[Mapping[str, Any]]
 ) -> list[int]:
-    """Write consecutive whole shards, and publish each one's manifest when all its files are on disk.
+    """Write consecutive complete shards, and publish each one's manifest when all its files are on disk.
 
     Shards that have a manifest are left as they are, so that an interrupted run can be repeated. Rows beyond the
     store's last row, and episodes that start there, are dropped.
@@ -108,7 +113,7 @@ def write_unit(
         The shards written by this call.
 
     Raises:
-        InvalidSettingError: The columns or episodes are not those of whole shards of this store.
+        InvalidSettingError: The columns or episodes do not fill complete shards of this store.
     """
     attributes = read_attributes(path)
     specs = row_arrays(attributes["sizes"], attributes["dynamics"])
@@ -155,7 +160,7 @@ def _write_shard(
         "episodes": list(episodes),
     }
     manifest_path = shard_manifest_path(path, shard)
-    # The unit's episodes have been looked at, all together.
+    # The unit's episodes have been checked, all together.
     validate(manifest | {"episodes": []}, "shard_manifest", str(manifest_path))
     publish(manifest_path, [encode_document(manifest)])
     sync_directories([manifest_path], path)
@@ -167,7 +172,7 @@ def _check_columns(
     first_row: int,
     columns: Mapping[str, npt.NDArray[Any]],
 ) -> int:
-    """Refuse columns that are not whole shards of this store; return how many of their rows the store has."""
+    """Refuse columns that do not fill complete shards of this store; return how many of their rows the store has."""
     shard_rows, total = int(attributes["shard_rows"]), int(attributes["rows"])
     by_name = {spec.name: spec for spec in specs}
     missing = sorted(by_name.keys() - columns.keys())
@@ -199,11 +204,11 @@ def _check_columns(
 def _check_episodes(
     attributes: Mapping[str, Any], first_row: int, rows: int, episodes: Sequence[Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
-    """Refuse episodes other than those that start in the rows; return them as a manifest spells them."""
+    """Refuse episodes other than those that start in the rows; return them as a manifest has them."""
     length = attributes["episode_length"]
-    spelt = [_spell_episode(episode) for episode in episodes]
-    validate(spelt, "episodes", f"episodes of the unit from row {first_row}")
-    inside = [episode for episode in spelt if episode["start"] < attributes["rows"]]
+    written = [_json_episode(episode) for episode in episodes]
+    validate(written, "episodes", f"episodes of the unit from row {first_row}")
+    inside = [episode for episode in written if episode["start"] < attributes["rows"]]
     expected = list(range(-(-first_row // length), -(-(first_row + rows) // length)))
     found = [episode["index"] for episode in inside]
     if found != expected or any(episode["start"] != episode["index"] * length for episode in inside):
@@ -217,14 +222,14 @@ def _check_episodes(
     return inside
 
 
-def _spell_episode(episode: Mapping[str, Any]) -> dict[str, Any]:
-    """An episode as JSON can hold it: no NumPy scalars, no bools, no NaN."""
-    spelt = {key: value.item() if isinstance(value, np.generic) else value for key, value in episode.items()}
-    if isinstance(spelt.get("return"), float):
-        spelt["return"] = encode_return(spelt["return"])
-    if isinstance(spelt.get("terminated"), bool):
-        spelt["terminated"] = int(spelt["terminated"])
-    return spelt
+def _json_episode(episode: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an episode as JSON can hold it: no NumPy scalars, no bools, no NaN."""
+    written = {key: value.item() if isinstance(value, np.generic) else value for key, value in episode.items()}
+    if isinstance(written.get("return"), float):
+        written["return"] = encode_return(written["return"])
+    if isinstance(written.get("terminated"), bool):
+        written["terminated"] = int(written["terminated"])
+    return written
 
 
 def _span(indices: Sequence[int]) -> str:
@@ -232,7 +237,7 @@ def _span(indices: Sequence[int]) -> str:
 
 
 def _refuse_other_settings(path: Path, existing: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    """Refuse to go on with a store that was made with other settings."""
+    """Refuse to resume a store that was made with other settings."""
     old, new = (
         {
             **_flat("settings", complete_settings(attributes["settings"])),
@@ -249,12 +254,12 @@ def _refuse_other_settings(path: Path, existing: Mapping[str, Any], wanted: Mapp
     if lines:
         raise SettingsMismatchError(
             f"{path} was made with other settings:\n" + "\n".join(lines) + "\nUse another --out, or delete the store "
-            "to make it anew, or give the settings it was made with to go on with it."
+            "to generate it again, or give the settings it was made with to resume it."
         )
 
 
 def _flat(prefix: str, value: object) -> dict[str, Any]:
-    """Nested settings as dotted keys, so that a difference is named by its place."""
+    """Return nested settings under dotted keys, so that a difference is named by its place."""
     if not isinstance(value, Mapping) or not value:
         return {prefix: value}
     return {key: leaf for name, inner in value.items() for key, leaf in _flat(f"{prefix}.{name}", inner).items()}

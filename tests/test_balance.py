@@ -91,10 +91,10 @@ def test_search_keeps_the_better(standing):
         episodes=1,
         length=20,
         noise=0.01,
-        whole=60,
+        episode_length=60,
         scale=0.005,
         seed=0,
-        told=lambda *values: told.append(values),
+        on_generation=lambda *values: told.append(values),
     )
     assert weights.shape == START.shape
     assert len(told) == 1 and told[0][0] <= 60 and told[0][1] == 20.0

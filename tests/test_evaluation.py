@@ -15,7 +15,7 @@ from synthetic import make_store
 
 from dynamic_sparsity import cli, load_dataset
 from dynamic_sparsity.errors import CorruptResultError, InvalidSettingError
-from dynamic_sparsity.learners import evaluate, get_budget, make_learner, read_judged
+from dynamic_sparsity.learners import evaluate, get_budget, make_learner, read_evaluation_rows
 from dynamic_sparsity.learners.leaderboard import entries_of, read_csv, read_entries, to_csv
 from dynamic_sparsity.learners.leaderboard_page import compare, leaderboard_page
 from dynamic_sparsity.learners.paper_findings import paper_findings, term_findings
@@ -33,7 +33,7 @@ def root(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def judged(root):
-    return read_judged(load_dataset(TASK, root=root, split="test"), horizon=4)
+    return read_evaluation_rows(load_dataset(TASK, root=root, split="test"), horizon=4)
 
 
 class Truth:
@@ -124,14 +124,14 @@ def test_quaternions_are_ambient(tmp_path):
 
 def test_limits_are_checked(root):
     with pytest.raises(InvalidSettingError, match="horizon is 0"):
-        read_judged(load_dataset(TASK, root=root), horizon=0)
-    few = read_judged(load_dataset(TASK, root=root), limit=7)
+        read_evaluation_rows(load_dataset(TASK, root=root), horizon=0)
+    few = read_evaluation_rows(load_dataset(TASK, root=root), limit=7)
     assert len(few.rows) == len(few.contact) == len(few.switch) == 7
 
 
 def test_switches_are_within_episodes(root):
     dataset = load_dataset(TASK, root=root)
-    judged = read_judged(dataset)
+    judged = read_evaluation_rows(dataset)
     batch = dataset[:]
     graph = np.concatenate([batch["mask_s"], batch["mask_a"]], axis=2)
     for row in range(len(dataset)):

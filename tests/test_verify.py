@@ -68,7 +68,7 @@ def test_no_store(tmp_path: Path) -> None:
 def test_unfinished_stores_are_named(tmp_path: Path) -> None:
     writer.create_store(tmp_path / "noise.zarr", synthetic.make_attributes())
     (problem,) = verify_store(tmp_path / "noise.zarr")
-    assert "never sealed; 3 of its 3 shards are missing" in problem.what and "generate" in problem.mend
+    assert "never sealed; 3 of its 3 shards are missing" in problem.what and "generate" in problem.fix
 
 
 def edit_bytes(path: Path, change: Callable[[bytearray], object]) -> None:
@@ -148,7 +148,7 @@ def test_damage_is_found_and_named(store: Path, damage: Damage, where: str, what
     damage(store)
     problems = verify_store(store)
     assert any(where in problem.where and what in problem.what for problem in problems), problems
-    assert all(problem.mend and str(problem) for problem in problems)
+    assert all(problem.fix and str(problem) for problem in problems)
     if where.count("/") > 1:
         assert len({problem.where for problem in problems}) <= 2, "damage to one file should not be blamed on others"
 
@@ -208,7 +208,7 @@ def forge(name: str, change: Callable[[Any], Any]) -> Damage:
         (forge("statistics/rows_contact", lambda values: values + 1), "statistics/rows_contact", "not what the rows"),
         (forge("statistics/zero_share_s", lambda values: 1 - values), "statistics/zero_share_s", "not what the rows"),
         (forge("episodes/return", lambda values: values + 0.01), "episodes/return", "its rewards sum to"),
-        (forge("episodes/split", lambda values: 2 - values), "episodes/split", "not what the split rule says"),
+        (forge("episodes/split", lambda values: 2 - values), "episodes/split", "contradicts the split rule"),
         (forge("episodes/start", lambda values: values + 1), "episodes/start", "index times episode_length"),
         (forge("episodes/length", lambda values: values + 1), "episodes/length", "is not in 1 to 20"),
         (forge("episodes/length", lambda values: values - 1), "shard 0, row 19", "the episode has ended"),

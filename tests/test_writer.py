@@ -225,7 +225,7 @@ def test_finalize_refuses_damage_and_says_how_to_mend_it(tmp_path: Path, referen
         writer.finalize(path)
     for part in ("J_s/c/1/0/0 has other bytes", "reward/c/2 is missing", "state/c/0/0 has", "manifest.json", "verify"):
         assert part in str(caught.value)
-    # What the message says mends it.
+    # The remedy of the message.
     for name in ("manifest.json", "shards/00000.json", "shards/00001.json", "shards/00002.json"):
         (path / name).unlink(missing_ok=True)
     attributes, columns, episodes = synthetic.make_all(early={3: 7})
@@ -239,7 +239,7 @@ def test_finalize_refuses_edited_metadata(tmp_path: Path) -> None:
     path = synthetic.make_store(tmp_path / "noise.zarr", finalize=False)
     document = path / "state" / "zarr.json"
     document.write_text(document.read_text().replace("float32", "float64"))
-    with pytest.raises(CorruptStoreError, match=r"state/zarr\.json is not what the template said"):
+    with pytest.raises(CorruptStoreError, match=r"state/zarr\.json differs from the template"):
         writer.finalize(path)
 
 

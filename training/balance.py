@@ -85,7 +85,12 @@ class Standing:
 
 
 def observe(model: mujoco.MjModel, data: mujoco.MjData) -> Array:
-    """The task's observation of data, shape (67,), as Playground's environment makes it."""
+    """Return the task's observation, shape (67,), as Playground's environment makes it.
+
+    Args:
+        model: The humanoid's.
+        data: Its state, after `mj_forward`.
+    """
     torso = model.body("torso").id
     turn = data.xmat[torso].reshape(3, 3)
     ends = [model.body(f"{side}_{end}").id for side in ("left", "right") for end in ("hand", "foot")]
@@ -97,7 +102,7 @@ def observe(model: mujoco.MjModel, data: mujoco.MjData) -> Array:
 
 
 def stand(physics: Physics, bend: float = 0.1) -> Standing:
-    """Finds the pose and linearises about it.
+    """Find the pose, and the linear dynamics about it.
 
     Args:
         physics: The humanoid's.
@@ -139,7 +144,7 @@ def _at_rest(model: mujoco.MjModel, data: mujoco.MjData, qpos: Array) -> None:
 
 
 def _pose(model: mujoco.MjModel, data: mujoco.MjData, bend: float) -> tuple[Array, Array]:
-    """A pose in which no wrench is left on the base, and the forces on all dofs that hold it."""
+    """Return a pose in which no wrench is left on the base, and the forces on all dofs that hold it."""
 
     def bent(height: float, lean: float, ankle: float) -> Array:
         qpos: Array = model.qpos0.copy()
@@ -174,7 +179,7 @@ def _pose(model: mujoco.MjModel, data: mujoco.MjData, bend: float) -> tuple[Arra
 
 
 def _control_step(physics: Physics, qpos: Array, control: Array) -> tuple[Array, Array]:
-    """A and B of a control step: its exact Jacobians."""
+    """Return A and B of a control step: its exact Jacobians."""
 
     def linear(q: jax.Array, u: jax.Array) -> tuple[jax.Array, jax.Array]:
         found = engines.transition(physics, mjx.make_data(physics.mj_model).replace(qpos=q), u)
@@ -185,7 +190,7 @@ def _control_step(physics: Physics, qpos: Array, control: Array) -> tuple[Array,
 
 
 def _observation_matrix(model: mujoco.MjModel, data: mujoco.MjData, qpos: Array) -> tuple[Array, Array]:
-    """The observation in a pose, and its derivative by the tangent state."""
+    """Return the observation in a pose, and its derivative by the tangent state."""
     _at_rest(model, data, qpos)
     observed = observe(model, data)
     C, small = np.zeros((len(observed), 2 * model.nv)), 1e-6
@@ -203,7 +208,12 @@ def _observation_matrix(model: mujoco.MjModel, data: mujoco.MjData, qpos: Array)
 
 
 def gains(at: Standing, weights: Array) -> Array:
-    """The regulator of weights (as `balance_search.START`): a matrix from observations to controls, shape (nu, do)."""
+    """Return the regulator of weights: a matrix from observations to controls, shape (nu, do).
+
+    Args:
+        at: The pose.
+        weights: As `balance_search.START`.
+    """
     model = at.model
     joints = [model.joint(int(joint)).name for joint in model.actuator_trnid[:, 0]]
     torque = np.array([weights[min(_group(name), 4)] for name in joints])
@@ -226,7 +236,7 @@ def _group(joint: str) -> int:
 
 
 def network(at: Standing, weights: Array, task: str, scale: float) -> ExpertPolicy:
-    """The policy of weights (as `balance_search.START`) as a network of rectified linear units.
+    """Return the policy of weights (as `balance_search.START`) as a network of rectified linear units.
 
     The first layer has the positive and the negative part of each deviation, and how far height and speed of fall are
     beyond their thresholds; the second has the positive and the negative part of each motor's control, less the gate,

@@ -48,12 +48,12 @@ def search(
     episodes: int,
     length: int,
     noise: float,
-    whole: int,
+    episode_length: int,
     scale: float,
     seed: int,
-    told: Callable[[int, float, float], None],
+    on_generation: Callable[[int, float, float], None],
 ) -> Array:
-    """Searches weights by the cross-entropy method, from `START` on.
+    """Search weights by the cross-entropy method, from `START` on.
 
     Args:
         at: The pose.
@@ -62,36 +62,50 @@ def search(
         episodes: Of each.
         length: Most control steps of an episode; it ends when the head is under 1.1 m.
         noise: Scale of the actions' noise in the search; more than the policy's own, for robustness.
-        whole: Control steps of the task's episodes, in which the middles of the first and the last generation compete.
+        episode_length: Control steps of the task's episodes, in which the means of the first and the last generation
+            compete.
         scale: Scale of the policy's own noise, for that.
         seed: Of weights and noise.
-        told: Told the control steps so far, and mean and deviation of how long the generation's middle stood.
+        on_generation: Called with the control steps so far, and mean and deviation of how long the generation's mean
+            stood.
 
     Returns:
-        The better middle.
+        The better mean.
     """
     random = np.random.default_rng(seed)
-    middle, spread, done, number = START.copy(), SPREAD.copy(), 0, 0
+    mean, spread, done, number = START.copy(), SPREAD.copy(), 0, 0
     while done < steps:
-        tried = middle + spread * random.standard_normal((population, len(middle)))
-        tried[0] = middle
+        tried = mean + spread * random.standard_normal((population, len(mean)))
+        tried[0] = mean
         scores = np.zeros(population)
         for i, weights in enumerate(tried):
             lasted = [episode(at, weights, noise, length, episodes * number + k) for k in range(episodes)]
             scores[i] = np.mean(lasted) + 0.5 * np.min(lasted)
             done += sum(lasted)
             if i == 0:
-                middles = float(np.mean(lasted)), float(np.std(lasted))
+                means = float(np.mean(lasted)), float(np.std(lasted))
         number += 1
-        told(done, *middles)
+        on_generation(done, *means)
         best = tried[np.argsort(-scores)[: max(2, population // 4)]]
-        middle = 0.7 * best.mean(0) + 0.3 * middle
+        mean = 0.7 * best.mean(0) + 0.3 * mean
         spread = 0.8 * np.maximum(best.std(0), _LEAST_SPREAD) + 0.2 * spread
-    return max((START, middle), key=lambda w: sum(episode(at, w, scale, whole, 10_000 + k) for k in range(episodes)))
+
+    def stands(weights: Array) -> int:
+        return sum(episode(at, weights, scale, episode_length, 10_000 + k) for k in range(episodes))
+
+    return max((START, mean), key=stands)
 
 
 def episode(at: Standing, weights: Array, noise: float, length: int, seed: int) -> int:
-    """Control steps until a humanoid with such weights falls, from the task's own start."""
+    """Return the control steps until a humanoid with given weights falls, from the task's own start.
+
+    Args:
+        at: The pose.
+        weights: As `START`.
+        noise: Scale of the actions' noise.
+        length: Most control steps.
+        seed: Of the start and the noise.
+    """
     model, data, random = at.model, mujoco.MjData(at.model), np.random.default_rng(seed)
     try:
         layers = network(at, weights, "HumanoidStand", 0.01).layers

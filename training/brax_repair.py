@@ -2,10 +2,10 @@
 
 Its PPO and SAC call `jax.device_put_replicated`, which jax 0.10 no longer has (google/brax#671). And the evaluator that
 SAC insists on fails after training has begun, as jax 0.10's `pmap` leaves its mesh in the types of what it returns.
-SAC's own way to go on from parameters fails too: it puts them in without the axis over devices; and it gives its critic
-and its optimisers to nobody, without which a run would not go on but begin anew with a better start.
+SAC's own way to resume from parameters fails too: it puts them in without the axis over devices; and it gives its
+critic and its optimisers to nobody, without which a run would not be resumed, but begin again from better parameters.
 
-This module can go when a brax is required that calls neither, and whose SAC takes and gives a whole training state.
+This module can go when a brax is required that calls neither, and whose SAC takes and gives a complete training state.
 """
 
 from __future__ import annotations
@@ -21,7 +21,12 @@ import numpy as np
 
 
 def device_put_replicated(tree: Any, devices: Sequence[jax.Device]) -> Any:
-    """Copies arrays to devices, with a new first axis over them, as jax's function of this name did."""
+    """Copy arrays to devices, with a new first axis over them, as jax's function of this name did.
+
+    Args:
+        tree: Pytree of arrays.
+        devices: Where to copy them to.
+    """
     stacked = jax.tree.map(lambda leaf: jnp.stack([leaf] * len(devices)), tree)
     return jax.pmap(lambda leaf: leaf, devices=devices)(stacked)
 
@@ -30,7 +35,7 @@ def device_put_replicated(tree: Any, devices: Sequence[jax.Device]) -> Any:
 def repaired(
     evaluate: Callable[[Any, Any], None] | None = None, restore: Callable[[Any], Any] | None = None
 ) -> Iterator[None]:
-    """While in use, brax trains.
+    """Make brax train while the context lasts.
 
     Args:
         evaluate: SAC calls it where it would evaluate, with its parameters and its training state (of one device).

@@ -1,4 +1,4 @@
-"""What a training run leaves behind while it goes on: parameters as safetensors, the curve as JSON. No pickle."""
+"""What a training run stores: parameters as safetensors, the curve as JSON. No pickle."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Point:
 
 
 @dataclass
-class Workplace:
+class TrainingFolder:
     """The folder of a run.
 
     Attributes:
@@ -59,12 +59,16 @@ class Workplace:
     steps: int = 0
 
     @classmethod
-    def open(cls, path: Path, settings: TrainingSettings) -> Workplace:
-        """Opens a run's folder, or begins one.
+    def open(cls, path: Path, settings: TrainingSettings) -> TrainingFolder:
+        """Open a run's folder, or create it.
+
+        Args:
+            path: The folder.
+            settings: The run's settings.
 
         Raises:
-            SettingsMismatchError: Another run lies there.
-            CorruptPolicyError: What lies there is damaged.
+            SettingsMismatchError: Another run is there.
+            CorruptPolicyError: What is there is damaged.
         """
         state = path / "run.json"
         if not state.exists():
@@ -74,7 +78,7 @@ class Workplace:
             if document["digest"] != settings.digest():
                 there = ", ".join(f"{k} {document['settings'][k]}" for k in ("algorithm", "profile", "seed"))
                 raise SettingsMismatchError(
-                    f"{path}: a training run with other settings lies there ({there}). Repeat those to go on with it, "
+                    f"{path}: there is a training run with other settings ({there}). Repeat those to resume it, "
                     "delete the folder, or give another --out."
                 )
             curve = [Point(int(one["steps"]), *(float(one[k]) for k in POINT)) for one in document["curve"]]
@@ -86,12 +90,12 @@ class Workplace:
         return max(self.curve, key=lambda point: point.mean, default=None)
 
     def record(self, point: Point, parameters: Any, learner: Any = None) -> bool:
-        """Keeps an evaluation and its parameters; returns whether it is the best so far.
+        """Store an evaluation and its parameters; return whether it is the best so far.
 
         Args:
             point: The evaluation.
             parameters: brax's.
-            learner: All else that training needs to go on from here, as a tree of arrays.
+            learner: All else that training needs to be resumed from here, as a tree of arrays.
         """
         is_best = self.best is None or point.mean > self.best.mean
         if is_best:
@@ -109,12 +113,20 @@ class Workplace:
         return is_best
 
     def parameters(self, name: str) -> Any:
-        """The parameters of the "latest" or the "best" evaluation, in brax's form."""
+        """Return the parameters of an evaluation, in brax's form.
+
+        Args:
+            name: "latest" or "best".
+        """
         path = self.path / f"{name}.safetensors"
         return decode(read_regular(path, CHECKPOINT_BYTES_MAX, CorruptPolicyError), str(path))
 
     def learner(self, form: Any) -> Any:
-        """What `record` was last given as `learner`, in the form of a tree that is like it."""
+        """Return what `record` last got as `learner`, in the form of a tree that is like it.
+
+        Args:
+            form: A tree of the same structure.
+        """
         file = self.path / "latest.safetensors"
         arrays = _arrays(read_regular(file, CHECKPOINT_BYTES_MAX, CorruptPolicyError), str(file))
         with translated(str(file), CorruptPolicyError):
@@ -126,7 +138,7 @@ def _name(path: Any) -> str:
 
 
 def encode(parameters: Any, learner: Any = None) -> bytes:
-    """brax's parameters (normaliser, policy and, for PPO, value) as the bytes of a safetensors file.
+    """Return brax's parameters (normaliser, policy and, for PPO, value) as the bytes of a safetensors file.
 
     Args:
         parameters: brax's.
@@ -149,7 +161,7 @@ def encode(parameters: Any, learner: Any = None) -> bytes:
 
 
 def decode(content: bytes, where: str = "the checkpoint") -> tuple[Any, ...]:
-    """The inverse of `encode`.
+    """Return brax's parameters from a file's bytes: the inverse of `encode`.
 
     Args:
         content: Of the file.
@@ -179,7 +191,13 @@ def _arrays(content: bytes, where: str) -> dict[str, Any]:
 
 
 def expert_from(task: str, algorithm: str, parameters: Any) -> ExpertPolicy:
-    """The policy in brax's parameters."""
+    """Return the policy in brax's parameters.
+
+    Args:
+        task: Name of the task.
+        algorithm: "ppo" or "sac".
+        parameters: brax's.
+    """
     normaliser, network = parameters[0], parameters[1]["params"]
     layers = tuple(
         (np.asarray(network[f"hidden_{i}"]["kernel"]), np.asarray(network[f"hidden_{i}"]["bias"]))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dynamic_sparsity.training.checkpoints import Workplace
+from dynamic_sparsity.training.checkpoints import TrainingFolder
 
 
-def draw(place: Workplace) -> Path | None:
-    """Draws mean return, with a band of one standard deviation over episodes, against steps.
+def draw(place: TrainingFolder) -> Path | None:
+    """Draw mean return, with a band of one standard deviation over episodes, against steps.
 
     Args:
         place: The run.

@@ -2,8 +2,8 @@
 
 MJX is made for accelerators: on a CPU it takes a minute to compile, and steps many times slower than MuJoCo C. Here a
 task's own code (resets, observations, rewards) stays as it is and stays in JAX; what MJX does for it (`make_data`,
-`forward`, `step`) is done by MuJoCo C in a callback on the host. The two agree but for contacts that one of them does
-not see. `evaluation.returns` measures with either.
+`forward`, `step`) is done by MuJoCo C in a callback on the host. The two agree except for contacts that one of them
+does not see. `returns.returns` measures with either.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _DERIVED = (
 
 
 class HostData(struct.PyTreeNode):  # type: ignore[no-untyped-call]
-    """The fields of `mjx.Data` that tasks read, of one environment; names and shapes are MuJoCo's."""
+    """The fields of `mjx.Data` that tasks read, of one environment; names, shapes and units are MuJoCo's."""
 
     qpos: jax.Array
     qvel: jax.Array
@@ -61,7 +61,11 @@ class HostPhysics:
     """MuJoCo C for batches of environments of one model; keeps one `MjData` per environment to work in."""
 
     def __init__(self, model: mujoco.MjModel) -> None:
-        """Prepares for a model."""
+        """Prepare for a model.
+
+        Args:
+            model: MuJoCo's.
+        """
         self.model = model
         self._dtype = jnp.zeros(()).dtype
         self._shapes = {name: _shape(name, getattr(mujoco.MjData(model), name)) for name in (*_STATE, *_DERIVED)}
@@ -69,7 +73,13 @@ class HostPhysics:
         self._pool: list[tuple[mujoco.MjData, list[tuple[slice, Any]], list[tuple[slice, Any]]]] = []
 
     def initial(self, qpos: jax.Array | None, qvel: jax.Array | None, ctrl: jax.Array | None) -> HostData:
-        """What `mjx_env.make_data` returns: a state at rest in the model's default pose but for what is given."""
+        """Return what `mjx_env.make_data` does: a state at rest in the model's default pose, except for what is given.
+
+        Args:
+            qpos: Positions, shape (nq,); None for the default pose's.
+            qvel: Velocities, shape (nv,); None for zeros.
+            ctrl: Controls, shape (nu,); None for zeros.
+        """
         data = mujoco.MjData(self.model)
         values = {name: np.asarray(getattr(data, name)).reshape(shape) for name, shape in self._shapes.items()}
         given = {"qpos": qpos, "qvel": qvel, "ctrl": ctrl}
@@ -79,7 +89,13 @@ class HostPhysics:
         )
 
     def advance(self, data: HostData, ctrl: jax.Array | None, steps: int) -> HostData:
-        """Does `steps` physics steps with a control; without any step, computes what follows from the state."""
+        """Make physics steps with a control; without any step, compute what follows from the state.
+
+        Args:
+            data: The state.
+            ctrl: Controls, shape (nu,); None for those of `data`.
+            steps: Number of physics steps.
+        """
         ctrl = data.ctrl if ctrl is None else jnp.asarray(ctrl, self._dtype)
         parts = [getattr(data, name).reshape(-1) for name in _STATE] + [ctrl.reshape(-1)]
         size = sum(self._sizes.values())
@@ -101,7 +117,7 @@ class HostPhysics:
         rows = batch.reshape(-1, batch.shape[-1])
         out = np.empty((len(rows), sum(self._sizes.values())), batch.dtype)
         while len(self._pool) < len(rows):
-            self._pool.append(self._workplace())
+            self._pool.append(self._work_space())
         model = self.model
         for row, result, (data, inputs, outputs) in zip(rows, out, self._pool, strict=False):
             for where, view in inputs:
@@ -114,7 +130,7 @@ class HostPhysics:
                 result[where] = view
         return out.reshape(*batch.shape[:-1], -1)
 
-    def _workplace(self) -> tuple[mujoco.MjData, list[tuple[slice, Any]], list[tuple[slice, Any]]]:
+    def _work_space(self) -> tuple[mujoco.MjData, list[tuple[slice, Any]], list[tuple[slice, Any]]]:
         data = mujoco.MjData(self.model)
 
         def views(names: tuple[str, ...]) -> list[tuple[slice, Any]]:
@@ -130,13 +146,17 @@ class HostPhysics:
 
 
 def _shape(name: str, value: NDArray[Any]) -> tuple[int, ...]:
-    """MJX's shape of a field: rotation matrices are 3 by 3."""
+    """Return MJX's shape of a field: rotation matrices are 3 by 3."""
     return (len(value), 3, 3) if name.endswith("mat") else value.shape
 
 
 @contextmanager
 def host_physics(model: mujoco.MjModel) -> Iterator[HostPhysics]:
-    """While tracing: Playground's tasks of this model run on MuJoCo C."""
+    """Make Playground's tasks of a model run on MuJoCo C, while they are traced.
+
+    Args:
+        model: MuJoCo's.
+    """
     from mujoco_playground._src import mjx_env
 
     host = HostPhysics(model)

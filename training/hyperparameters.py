@@ -33,7 +33,7 @@ _CPU_PPO: dict[str, Any] = {
     "policy_hidden_layer_sizes": [32, 32, 32, 32],
     "value_hidden_layer_sizes": [64, 64, 64],
 }
-"""Iterations of 20,480 steps, a thirtieth of Playground's: more updates per step, for where steps are what is dear."""
+"""Iterations of 20,480 steps, a thirtieth of Playground's: more updates per step, where steps are what costs time."""
 
 _NEAR: dict[str, Any] = {"num_updates_per_batch": 6, "reward_scaling": 5.0, "entropy_cost": 0.01, "shaping": 0.3}
 
@@ -149,7 +149,7 @@ _LQR_STEPS = 100_000
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """What decides a training run, but for the platform.
+    """What decides a training run, except for the platform.
 
     Attributes:
         task: Name of a task.
@@ -170,17 +170,17 @@ class TrainingSettings:
     hyperparameters: dict[str, Any]
 
     def document(self) -> dict[str, Any]:
-        """The settings as JSON data."""
+        """Return the settings as JSON data."""
         return dataclasses.asdict(self)
 
     def digest(self) -> str:
-        """sha256 of the document but for `steps`: a run that is asked for more steps goes on."""
+        """Return the sha256 of the document without `steps`: a run with more steps resumes one with fewer."""
         document = {name: value for name, value in self.document().items() if name != "steps"}
         return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 
 def resolve(task: str, algorithm: str, profile: str, steps: int | None, seed: int) -> TrainingSettings:
-    """Looks up the hyperparameters of a run.
+    """Look up the hyperparameters of a run.
 
     Args:
         task: Name of a task.
@@ -219,7 +219,7 @@ def resolve(task: str, algorithm: str, profile: str, steps: int | None, seed: in
 
 
 def _playground(task: str, algorithm: str) -> tuple[dict[str, Any], int]:
-    """Playground's hyperparameters and number of steps."""
+    """Return Playground's hyperparameters and number of steps."""
     from mujoco_playground.config import dm_control_suite_params as params
 
     config = (params.brax_ppo_config if algorithm == "ppo" else params.brax_sac_config)(task).to_dict()

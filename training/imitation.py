@@ -2,7 +2,7 @@
 
 A teacher that plans with the true simulator is too slow to be a policy, and may know more of the state than a policy
 sees. So a network is fitted to its actions, first in states of the teacher's own episodes, then, round after round, in
-those of the network's: there the teacher says what it would have done, and the network is fitted to all that was said
+those of the network's: there the teacher gives its own actions, and the network is fitted to all that were given
 so far. Where several actions are as good, the nearest of them counts: no policy should learn the mean of left and
 right. The rounds' episodes run with the policy's own exploration, in the task's own environment on MuJoCo C, so each
 round's returns are an evaluation too, and the best round's network is kept.
@@ -48,10 +48,26 @@ class Teacher(Protocol):
     """Knows what to do."""
 
     def demonstrate(self, episodes: int, hold: int) -> tuple[Array, Array, Array]:
-        """Positions and velocities of own episodes, shape (steps, episodes, nq or nv), and the episodes' returns."""
+        """Play the teacher's own episodes.
+
+        Args:
+            episodes: Number of episodes.
+            hold: Control steps for which a choice is kept.
+
+        Returns:
+            Positions and velocities, shape (steps, episodes, nq or nv), and the episodes' returns.
+        """
 
     def label(self, qpos: NDArray[np.floating], qvel: NDArray[np.floating]) -> tuple[Array, NDArray[np.bool_]]:
-        """Actions in states, shape (states, choices, da), and which are good enough, shape (states, choices)."""
+        """Return what the teacher would do in states.
+
+        Args:
+            qpos: Positions, shape (states, nq).
+            qvel: Velocities, shape (states, nv).
+
+        Returns:
+            Actions, shape (states, choices, da), and which are good enough, shape (states, choices).
+        """
 
 
 @dataclass(frozen=True)
@@ -108,9 +124,9 @@ def imitate(
     model: mujoco.MjModel,
     settings: ImitationSettings,
     length: int,
-    evaluated: Callable[[Point, Point], None],
+    on_evaluation: Callable[[Point, Point], None],
 ) -> Imitated:
-    """Makes a policy of a teacher.
+    """Make a policy of a teacher.
 
     Args:
         task: Name of the task.
@@ -119,7 +135,7 @@ def imitate(
         model: Its physics.
         settings: How.
         length: Control steps of an episode.
-        evaluated: Told every round's returns and the best so far.
+        on_evaluation: Called with every round's returns and the best so far.
     """
     random, key = np.random.default_rng(settings.seed), jax.random.PRNGKey(settings.seed)
     began = time.monotonic()
@@ -144,7 +160,7 @@ def imitate(
             if not curve or point.mean > max(one.mean for one in curve):
                 best = policy
             curve.append(point)
-            evaluated(point, max(curve, key=lambda one: one.mean))
+            on_evaluation(point, max(curve, key=lambda one: one.mean))
             if number + 1 < settings.rounds:
                 new, q, v = _picked(random, settings.labels, observations, at, speed)
                 inputs = np.concatenate([inputs, np.float32(new)])
@@ -154,7 +170,7 @@ def imitate(
 
 
 def observation(environment: Any, qpos: jax.Array, qvel: jax.Array) -> jax.Array:
-    """What a task's policy sees of a state, shape (do,); host physics only.
+    """Return what a task's policy sees of a state, shape (do,); host physics only.
 
     Args:
         environment: Playground's environment.
@@ -171,10 +187,15 @@ def observation(environment: Any, qpos: jax.Array, qvel: jax.Array) -> jax.Array
 
 
 def episodes_function(environment: Any, episodes: int, length: int) -> Callable[..., tuple[jax.Array, ...]]:
-    """A function of a policy's arrays and a random key that plays episodes side by side.
+    """Return a function of a policy's arrays and a random key that plays episodes side by side.
 
     Its results are the returns, shape (episodes,), and the observations, positions and velocities before each step,
     shape (length, episodes, size). The policy's activation is swish.
+
+    Args:
+        environment: Playground's environment.
+        episodes: Number of episodes.
+        length: Control steps of each.
     """
 
     def run(arrays: Any, key: jax.Array) -> tuple[jax.Array, ...]:
@@ -196,7 +217,7 @@ def episodes_function(environment: Any, episodes: int, length: int) -> Callable[
 
 
 def _picked(random: np.random.Generator, count: int, *arrays: Array) -> tuple[Array, ...]:
-    """The same random rows of arrays whose first two axes are steps and episodes; only finite ones."""
+    """Return the same random rows of arrays whose first two axes are steps and episodes; only finite ones."""
     flat = [array.reshape(-1, array.shape[-1]) for array in arrays]
     finite = np.flatnonzero(np.logical_and.reduce([np.isfinite(array).all(1) for array in flat]))
     rows = random.choice(finite, min(count, len(finite)), replace=False)
@@ -206,7 +227,7 @@ def _picked(random: np.random.Generator, count: int, *arrays: Array) -> tuple[Ar
 def _fresh(
     task: str, random: np.random.Generator, inputs: Array, actions: int, settings: ImitationSettings
 ) -> ExpertPolicy:
-    """A policy with random weights, that takes observations as the first demonstrations have them to size 1."""
+    """Return a policy with random weights, that takes observations as the first demonstrations have them to size 1."""
     sizes = [inputs.shape[1], *settings.hidden_layers, 2 * actions]
     layers = tuple(
         ((random.normal(size=(a, b)) / np.sqrt(a)).astype(np.float32), np.zeros(b, np.float32))
@@ -216,7 +237,7 @@ def _fresh(
 
 
 def _with_scale(policy: ExpertPolicy, ends: tuple[float, float], share: float) -> ExpertPolicy:
-    """The policy with noise of one scale in every state: the last layer's second half is a constant."""
+    """Return the policy with noise of one scale in every state: the last layer's second half is a constant."""
     scale = ends[0] * (ends[1] / ends[0]) ** share
     kernel, bias = (part.copy() for part in policy.layers[-1])
     size = policy.action_size
@@ -235,7 +256,7 @@ def _fitted(
     rate: float,
     random: np.random.Generator,
 ) -> ExpertPolicy:
-    """The policy after some more steps of Adam on the squared distance of tanh(location) to the nearest good action."""
+    """Return the policy after more steps of Adam on the squared distance of tanh(location) from the nearest one."""
     rows = random.integers(len(inputs), size=(settings.updates, settings.batch_size))
     actions = np.clip(labels[0], -_LARGEST, _LARGEST).astype(np.float32)
     actions = np.where(labels[1][..., None], actions, np.float32(_FAR))

@@ -74,7 +74,7 @@ class Chain:
     substeps: int
 
     def frames(self, q: Scalars) -> list[Frame]:
-        """The frame of every link: position x and z of its origin, and its angle from the vertical.
+        """Return the frame of every link: position x and z of its origin, and its angle from the vertical.
 
         Args:
             q: Joint positions, one scalar per joint.
@@ -88,7 +88,7 @@ class Chain:
         return found
 
     def centres(self, q: Scalars) -> list[Frame]:
-        """Position of every link's centre of mass, and the link's angle.
+        """Return the position of every link's centre of mass, and the link's angle.
 
         Args:
             q: Joint positions.
@@ -97,7 +97,7 @@ class Chain:
         return [(*placed(frame, link.centre), frame[2]) for link, frame in zip(self.links, frames, strict=True)]
 
     def energy(self, q: Scalars, v: Scalars) -> jax.Array:
-        """Kinetic and potential energy of what turns, in joules: a cart's own motion does not count.
+        """Return kinetic and potential energy of what turns, in joules: a cart's own motion does not count.
 
         Args:
             q: Joint positions.
@@ -110,7 +110,7 @@ class Chain:
         return total
 
     def step(self, q: jax.Array, v: jax.Array, control: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """One control step.
+        """Make one control step.
 
         Args:
             q: Joint positions, shape (joints,).
@@ -128,7 +128,7 @@ class Chain:
         return jnp.stack(at), jnp.stack(speed)
 
     def _moved(self, q: Scalars, v: Scalars) -> list[Frame]:
-        """Velocities of what `centres` gives."""
+        """Return the velocities of what `centres` gives."""
         moved: list[Frame] = jax.jvp(lambda *at: self.centres(at), tuple(q), tuple(v))[1]
         return moved
 
@@ -164,7 +164,7 @@ def _product(weights: Sequence[Sequence[float]], left: Any, right: Any) -> jax.A
 
 
 def chain(model: mujoco.MjModel, substeps: int) -> Chain:
-    """Reads a planar chain from a model.
+    """Read a planar chain from a model.
 
     Args:
         model: MuJoCo's.
@@ -212,7 +212,7 @@ def _inertia_about_y(model: mujoco.MjModel, body: int) -> float:
 
 
 def placed(frame: Frame, offset: tuple[float, float]) -> tuple[jax.Array, jax.Array]:
-    """Where a point of a frame is; a positive angle turns z towards x, as a hinge about y does.
+    """Return where a point of a frame is; a positive angle turns z towards x, as a hinge about y does.
 
     Args:
         frame: Of a link, as `Chain.frames` gives it.

@@ -14,16 +14,16 @@ from dynamic_sparsity.training.hyperparameters import TrainingSettings
 from dynamic_sparsity.training.imitation import ImitationSettings, imitate
 from dynamic_sparsity.training.swing_up import SwingUpTeacher
 
-Told = Callable[[Point, Point], None]
+OnEvaluation = Callable[[Point, Point], None]
 
 
-def policy(settings: TrainingSettings, length: int, evaluated: Told) -> tuple[ExpertPolicy, list[Point]]:
-    """Makes a policy.
+def policy(settings: TrainingSettings, length: int, on_evaluation: OnEvaluation) -> tuple[ExpertPolicy, list[Point]]:
+    """Make a policy.
 
     Args:
         settings: With the algorithm "dagger" or "lqr".
         length: Control steps of an episode.
-        evaluated: Told every evaluation and the best so far.
+        on_evaluation: Called with every evaluation and the best so far.
 
     Returns:
         The policy and the evaluations.
@@ -31,10 +31,10 @@ def policy(settings: TrainingSettings, length: int, evaluated: Told) -> tuple[Ex
     Raises:
         InvalidSettingError: The algorithm has nothing for the task.
     """
-    return (_imitated if settings.algorithm == "dagger" else _regulated)(settings, length, evaluated)
+    return (_imitated if settings.algorithm == "dagger" else _regulated)(settings, length, on_evaluation)
 
 
-def _imitated(settings: TrainingSettings, length: int, evaluated: Told) -> tuple[ExpertPolicy, list[Point]]:
+def _imitated(settings: TrainingSettings, length: int, on_evaluation: OnEvaluation) -> tuple[ExpertPolicy, list[Point]]:
     given = dict(settings.hyperparameters)
     model = load_physics(settings.task, given.pop("dynamics")).mj_model
     options = {name: given.pop(name) for name in ("samples", "size", "horizon")}
@@ -48,12 +48,14 @@ def _imitated(settings: TrainingSettings, length: int, evaluated: Told) -> tuple
         model,
         ImitationSettings(rounds=rounds, seed=settings.seed, **given),
         length,
-        evaluated,
+        on_evaluation,
     )
     return found.policy, found.curve
 
 
-def _regulated(settings: TrainingSettings, length: int, evaluated: Told) -> tuple[ExpertPolicy, list[Point]]:
+def _regulated(
+    settings: TrainingSettings, length: int, on_evaluation: OnEvaluation
+) -> tuple[ExpertPolicy, list[Point]]:
     if settings.task not in balance.TASKS:
         raise InvalidSettingError(
             f"There is no regulator for {settings.task}; there are some for {', '.join(balance.TASKS)}."
@@ -62,11 +64,17 @@ def _regulated(settings: TrainingSettings, length: int, evaluated: Told) -> tupl
     at = balance.stand(load_physics(settings.task, given.pop("dynamics")))
     scale = given.pop("exploration")
 
-    def told(steps: int, lasted: float, deviation: float) -> None:
+    def on_generation(steps: int, lasted: float, deviation: float) -> None:
         curve.append(Point(steps, round(time.monotonic() - began, 1), lasted, deviation))
-        evaluated(curve[-1], max(curve, key=lambda point: point.mean))
+        on_evaluation(curve[-1], max(curve, key=lambda point: point.mean))
 
     weights = balance_search.search(
-        at, steps=settings.steps, whole=length, scale=scale, seed=settings.seed, told=told, **given
+        at,
+        steps=settings.steps,
+        episode_length=length,
+        scale=scale,
+        seed=settings.seed,
+        on_generation=on_generation,
+        **given,
     )
     return balance.network(at, weights, settings.task, scale), curve

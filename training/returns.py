@@ -1,14 +1,14 @@
-"""What a policy reaches: returns of whole episodes, under MuJoCo C or MJX, with the stock or the converged solver.
+"""What a policy reaches: returns of complete episodes, under MuJoCo C or MJX, with the stock or the converged solver.
 
 The *stochastic return* of a policy is that of `generate --policy expert`: the mean, over episodes of the task's own
 length, of the sum of rewards under actions tanh(location + scale · ε), where ε is coloured noise with β = 0.5, one
 independent series per episode and action dimension. The *deterministic return* is that of tanh(location). Beside them
 stand, in the same episodes, the return of `--policy noise`, actions tanh(ε), and that of no action at all: what a
-policy has to beat to be called an expert.
+policy has to surpass to be called an expert.
 
     python -m dynamic_sparsity.training.returns [TASK…]
 
-measures the policies that come with the package anew and rewrites their records.
+measures the policies that come with the package again and rewrites their records.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ SEED = 1_000_003
 
 @contextmanager
 def _mjx_physics(physics: Physics) -> Iterator[None]:
-    """While tracing: Playground's tasks do the step that data sets are made of."""
+    """Make Playground's tasks do the step that data sets are made of, while they are traced."""
     from mujoco_playground._src import mjx_env
 
     module: Any = mjx_env
@@ -67,7 +67,7 @@ def _mjx_physics(physics: Physics) -> Iterator[None]:
 def episode_function(
     environment: Any, template: ExpertPolicy, episodes: int, length: int, beta: float, actions: Actions
 ) -> Callable[[Any, jax.Array], jax.Array]:
-    """A function of a policy's arrays and a random key that gives the returns of episodes side by side.
+    """Return a function of a policy's arrays and a random key that gives the returns of episodes side by side.
 
     Args:
         environment: Playground's environment; what its physics is, is decided where the function is traced.
@@ -111,7 +111,11 @@ def episode_function(
 
 
 def policy_arrays(policy: ExpertPolicy) -> dict[str, Any]:
-    """The arrays of a policy, as JAX takes them."""
+    """Return the arrays of a policy, as JAX takes them.
+
+    Args:
+        policy: The policy.
+    """
     return {"mean": policy.mean, "std": policy.std, "layers": policy.layers}
 
 
@@ -126,7 +130,7 @@ def returns(
     length: int = EPISODE_LENGTH,
     seed: int = SEED,
 ) -> NDArray[np.float64]:
-    """Measures a policy, in float64.
+    """Measure a policy, in float64.
 
     Args:
         task: Name of a task.
@@ -152,7 +156,11 @@ def returns(
 
 
 def spread(values: NDArray[Any]) -> dict[str, float | int]:
-    """Mean, standard deviation and range of returns, as a policy's record has them."""
+    """Return mean, standard deviation and range of returns, as a policy's record has them.
+
+    Args:
+        values: Returns, shape (episodes,).
+    """
     return {
         "episodes": len(values),
         "mean": round(float(values.mean()), 3),
@@ -163,7 +171,14 @@ def spread(values: NDArray[Any]) -> dict[str, float | int]:
 
 
 def evaluation(task: str, policy: ExpertPolicy, *, episodes: int = 64, seed: int = SEED) -> dict[str, Any]:
-    """Measures a policy, and what it has to beat, by MuJoCo C; the record's entry `evaluation`."""
+    """Measure a policy, and what it has to surpass, by MuJoCo C; return the record's entry `evaluation`.
+
+    Args:
+        task: Name of the task.
+        policy: The policy.
+        episodes: Number of episodes.
+        seed: Of initial states and noise.
+    """
     wanted: list[tuple[Actions, Dynamics]] = [
         ("expert", "converged"),
         ("expert", "stock"),
@@ -180,7 +195,13 @@ def evaluation(task: str, policy: ExpertPolicy, *, episodes: int = 64, seed: int
 
 
 def measured(record: Mapping[str, Any], policy: Actions, kind: Dynamics = "converged") -> dict[str, Any]:
-    """One measurement by MuJoCo C out of a policy's record."""
+    """Return one measurement by MuJoCo C out of a policy's record.
+
+    Args:
+        record: The record.
+        policy: What acted; as `actions` of `episode_function`.
+        kind: "converged" or "stock".
+    """
     wanted = ("mujoco", policy, kind)
     found: dict[str, Any] = next(
         one for one in record["evaluation"]["measured"] if (one["simulator"], one["policy"], one["dynamics"]) == wanted
@@ -189,27 +210,45 @@ def measured(record: Mapping[str, Any], policy: Actions, kind: Dynamics = "conve
 
 
 def differ(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether two measurements' means are more than two standard errors apart."""
+    """Return whether two measurements' means are more than two standard errors apart.
+
+    Args:
+        one: A measurement, as `spread` gives it.
+        other: Another one.
+    """
     error = (one["deviation"] ** 2 / one["episodes"] + other["deviation"] ** 2 / other["episodes"]) ** 0.5
     return bool(abs(one["mean"] - other["mean"]) > 2 * error)
 
 
 def beats_chance(record: Mapping[str, Any]) -> bool:
-    """Whether a policy's stochastic return is clearly above that of noise and that of no action."""
+    """Return whether a policy's stochastic return is clearly above that of noise and that of no action.
+
+    Args:
+        record: The policy's record.
+    """
     reached = measured(record, "expert")
     chance = [measured(record, "noise"), measured(record, "zero")]
     return all(differ(reached, one) and reached["mean"] > one["mean"] for one in chance)
 
 
 def training_physics(model: Any, on_host: bool) -> Any:
-    """The physics that training runs on, as a context for tracing: MuJoCo C, or Playground's MJX as it is."""
+    """Return the physics that training runs on, as a context for tracing: MuJoCo C, or Playground's MJX as it is.
+
+    Args:
+        model: MuJoCo's model.
+        on_host: Whether to take MuJoCo C.
+    """
     if on_host:
         return host_physics(model)
     return without_lapack() if jax.default_backend() == "cpu" else nullcontext()
 
 
 def measure_again(tasks: Sequence[str]) -> None:
-    """Measures policies that come with the package, and writes what they reach into their records."""
+    """Measure policies that come with the package, and write what they reach into their records.
+
+    Args:
+        tasks: Names of tasks.
+    """
     jax_runtime.configure()
     for task in tasks or available():
         path = expert_path(task)

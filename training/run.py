@@ -1,4 +1,4 @@
-"""The training of one policy: brax's PPO or SAC, evaluated as it goes on and resumed at any evaluation, or planned."""
+"""Train one policy: by brax's PPO or SAC, evaluated on the way and resumed at any evaluation, or planned."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from dynamic_sparsity.policies.files import SUFFIX, read_record, save_policy
 from dynamic_sparsity.storage.atomic import check_output_folder
 from dynamic_sparsity.training import brax_repair
 from dynamic_sparsity.training import returns as evaluation
-from dynamic_sparsity.training.checkpoints import Point, Workplace, expert_from
+from dynamic_sparsity.training.checkpoints import Point, TrainingFolder, expert_from
 from dynamic_sparsity.training.curve import draw
 from dynamic_sparsity.training.hyperparameters import PLANNED, TrainingSettings
 from dynamic_sparsity.training.shaping import shaped
@@ -36,16 +36,31 @@ _PACKAGES = ("brax", "jax", "jaxlib", "mujoco", "mujoco-mjx", "playground")
 
 
 class Progress(Protocol):
-    """Told how a training goes on; the command line draws a bar from it."""
+    """Receives the progress of a training; the command line draws a bar from it."""
 
     def started(self, task: str, steps: int, done: int) -> None:
-        """Training begins, or goes on: how many steps there will be, and how many there are."""
+        """Report that training begins or is resumed.
+
+        Args:
+            task: Name of the task.
+            steps: Control steps of all training.
+            done: Control steps that are done already.
+        """
 
     def evaluated(self, point: Point, best: Point) -> None:
-        """An evaluation: what the policy reaches now, and the best so far."""
+        """Report an evaluation.
+
+        Args:
+            point: What the policy reaches now.
+            best: The best so far.
+        """
 
     def measuring(self, task: str) -> None:
-        """The best policy is being measured anew, by episodes that did not choose it."""
+        """Report that the best policy is being measured again, by episodes that did not choose it.
+
+        Args:
+            task: Name of the task.
+        """
 
 
 @dataclass(frozen=True)
@@ -70,24 +85,24 @@ class Result:
 
 
 def train(settings: TrainingSettings, out: Path, progress: Progress) -> Result:
-    """Trains a policy and keeps it if it is better than what is there.
+    """Train a policy, and keep it if it is better than what is there.
 
     The run's folder, `OUT/<Task>.training`, holds the latest and the best parameters and the learning curve. A run that
-    was stopped goes on from its latest evaluation: PPO with networks, values and normaliser, SAC with its optimisers
-    too; PPO's optimiser and SAC's replay buffer (filled by the policy as it is) begin anew. DAgger and LQR take
-    minutes and always begin anew.
+    was stopped is resumed from its latest evaluation: PPO with networks, values and normaliser, SAC with its optimisers
+    too; PPO's optimiser and SAC's replay buffer (filled by the policy as it is) begin again. DAgger and LQR take
+    minutes and always begin again.
 
     Args:
         settings: What to train.
         out: Folder of the policies.
-        progress: Told how it goes on.
+        progress: Receives the progress.
 
     Returns:
         Where the policy is and what it reaches.
 
     Raises:
         InvalidSettingError: There are too few steps for SAC to begin to learn, or `out` can't be written to.
-        SettingsMismatchError: A run with other settings lies in the folder.
+        SettingsMismatchError: A run with other settings is in the folder.
     """
     if settings.algorithm in PLANNED:
         return _plan(settings, out, progress)
@@ -97,11 +112,11 @@ def train(settings: TrainingSettings, out: Path, progress: Progress) -> Result:
             f"steps are {settings.steps}; min_replay_size is {least}, and learning begins after it: ask for more steps."
         )
     check_output_folder(out)
-    place = Workplace.open(out / f"{settings.task}.training", settings)
+    place = TrainingFolder.open(out / f"{settings.task}.training", settings)
     progress.started(settings.task, settings.steps, place.steps)
     if place.steps < settings.steps:
         with jax.enable_x64(False):
-            _Run(settings, place, progress).go()
+            _Run(settings, place, progress).train()
     drawn = draw(place)
     progress.measuring(settings.task)
     best = place.best
@@ -112,13 +127,13 @@ def train(settings: TrainingSettings, out: Path, progress: Progress) -> Result:
 
 
 def _plan(settings: TrainingSettings, out: Path, progress: Progress) -> Result:
-    """DAgger or LQR: a policy from what is known of the dynamics."""
+    """Make a policy from what is known of the dynamics, by DAgger or LQR."""
     from dynamic_sparsity.training import planned
 
     progress.started(settings.task, settings.steps, 0)
     with jax.enable_x64(True):
         policy, curve = planned.policy(settings, EPISODE_LENGTH, progress.evaluated)
-        place = Workplace(out / f"{settings.task}.training", settings, curve, curve[-1].steps)
+        place = TrainingFolder(out / f"{settings.task}.training", settings, curve, curve[-1].steps)
         place.path.mkdir(parents=True, exist_ok=True)
         drawn = draw(place)
         progress.measuring(settings.task)
@@ -134,7 +149,7 @@ def _environment(task: str) -> Any:
 class _Run:
     """One call of brax's training function."""
 
-    def __init__(self, settings: TrainingSettings, place: Workplace, progress: Progress) -> None:
+    def __init__(self, settings: TrainingSettings, place: TrainingFolder, progress: Progress) -> None:
         self.settings, self.place, self.progress = settings, place, progress
         self.environment = _environment(settings.task)
         with jax.enable_x64(True):
@@ -145,8 +160,8 @@ class _Run:
         self._returns: Callable[[Any, jax.Array], jax.Array] | None = None
         self.began = time.monotonic()
 
-    def go(self) -> None:
-        """Trains until all steps are done."""
+    def train(self) -> None:
+        """Train until all steps are done."""
         on_host = self.settings.profile == "cpu"
         # Callbacks that wait for arrays of a computation still queued behind them would wait forever.
         config: Any = jax.config
@@ -187,7 +202,7 @@ class _Run:
         )
 
     def _options(self, *of_networks: str) -> tuple[dict[str, Any], dict[str, Any]]:
-        """brax's keyword arguments, and those of its networks."""
+        """Return brax's keyword arguments, and those of its networks."""
         from mujoco_playground import wrapper
 
         given = dict(self.settings.hyperparameters)
@@ -209,11 +224,11 @@ class _Run:
         self._evaluate(int(state.env_steps), parameters, state)
 
     def _restored(self, fresh: Any) -> Any:
-        """SAC's training state where it was left; brax counts the steps of this call alone."""
+        """Return SAC's training state where it was left; brax counts the steps of this call alone."""
         return self.place.learner(fresh).replace(env_steps=fresh.env_steps)
 
     def _evaluate(self, steps: int, parameters: Any, learner: Any = None) -> None:
-        """Measures brax's parameters after a number of steps of this run, and keeps them."""
+        """Measure brax's parameters after a number of steps of this run, and store them."""
         if steps == 0:
             return
         # Plain arrays: those of brax carry the mesh of its pmap with them.
@@ -233,7 +248,7 @@ class _Run:
 
 
 def _keep(settings: TrainingSettings, policy: ExpertPolicy, steps: int, out: Path, drawn: Path | None) -> Result:
-    """Measures the best policy of a run with fresh episodes, and keeps it unless there is a better one."""
+    """Measure the best policy of a run with fresh episodes, and keep it unless there is a better one."""
     measured = evaluation.evaluation(settings.task, policy)
     about = {"evaluation": measured}
     mean = float(evaluation.measured(about, "expert")["mean"])

@@ -50,7 +50,7 @@ _BONUSES: dict[str, Callable[[Any, Any, Any], jax.Array]] = {
 
 
 def shaped(environment: Any, task: str, weight: float) -> Any:
-    """A task whose reward also counts how near its goal is, or how fast it comes nearer.
+    """Return a task whose reward also counts how near its goal is, or how fast it comes nearer.
 
     BallInCup: exp(-d / 0.1), d the distance of the ball from the cup's middle, in metres, in the plane of motion.
     FingerTurnEasy, FingerTurnHard: the same, d the distance of the spinner's tip from the target.

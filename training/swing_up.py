@@ -67,7 +67,7 @@ class SwingUp:
 
 
 def _bell(distance: jax.Array, margin: float) -> jax.Array:
-    """The reward of DM Control outside its bounds: 1 at distance 0, 0.1 at the margin."""
+    """Return the reward of DM Control outside its bounds: 1 at distance 0, 0.1 at the margin."""
     value: jax.Array = jnp.exp(jnp.log(0.1) * (jnp.maximum(distance, 0.0) / margin) ** 2)
     return value
 
@@ -111,7 +111,7 @@ class SwingUpTeacher:
     """
 
     def __init__(self, task: str, *, samples: int, size: int, horizon: int, length: int, seed: int) -> None:
-        """Chooses a library.
+        """Choose a library.
 
         Args:
             task: Name of a task of `TASKS`.
@@ -142,12 +142,16 @@ class SwingUpTeacher:
         self.library = self._choose(samples, size)
 
     def starts(self, count: int) -> tuple[Array, Array]:
-        """Initial positions and velocities, each of shape (count, joints), as the task draws them."""
+        """Return initial positions and velocities, each of shape (count, joints), as the task draws them.
+
+        Args:
+            count: Number of episodes.
+        """
         spread = self._random.uniform(-1, 1, (count, len(self._chain.links))) * self._task.spread
         return (spread + self._task.middle).astype(np.float32), np.zeros(spread.shape, np.float32)
 
     def label(self, qpos: NDArray[np.floating], qvel: NDArray[np.floating]) -> tuple[Array, NDArray[np.bool_]]:
-        """What each controller would do in each state, and whether its future is nearly the best.
+        """Return what each controller would do in each state, and whether its future is nearly the best.
 
         Args:
             qpos: Positions, shape (states, joints).
@@ -164,11 +168,11 @@ class SwingUpTeacher:
         return actions, values >= (1 - _TOLERANCE) * values.max(1, keepdims=True)
 
     def demonstrate(self, episodes: int, hold: int) -> tuple[Array, Array, Array]:
-        """States of episodes in which the teacher acts.
+        """Play episodes in which the teacher acts.
 
         Args:
             episodes: Number of episodes.
-            hold: Control steps for which a chosen controller acts until it is chosen anew.
+            hold: Control steps for which a chosen controller acts until it is chosen again.
 
         Returns:
             Positions and velocities, shape (steps, episodes, joints), and the episodes' sums of the teacher's reward.
@@ -192,7 +196,7 @@ class SwingUpTeacher:
 
     @partial(jax.jit, static_argnums=(0, 4))
     def _returns(self, q: jax.Array, v: jax.Array, parameters: jax.Array, length: int) -> jax.Array:
-        """Sums of rewards of batches of states and controllers."""
+        """Return the sums of rewards of batches of states and controllers."""
 
         def step(carry: Any, _: None) -> tuple[Any, None]:
             q, v, total = carry
@@ -218,7 +222,7 @@ class SwingUpTeacher:
         return rewards.sum(), at, speed
 
     def _control(self, q: jax.Array, v: jax.Array, parameters: jax.Array) -> jax.Array:
-        """A controller's action in a state, shape ()."""
+        """Return a controller's action in a state, shape ()."""
         energy_gain, position_gain, velocity_gain, capture, surplus = parameters
         turned = [at if link.slides else _wrapped(at) for link, at in zip(self._chain.links, q, strict=True)]
         apart = [*turned, *v]
@@ -232,7 +236,7 @@ class SwingUpTeacher:
         return jnp.clip(jnp.where(cost < capture, balance, control), -1.0, 1.0)
 
     def _choose(self, samples: int, size: int, episodes: int = 48, together: int = 64) -> Array:
-        """Adds, one by one, the sampled controller that raises the mean of the best returns most."""
+        """Add, one by one, the sampled controller that raises the mean of the best returns most."""
         q, v = self.starts(episodes)
         drawn = self._random.uniform(_LEAST, _MOST, (samples, len(_LEAST))).astype(np.float32)
         drawn[:, :4] = 10 ** drawn[:, :4]
@@ -257,7 +261,7 @@ def _wrapped(angle: jax.Array) -> jax.Array:
 
 
 def regulator(physics: Physics) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The LQR at rest at qpos = 0, by the exact Jacobians there.
+    """Return the LQR at rest at qpos = 0, by the exact Jacobians there.
 
     Args:
         physics: Of a mechanism with one motor.

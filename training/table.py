@@ -66,7 +66,11 @@ _ALGORITHMS = {"ppo": "PPO", "sac": "SAC", "dagger": "DAgger", "lqr": "LQR"}
 
 
 def table(folder: Path = FOLDER) -> str:
-    """The page."""
+    """Return the page, in Markdown.
+
+    Args:
+        folder: Folder of policies.
+    """
     figures = json.loads(resources.files(__package__).joinpath("playground_returns.json").read_text(encoding="utf-8"))
     there = available(folder)
     rows = [_row(read_record(expert_path(task, folder)), figures["returns"].get(task, {})) for task in there]

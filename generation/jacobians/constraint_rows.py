@@ -129,7 +129,12 @@ def constraint_rows(physics: Physics, data: mjx.Data, zones: Zones, force: Float
 
 
 class LimitDerivatives(NamedTuple):
-    """∂c/∂q without the contacts' part, and ∂c/∂v."""
+    """What limits and friction losses add to the derivatives of c.
+
+    Attributes:
+        by_position: ∂c/∂q without the contacts' part.
+        by_velocity: ∂c/∂v.
+    """
 
     by_position: Float[jax.Array, "nv nv"]
     by_velocity: Float[jax.Array, "nv nv"]

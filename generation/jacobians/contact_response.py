@@ -38,7 +38,14 @@ _AT_END = 1e-10
 
 
 class Geom(NamedTuple):
-    """A geom: centre (3,), axis (3,), radius and half length (), m."""
+    """A geom; arrays may have a last batch axis.
+
+    Attributes:
+        centre: m, shape (3,).
+        axis: Its z axis, unit vector, shape (3,).
+        radius: m, shape ().
+        half_length: Of a capsule, m, shape ().
+    """
 
     centre: jax.Array
     axis: jax.Array

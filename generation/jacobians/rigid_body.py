@@ -152,9 +152,11 @@ def motion(top: Topology, axes: Float[jax.Array, "nv 6 B"], qvel: Float[jax.Arra
 
 
 class Medium(NamedTuple):
-    """Force of the medium on each moving body about O, and its derivative by the body's velocity.
+    """Force of the medium on the n moving bodies.
 
-    Shapes (n, 6) and (n, 6, 6) of one row, (n, 6, B) and (n, 6, 6, B) of many.
+    Attributes:
+        force: About O, (n, 6) of one row, (n, 6, B) of many.
+        by_velocity: Derivative of the force by the body's velocity, (n, 6, 6) of one row, (n, 6, 6, B) of many.
     """
 
     force: jax.Array
@@ -192,7 +194,12 @@ def medium(top: Topology, model: mjx.Model, data: mjx.Data) -> Medium:
 
 
 class Derivatives(NamedTuple):
-    """∂τ/∂q in tangent coordinates, and ∂τ/∂v."""
+    """Derivatives of inverse dynamics.
+
+    Attributes:
+        by_position: ∂τ/∂q in tangent coordinates.
+        by_velocity: ∂τ/∂v.
+    """
 
     by_position: Float[jax.Array, "nv nv B"]
     by_velocity: Float[jax.Array, "nv nv B"]

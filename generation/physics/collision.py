@@ -72,7 +72,15 @@ def covers(model: mujoco.MjModel) -> bool:
 
 
 class Parameters(NamedTuple):
-    """What contact points of geom pairs are made of beside geometry; arrays as in MuJoCo's `mjContact`."""
+    """What contact points of n geom pairs are made of beside geometry; arrays as in MuJoCo's `mjContact`.
+
+    Attributes:
+        dim: Dimension of the contact, int64, shape (n,).
+        margin: Distance below which there is a constraint, m, shape (n,).
+        friction: Shape (n, 5).
+        solref: Shape (n, 2).
+        solimp: Shape (n, 5).
+    """
 
     dim: NDArray[np.int64]
     margin: NDArray[np.float64]

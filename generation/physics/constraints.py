@@ -28,7 +28,12 @@ _SCALAR = (mujoco.mjtJoint.mjJNT_SLIDE, mujoco.mjtJoint.mjJNT_HINGE)
 
 @dataclass(frozen=True)
 class Constraint:
-    """A constraint's name in the model and its kind: friction_loss, joint_limit, tendon_limit or contact."""
+    """One constraint of a model.
+
+    Attributes:
+        name: Its name in the model.
+        kind: "friction_loss", "joint_limit", "tendon_limit" or "contact".
+    """
 
     name: str
     kind: str

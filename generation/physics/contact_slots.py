@@ -217,7 +217,10 @@ def _moves(model: mujoco.MjModel) -> NDArray[np.float64]:
 
 @cache
 def _laws(table: Candidates, model: mujoco.MjModel) -> _Law:
-    """Source: `mj_makeImpedance`, `mj_diagApprox`, `getsolparam`."""
+    """Return the impedance, stiffness and damping of every candidate.
+
+    Source: `mj_makeImpedance`, `mj_diagApprox`, `getsolparam`.
+    """
     first, second = model.geom_bodyid[table.pairs[table.pair]].T
     moves, parameters = _moves(model), table.parameters
     low, high, width, mid, power = parameters.solimp.T
@@ -238,7 +241,7 @@ def _laws(table: Candidates, model: mujoco.MjModel) -> _Law:
 
 
 def impedance(solimp: jax.Array, pos: jax.Array, parabolic: bool) -> jax.Array:
-    """Impedances imp(pos) of constraints with parameters (n, 5) within bounds, at positions (n,).
+    """Return the impedances imp(pos).
 
     Args:
         solimp: Parameters.

@@ -28,7 +28,14 @@ _SERIES_BELOW = 1e-6
 
 @dataclass(frozen=True)
 class JointBlock:
-    """Where a joint's numbers lie: `width` plain coordinates, then, if `quaternion`, four with three directions."""
+    """Where a joint's numbers are in qpos and qvel.
+
+    Attributes:
+        qpos_address: Index of the first one in qpos.
+        dof_address: Index of the first one in qvel.
+        width: Number of plain coordinates, which come first.
+        quaternion: Whether four numbers of a quaternion, with three directions, follow.
+    """
 
     qpos_address: int
     dof_address: int

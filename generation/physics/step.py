@@ -59,7 +59,14 @@ class Substep(NamedTuple):
 
 
 class Forward(NamedTuple):
-    """A physics step before integration: data with forces and acceleration, the problem if there are constraints."""
+    """A physics step before integration.
+
+    Attributes:
+        data: MJX data with forces and acceleration.
+        problem: The constraint problem; None without constraints.
+        zones: Zone of each constraint row.
+        info: What the step records.
+    """
 
     data: mjx.Data
     problem: constraint_solver.ConstraintProblem | None

@@ -69,7 +69,13 @@ def _physics_replaced(data: mjx.Data) -> Iterator[None]:
 
 @dataclass(frozen=True, eq=False)
 class Episodes:
-    """Simulates batches of episodes of one task under one policy and one dynamics."""
+    """Simulates batches of episodes of one task under one policy and one dynamics.
+
+    Attributes:
+        settings: The run's settings.
+        physics: The task's physics.
+        policy: Chooses the actions.
+    """
 
     settings: Settings
     physics: Physics
@@ -125,10 +131,13 @@ class Episodes:
         return pairs[:, 0], pairs[:, 1]
 
     def compile(self, count: int) -> float:
-        """Compile all programs, or read them from the cache; return the seconds that took.
+        """Compile all programs, or read them from the cache.
 
         Args:
             count: Episodes per batch.
+
+        Returns:
+            The seconds that this took.
         """
         began = time.perf_counter()
         carry, task, plan = self._start(0, count)

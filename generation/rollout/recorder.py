@@ -135,7 +135,7 @@ class Recorder:
                 self.columns[name][:, first : step + 1] = block[: step + 1 - first].swapaxes(0, 1)
 
     def _contacts(self, states: NDArray[np.float32]) -> NDArray[np.int64]:
-        """MuJoCo C's number of contact points in touch at each state."""
+        """Return MuJoCo C's number of contact points in touch at each state."""
         parts = np.array_split(states.astype(np.float64), len(self._oracles))
         counts = self._counters.map(lambda one, part: one.contact_counts(part), self._oracles, parts)
         return np.concatenate(list(counts))

@@ -67,11 +67,25 @@ Observed = dict[str, jax.Array]
 
 
 class Row(NamedTuple):
-    """What the transition program gives for one row, beside the state after it.
+    """What the transition program gives for one row, beside the state after it; names as of the store's arrays.
 
-    Names are those of the store's arrays; `flags` lacks what only the host knows, `contact_count` is the number of
-    contact points in touch in each substep, (substeps,), `overflow` says that they were too many for the program's
-    slots, `qacc_warmstart` is None for `converged`.
+    Attributes:
+        next_state: Float32, shape (ds,).
+        J_s: Float32, shape (dx, dx).
+        J_a: Float32, shape (dx, da).
+        mask_s: uint8, shape (dx, dx).
+        mask_a: uint8, shape (dx, da).
+        flags: uint16, shape (), without those that only the host knows.
+        solver_residual: Float32, shape ().
+        solver_iterations: uint8, shape ().
+        active_any: uint8, shape (nc,).
+        active_all: uint8, shape (nc,).
+        active_changes: uint8, shape ().
+        contact_distance: m, float32, shape (np,).
+        contact_force: N, float32, shape (np,).
+        contact_count: Contact points in touch in each substep, int32, shape (substeps,).
+        overflow: Whether there were too many of them for the program's slots, bool, shape ().
+        qacc_warmstart: Float32, shape (nv,); None for `converged`.
     """
 
     next_state: jax.Array

@@ -67,7 +67,7 @@ class OracleComparison:
     near_switch: int
 
     def quantiles(self) -> dict[float, float]:
-        """Quantiles of the relative error; empty if no row was comparable."""
+        """Return quantiles of the relative error; empty if no row was comparable."""
         return {q: float(np.quantile(self.errors, q)) for q in QUANTILES} if len(self.errors) else {}
 
 

@@ -134,7 +134,7 @@ class MujocoOracle:
         return np.stack(columns, axis=1)
 
     def _inward(self, state: Array, action: Array, direction: Array) -> Array:
-        """4 f(ε) - f(2 ε) - 3 f(0), of a step along a direction of length ε; its sign makes it a derivative."""
+        """Return 4 f(ε) - f(2 ε) - 3 f(0), of a step along a direction of length ε; its sign makes it a derivative."""
         start, one, two = (self.step(state, action + k * direction) for k in (0, 1, 2))
         rise: Array = 4 * self._difference(start, one) - self._difference(start, two)
         return rise if direction.sum() > 0 else -rise

@@ -34,7 +34,7 @@ class CorruptInputError(DynamicSparsityError, ValueError):
 
 
 class CorruptStoreError(CorruptInputError):
-    """The store's bytes are not the ones that were written, or not what its schema says."""
+    """The store's bytes are not the ones that were written, or contradict its schema."""
 
 
 class CorruptPolicyError(CorruptInputError):
