@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sized
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 from itertools import islice
@@ -31,6 +31,7 @@ __all__ = [
     "fill_values",
     "load_schema",
     "row_arrays",
+    "row_arrays_of",
     "statistics_arrays",
     "validate",
 ]
@@ -49,7 +50,7 @@ SCHEMA_NAMES: Final = ("store", "shard_manifest", "manifest", "episodes", "polic
 ERRORS_MAX: Final = 50
 NODES_SHOWN_MAX: Final = 200
 
-Storage = Literal["raw", "packed", "plain"]
+Storage = Literal["raw", "packed", "compact", "plain"]
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,8 @@ class ArraySpec:
         dims: Symbols of its dimensions: `N` rows, `E` episodes, else a key of the metadata's `sizes`.
         dimension_names: Names of its dimensions, as in its `zarr.json`.
         dtype: NumPy name of its dtype.
-        storage: `raw` (sharded, uncompressed), `packed` (sharded, blosc) or `plain` (one chunk).
+        storage: `raw` (sharded, uncompressed), `packed` (sharded, blosc), `compact` (sharded, entry by entry, blosc) or
+            `plain` (one chunk).
         fill_value: What a missing or padding entry holds.
         unit: Unit of its values.
         description: What it holds.
@@ -128,6 +130,18 @@ def row_arrays(sizes: Mapping[str, int], dynamics: str) -> tuple[ArraySpec, ...]
         and spec.dynamics in (None, dynamics)
         and (spec.needs is None or sizes.get(spec.needs, 0) > 0)
     )
+
+
+def row_arrays_of(attributes: Mapping[str, Any]) -> tuple[ArraySpec, ...]:
+    """Return the arrays with one entry per row that a store has, as they lie in its files.
+
+    Args:
+        attributes: The root group's attributes; with `storage` "compact", what would be `raw` is `compact`.
+    """
+    specs = row_arrays(attributes["sizes"], attributes["dynamics"])
+    if attributes.get("storage", "raw") == "raw":
+        return specs
+    return tuple(replace(spec, storage="compact") if spec.storage == "raw" else spec for spec in specs)
 
 
 def episode_columns() -> tuple[ArraySpec, ...]:

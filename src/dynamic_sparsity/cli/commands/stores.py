@@ -182,6 +182,28 @@ def info(store: StoreArgument) -> None:
 
 
 @app.command()
+def convert(
+    stores: Annotated[list[Path], typer.Argument(help="Complete stores, e.g. data/CheetahRun/noise.zarr.")],
+    storage: Annotated[
+        str,
+        typer.Option(
+            help="compact: arrays of floats are compressed, for disks and networks. raw: they are not, so that random "
+            "rows are read fast."
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Root of the copies; another one than that of the stores.")],
+) -> None:
+    """Copy stores to another storage; every value stays the same, to the bit.
+
+    Rerun the command to resume it where it was interrupted.
+    """
+    from dynamic_sparsity.cli import convert as converting
+
+    for store in stores:
+        converting.convert(store, storage, out)
+
+
+@app.command()
 def verify(
     stores: Annotated[list[Path], typer.Argument(help="Stores, e.g. data/CheetahRun/noise.zarr.")],
     deep: Annotated[
