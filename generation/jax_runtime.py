@@ -1,4 +1,9 @@
-"""JAX as this package needs it: float64, and compiled programs kept on disk."""
+"""JAX as this package needs it: whatever decides numbers pinned, and compiled programs kept on disk.
+
+Users set up JAX and XLA for other programs, by environment variables or in their own code. None of that may decide the
+numbers of a store: a setting is pinned here, or recorded in the store's settings (`numerics`), or refused
+(`xla_flags`), or changes no bit (`tests/test_ambient.py` tries them all).
+"""
 
 from __future__ import annotations
 
@@ -9,9 +14,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache, wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from dynamic_sparsity.errors import MissingDependencyError
+from dynamic_sparsity.generation import compilation_cache, xla_flags
 
 CACHE_VARIABLE = "DYNAMIC_SPARSITY_CACHE"
 """Environment variable that moves the compilation cache; JAX's own JAX_COMPILATION_CACHE_DIR wins over it."""
@@ -25,12 +31,49 @@ def cache_directory() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "dynamic-sparsity" / "xla"
 
 
-def configure() -> None:
-    """Set JAX to float64, with a persistent compilation cache; call it before anything else uses JAX.
+PRNG: Final = "threefry2x32"
+"""The implementation of random numbers, given to keys by name."""
+
+PINNED: Final[dict[str, Any]] = {
+    "jax_enable_x64": True,
+    "jax_default_prng_impl": PRNG,
+    "jax_threefry_partitionable": True,
+    "jax_random_seed_offset": 0,
+}
+"""JAX's configuration as far as it decides numbers, or makes our programs fail; what this version lacks is left out."""
+
+
+def pin() -> None:
+    """Set JAX's configuration to `PINNED`, whatever the environment or the user's program made of it."""
+    import jax
+
+    config: Any = jax.config
+    for name, value in PINNED.items():
+        if getattr(config, name, value) != value:
+            config.update(name, value)
+
+
+def numerics() -> dict[str, Any]:
+    """Return what a store's settings say of JAX and XLA beside versions, precision and backend; JSON data.
 
     Raises:
+        InvalidSettingError: The XLA flags can't be read.
+    """
+    return {
+        "prng": PRNG,
+        "threefry_partitionable": PINNED["jax_threefry_partitionable"],
+        "xla_flags": xla_flags.recorded(),
+    }
+
+
+def configure() -> None:
+    """Pin what decides numbers, and keep compiled programs on disk; call it before anything else uses JAX.
+
+    Raises:
+        InvalidSettingError: The XLA flags are wrong, or make numbers wrong.
         MissingDependencyError: JAX or a simulator is not installed.
     """
+    xla_flags.check()
     try:
         # Playground's own dependencies warn, when imported, of things that neither its users nor ours can change.
         with warnings.catch_warnings():
@@ -42,11 +85,32 @@ def configure() -> None:
         raise MissingDependencyError(
             f"Simulating needs {error.name}, which is not installed: pip install 'dynamic-sparsity[generate]'"
         ) from error
+    pin()
     config: Any = jax.config
-    config.update("jax_enable_x64", True)
+    compilation_cache.install()
     if config.jax_compilation_cache_dir is None:
         config.update("jax_compilation_cache_dir", str(cache_directory()))
         config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+def devices() -> list[Any]:
+    """Return JAX's devices in this process, of the kind that computes unless told otherwise.
+
+    Raises:
+        MissingDependencyError: JAX has none of the kind that JAX_PLATFORMS asks for.
+    """
+    import jax
+
+    try:
+        return jax.local_devices()
+    except (AssertionError, RuntimeError) as error:
+        # For want of a plug-in, the first one comes without a message.
+        cause = str(error).strip() or "its plug-in is not installed"
+        raise MissingDependencyError(
+            f"JAX finds no device to compute on (JAX_PLATFORMS is {os.environ.get('JAX_PLATFORMS', '')!r}): {cause}. "
+            "For NVIDIA's GPUs, pip install 'jax[cuda12]' in the version of jax that is installed; for the CPU, "
+            "`export JAX_PLATFORMS=cpu`."
+        ) from error
 
 
 @contextmanager

@@ -26,6 +26,7 @@ __all__ = [
     "MUJOCO_TOLERANCE",
     "READABLE_VERSIONS",
     "SCHEMA_VERSION",
+    "STORAGES",
     "ArraySpec",
     "episode_columns",
     "fill_values",
@@ -49,6 +50,9 @@ SCHEMA_NAMES: Final = ("store", "shard_manifest", "manifest", "episodes", "polic
 
 ERRORS_MAX: Final = 50
 NODES_SHOWN_MAX: Final = 200
+
+STORAGES: Final = ("raw", "compact")
+"""How a store's arrays of floats may lie in its files."""
 
 Storage = Literal["raw", "packed", "compact", "plain"]
 

@@ -16,6 +16,22 @@ SHARD_BYTES_MAX: Final = 512 * 2**20
 ROW_ENTRY_BYTES: Final = 5
 """Of one entry of a Jacobian, float32, and its mask."""
 
+UNRECORDED_SETTINGS: Final[Mapping[str, Any]] = {
+    "prng": "threefry2x32",
+    "threefry_partitionable": True,
+    "xla_flags": [],
+}
+"""What settings are taken to say that lack these keys: those of stores made before they were recorded."""
+
+
+def complete_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings with all keys, to be compared with others.
+
+    Args:
+        settings: The metadata's `settings`.
+    """
+    return {**UNRECORDED_SETTINGS, **settings}
+
 
 def settings_digest(settings: Mapping[str, Any]) -> str:
     """The sha256 of settings, independent of the order of their keys.

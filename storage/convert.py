@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from dynamic_sparsity.errors import CorruptStoreError, IncompleteStoreError, InvalidSettingError
+from dynamic_sparsity.schemas import STORAGES
 from dynamic_sparsity.schemas.files import shard_count
 from dynamic_sparsity.schemas.layout import array_layouts
 from dynamic_sparsity.schemas.naming import parse_store_path
@@ -20,9 +21,7 @@ from dynamic_sparsity.storage.manifests import (
 )
 from dynamic_sparsity.storage.seal import finalize
 
-__all__ = ["STORAGES", "convert_store"]
-
-STORAGES: Final = ("raw", "compact")
+__all__ = ["convert_store"]
 
 
 def convert_store(

@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from dynamic_sparsity.errors import InvalidSettingError, SettingsMismatchError
 from dynamic_sparsity.schemas import ArraySpec, row_arrays_of, validate
-from dynamic_sparsity.schemas.consistency import settings_digest
+from dynamic_sparsity.schemas.consistency import complete_settings, settings_digest
 from dynamic_sparsity.schemas.documents import array_document, encode_document, group_document, shard_file
 from dynamic_sparsity.storage.atomic import lock, partial_path, publish, sweep, sync_directories
 from dynamic_sparsity.storage.encoding import shard_pieces
@@ -233,8 +233,13 @@ def _span(indices: Sequence[int]) -> str:
 
 def _refuse_other_settings(path: Path, existing: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
     """Refuse to go on with a store that was made with other settings."""
-    old = {**_flat("settings", existing["settings"]), **{key: existing[key] for key in existing.keys() - MAY_DIFFER}}
-    new = {**_flat("settings", wanted["settings"]), **{key: wanted[key] for key in wanted.keys() - MAY_DIFFER}}
+    old, new = (
+        {
+            **_flat("settings", complete_settings(attributes["settings"])),
+            **{key: attributes[key] for key in attributes.keys() - MAY_DIFFER},
+        }
+        for attributes in (existing, wanted)
+    )
     absent = "absent"
     lines = [
         f"  {key}: the store has {old.get(key, absent)!r}, now asked for {new.get(key, absent)!r}"

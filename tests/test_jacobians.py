@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import jax
+import jax.numpy as jnp
 import mujoco
 import numpy as np
 import pytest
@@ -142,7 +143,7 @@ def test_closed_form_on_other_models(name):
     rng = np.random.default_rng(0)
     reference = MjxDifferenceOracle(physics)
     empty = mjx.make_data(physics.mj_model, impl="jax")
-    action = np.zeros(model.nu)
+    action = jnp.zeros(model.nu)
     program = jax_runtime.jit(
         lambda state: engines.implicit_jacobian(
             physics, empty.replace(qpos=state[: model.nq], qvel=state[model.nq :]), action

@@ -26,13 +26,8 @@ from dynamic_sparsity.errors import (
     UnitsFailedError,
     WorkerError,
 )
-from dynamic_sparsity.generation.executors.processes import (
-    ProcessExecutor,
-    cores,
-    device_environment,
-    memory,
-    workers_on,
-)
+from dynamic_sparsity.generation.executors import machine
+from dynamic_sparsity.generation.executors.processes import ProcessExecutor, device_environment
 from dynamic_sparsity.generation.executors.protocol import UNITS_AT_ONCE
 from dynamic_sparsity.generation.executors.threads import ThreadExecutor
 from dynamic_sparsity.generation.jobs.generate import finalize, generate_all
@@ -372,6 +367,7 @@ def test_wrong_options(words, expected, capsys):
 
 def test_each_worker_has_its_share_of_the_machine(monkeypatch):
     monkeypatch.delenv("JAX_PLATFORMS", raising=False)
+    monkeypatch.setattr(machine, "has_gpu_plugin", lambda: True)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,2,5")
     assert ProcessExecutor().capacity == 3 * UNITS_AT_ONCE, "one process per GPU"
     assert [device_environment(i, 3) for i in range(3)] == [{"CUDA_VISIBLE_DEVICES": gpu} for gpu in "025"]
@@ -379,8 +375,7 @@ def test_each_worker_has_its_share_of_the_machine(monkeypatch):
     assert shared["CUDA_VISIBLE_DEVICES"] == "2" and float(shared["XLA_PYTHON_CLIENT_MEM_FRACTION"]) < 0.5
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")
     monkeypatch.delenv("NPROC", raising=False)
-    assert ProcessExecutor().capacity == UNITS_AT_ONCE * workers_on(cores(), memory())
-    assert [workers_on(16, gib * 2**30) for gib in (1, 24, 480)] == [1, 8, 16], "cores, as far as memory allows"
+    assert ProcessExecutor().capacity == UNITS_AT_ONCE * machine.workers_on(machine.cores(), machine.memory())
     assert int(device_environment(0, 10_000)["NPROC"]) == 1
 
 

@@ -16,7 +16,13 @@ import threading
 import traceback
 from typing import Any
 
-from dynamic_sparsity.generation.executors.protocol import Event, EventKind, Failure, load_unit_runner
+from dynamic_sparsity.generation.executors.protocol import (
+    Event,
+    EventKind,
+    Failure,
+    forward_warnings,
+    load_unit_runner,
+)
 from dynamic_sparsity.generation.executors.threads import ThreadExecutor
 from dynamic_sparsity.generation.jobs.units import Unit
 from dynamic_sparsity.generation.settings import Settings
@@ -42,6 +48,7 @@ def serve(connection: socket.socket, runner: str) -> None:
         failure = None if event.failure is None else event.failure.document()
         send({"event": event.kind, "unit": unit_key(event.unit), "amount": event.amount, "failure": failure})
 
+    forward_warnings(lambda text: send({"warning": text}))
     executor: ThreadExecutor | Exception
     try:
         executor = ThreadExecutor(load_unit_runner(runner), send_event)

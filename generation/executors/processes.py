@@ -14,17 +14,19 @@ import contextlib
 import json
 import os
 import selectors
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import warnings
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import IO, Any
 
-from dynamic_sparsity.errors import InvalidSettingError, WorkerError
+from dynamic_sparsity.errors import DynamicSparsityWarning, InvalidSettingError, WorkerError
+from dynamic_sparsity.generation.executors.machine import WORKER_BYTES, cores, memory, visible_gpus, workers_on
 from dynamic_sparsity.generation.executors.protocol import SIMULATION, UNITS_AT_ONCE, Event, EventKind, Failure
 from dynamic_sparsity.generation.jobs.units import Unit
 from dynamic_sparsity.generation.settings import Settings
@@ -32,9 +34,6 @@ from dynamic_sparsity.generation.settings import Settings
 POLL_TIMEOUT_S = 0.5
 SHUTDOWN_TIMEOUT_S = 5.0
 """Time that a worker which closed its connection gets to end by itself before it is killed."""
-
-WORKER_BYTES = 3 * 2**30
-"""Memory that a worker without a GPU may need: two units, and the compiler while it works."""
 
 MAX_STARTUP_FAILURES = 3
 """Workers in a row that may die before they begin a unit; one more ends the run."""
@@ -83,6 +82,8 @@ class _Worker:
         tail = self.output.read().decode(errors="replace").strip()
         self.output.close()
         how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
+        if code == -signal.SIGKILL:
+            how += f" (for want of memory? All may use {memory() / 2**30:.1f} GiB: fewer --workers, a smaller --batch)"
         return f"worker process {self.process.pid} ended {how}" + (f"; its last output: {tail}" if tail else "")
 
 
@@ -109,7 +110,7 @@ class ProcessExecutor:
         """
         if workers is not None and workers < 1:
             raise InvalidSettingError(f"workers is {workers}; it must be at least 1.")
-        self._count, self._runner = workers or len(visible_gpus()) or workers_on(cores(), memory()), runner
+        self._count, self._runner = workers or len(visible_gpus()) or _default_workers(), runner
         self.capacity = self._count * UNITS_AT_ONCE
         self._workers: list[_Worker] = []
         self._selector = selectors.DefaultSelector()
@@ -182,7 +183,7 @@ class ProcessExecutor:
         while (messages := worker.receive()) is not None:
             answer = None
             for message in messages:
-                if "event" in message:
+                if "event" in message or "warning" in message:
                     self._on_message(worker, message)
                 else:
                     answer = message
@@ -221,7 +222,10 @@ class ProcessExecutor:
         return found
 
     def _on_message(self, worker: _Worker, message: dict[str, Any]) -> None:
-        """Turn a worker's message into an event."""
+        """Turn a worker's message into an event, or a warning of this process."""
+        if "warning" in message:
+            warnings.warn(message["warning"], DynamicSparsityWarning, stacklevel=2)
+            return
         store, index = message["unit"]
         kind = EventKind(message["event"])
         unit = worker.units.get((store, index))
@@ -254,6 +258,19 @@ class ProcessExecutor:
         self._start(worker.index)
 
 
+def _default_workers() -> int:
+    """How many workers a machine without GPUs has; a warning if even one may be too many."""
+    have = memory()
+    if have < WORKER_BYTES:
+        warnings.warn(
+            f"a worker may need {WORKER_BYTES / 2**30:.0f} GiB of memory, and {have / 2**30:.1f} GiB may be used here "
+            "(by this machine or its container); if workers are killed, give a smaller --batch, which changes bits.",
+            DynamicSparsityWarning,
+            stacklevel=3,
+        )
+    return workers_on(cores(), have)
+
+
 def device_environment(index: int, count: int) -> dict[str, str]:
     """Return environment variables that give a worker its share of the machine; set before JAX starts.
 
@@ -265,26 +282,6 @@ def device_environment(index: int, count: int) -> dict[str, str]:
     if not gpus:
         return share_of_cores(count)
     return {"CUDA_VISIBLE_DEVICES": gpus[index % len(gpus)]} | share_of_gpu(-(-count // len(gpus)))
-
-
-def cores() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def memory() -> int:
-    """Return the size of this machine's memory, bytes."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
-def workers_on(cores: int, memory: float) -> int:
-    """Return how many workers fit: one per core, as far as memory allows; at least 1.
-
-    Args:
-        cores: Number of cores.
-        memory: Bytes.
-    """
-    return max(1, min(cores, int(memory // WORKER_BYTES)))
 
 
 def share_of_cores(count: int) -> dict[str, str]:
@@ -305,12 +302,3 @@ def share_of_gpu(count: int) -> dict[str, str]:
     """
     # One alone keeps to JAX's own default.
     return {"XLA_PYTHON_CLIENT_MEM_FRACTION": f"{0.9 / count:.3f}"} if count > 1 else {}
-
-
-def visible_gpus() -> list[str]:
-    """Return the names of the NVIDIA GPUs that this process may use, as in CUDA_VISIBLE_DEVICES."""
-    if os.environ.get("JAX_PLATFORMS") == "cpu":
-        return []
-    if "CUDA_VISIBLE_DEVICES" in os.environ:
-        return [name for name in os.environ["CUDA_VISIBLE_DEVICES"].split(",") if name.strip()]
-    return [str(number) for number, _ in enumerate(Path("/proc/driver/nvidia/gpus").glob("*"))]

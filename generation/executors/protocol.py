@@ -7,19 +7,15 @@ from __future__ import annotations
 
 import errno
 import importlib
-from collections.abc import Mapping, Sequence
+import traceback
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any, Protocol
 
-from dynamic_sparsity.errors import (
-    DynamicSparsityError,
-    InvalidSettingError,
-    MissingDependencyError,
-    NotConvergedError,
-    SettingsMismatchError,
-    WorkerError,
-)
+from dynamic_sparsity import errors
+from dynamic_sparsity.errors import DynamicSparsityError, DynamicSparsityWarning, NotConvergedError, WorkerError
 from dynamic_sparsity.generation.jobs.units import Unit
 from dynamic_sparsity.generation.settings import Settings
 
@@ -39,6 +35,7 @@ class Failure:
         fatal: Whether every other unit would fail for the same reason (a full disk, another version of a package).
         errno: The system's error number, for an OSError.
         filename: The file that an OSError is about.
+        trace: Its traceback, if it was not expected.
     """
 
     kind: str
@@ -46,6 +43,7 @@ class Failure:
     fatal: bool = False
     errno: int | None = None
     filename: str | None = None
+    trace: str | None = None
 
     @classmethod
     def from_exception(cls, error: BaseException) -> Failure:
@@ -57,8 +55,9 @@ class Failure:
         if isinstance(error, OSError) and error.errno is not None and not isinstance(error, DynamicSparsityError):
             name = None if error.filename is None else str(error.filename)
             return cls(type(error).__name__, error.strerror or "", error.errno in _DISK_ERRORS, error.errno, name)
-        fatal = isinstance(error, DynamicSparsityError) and not isinstance(error, NotConvergedError)
-        return cls(type(error).__name__, str(error), fatal)
+        if isinstance(error, DynamicSparsityError):
+            return cls(type(error).__name__, str(error), not isinstance(error, NotConvergedError))
+        return cls(type(error).__name__, str(error), trace="".join(traceback.format_exception(error)))
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Failure:
@@ -76,15 +75,24 @@ class Failure:
     def __str__(self) -> str:
         """Return one line for people."""
         where = f" ({self.filename})" if self.filename else ""
-        return f"{self.kind}: {self.text}{where}"
+        return f"{self.kind}: {self.text.strip() or '(without a message)'}{where}"
 
     def to_exception(self) -> Exception:
-        """Return the exception again if it was an OSError or one of `dynamic_sparsity.errors`, else a WorkerError."""
+        """Return the exception again if it was an OSError or one of `dynamic_sparsity.errors`, else a WorkerError.
+
+        A WorkerError names the class of the exception, and has its traceback as a note.
+        """
         if self.errno is not None:
             return OSError(self.errno, self.text, self.filename)
-        classes = (InvalidSettingError, MissingDependencyError, NotConvergedError, SettingsMismatchError)
-        by_name: dict[str, type[DynamicSparsityError]] = {one.__name__: one for one in classes}
-        return by_name.get(self.kind, WorkerError)(self.text)
+        kind = getattr(errors, self.kind, None)
+        if isinstance(kind, type) and issubclass(kind, DynamicSparsityError):
+            return kind(self.text)
+        error = WorkerError(
+            f"a worker failed with {self}. This was not expected: `--debug` shows where it came from; please report it."
+        )
+        if self.trace:
+            error.add_note(f"In the worker:\n{self.trace}")
+        return error
 
 
 class EventKind(StrEnum):
@@ -178,6 +186,24 @@ class UnitRunner(Protocol):
             progress: Receives the unit's progress.
         """
         ...
+
+
+def forward_warnings(send: Callable[[str], None]) -> None:
+    """Have this process, a worker, hand our warnings to the one that people look at.
+
+    Args:
+        send: Called with the text of each.
+    """
+    show = warnings.showwarning
+
+    def forward(message: Warning | str, category: type[Warning], *rest: Any, **named: Any) -> None:
+        if issubclass(category, DynamicSparsityWarning):
+            send(str(message))
+        else:
+            show(message, category, *rest, **named)
+
+    warnings.simplefilter("always", DynamicSparsityWarning)
+    warnings.showwarning = forward
 
 
 SIMULATION = "dynamic_sparsity.generation.jobs.unit_runner:SimulationUnitRunner"

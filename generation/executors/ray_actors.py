@@ -10,19 +10,22 @@ import os
 import queue
 import socket
 import time
+import warnings
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from dynamic_sparsity.errors import InvalidSettingError, MissingDependencyError, WorkerError
-from dynamic_sparsity.generation.executors.processes import share_of_cores, share_of_gpu, workers_on
+from dynamic_sparsity.errors import DynamicSparsityWarning, InvalidSettingError, MissingDependencyError, WorkerError
+from dynamic_sparsity.generation.executors.machine import workers_on
+from dynamic_sparsity.generation.executors.processes import share_of_cores, share_of_gpu
 from dynamic_sparsity.generation.executors.protocol import (
     SIMULATION,
     UNITS_AT_ONCE,
     Event,
     EventKind,
     Failure,
+    forward_warnings,
     load_unit_runner,
 )
 from dynamic_sparsity.generation.executors.threads import ThreadExecutor
@@ -46,6 +49,8 @@ class RayActor:
         os.environ |= share_of_gpu(sharing) if on_gpu else share_of_cores(sharing)
         self._outcomes: dict[tuple[str, int], queue.SimpleQueue[Event]] = {}
         self._checked: set[str] = set()
+        self._warnings: list[str] = []
+        forward_warnings(self._warnings.append)
         self._executor: ThreadExecutor | Exception
         try:
             self._executor = ThreadExecutor(load_unit_runner(runner), self._on_event)
@@ -69,9 +74,10 @@ class RayActor:
             settings: The settings, as JSON data.
         """
         try:
-            return {"attributes": self._ready().describe(Settings(**settings))}
+            answer = {"attributes": self._ready().describe(Settings(**settings))}
         except Exception as error:
-            return {"failure": Failure.from_exception(error).document()}
+            answer = {"failure": Failure.from_exception(error).document()}
+        return answer | {"warnings": self._take_warnings()}
 
     def run(self, document: dict[str, Any]) -> dict[str, Any]:
         """Make a unit; return the seconds it took, or the failure.
@@ -91,7 +97,12 @@ class RayActor:
         executor.submit(unit)
         event = outcome.get()
         failure = None if event.failure is None else event.failure.document()
-        return {"seconds": event.amount, "failure": failure}
+        return {"seconds": event.amount, "failure": failure, "warnings": self._take_warnings()}
+
+    def _take_warnings(self) -> list[str]:
+        taken = self._warnings[:]
+        del self._warnings[: len(taken)]
+        return taken
 
 
 @dataclass(eq=False)
@@ -211,6 +222,7 @@ class RayExecutor:
                 death = error
                 self._replace(actor, error)
                 continue
+            _warn(answer)
             if "failure" in answer:
                 raise Failure.from_document(answer["failure"]).to_exception()
             attributes: dict[str, Any] = answer["attributes"]
@@ -254,6 +266,7 @@ class RayExecutor:
         except self._ray.exceptions.RayError as error:
             self._replace(actor, error)
             return
+        _warn(outcome)
         unit = actor.units.pop(reference)
         self._failures_in_a_row = 0
         if outcome["failure"] is None:
@@ -280,6 +293,12 @@ def _check_reachable(address: str) -> None:
     if ":" in address and "://" not in address:
         host, _, port = address.rpartition(":")
         socket.create_connection((host.strip("[]"), int(port)), CONNECT_TIMEOUT_S).close()
+
+
+def _warn(answer: Mapping[str, Any]) -> None:
+    """Say here what was warned of in an actor."""
+    for text in answer.get("warnings", ()):
+        warnings.warn(text, DynamicSparsityWarning, stacklevel=3)
 
 
 def _first_line(error: Exception | None) -> str:

@@ -34,7 +34,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from mujoco import mjx
 
 from dynamic_sparsity.generation.jacobians import residual
@@ -96,7 +96,7 @@ def implicit_jacobian(
     physics: Physics,
     data: mjx.Data,
     action: Float[jax.Array, " da"],
-    max_iterations: Int[jax.Array, ""] | int = constraint_solver.MAX_ITERATIONS,
+    max_iterations: constraint_solver.Iterations = constraint_solver.MAX_ITERATIONS,
 ) -> Transition:
     """Compute one `converged` control step with its Jacobians, by the implicit engine.
 
@@ -133,7 +133,7 @@ def autodiff_jacobian(
     physics: Physics,
     data: mjx.Data,
     action: Float[jax.Array, " da"],
-    max_iterations: Int[jax.Array, ""] | int = constraint_solver.MAX_ITERATIONS,
+    max_iterations: constraint_solver.Iterations = constraint_solver.MAX_ITERATIONS,
 ) -> Transition:
     """Compute one control step with its Jacobians, by automatic differentiation.
 
@@ -165,7 +165,7 @@ def transition(
     physics: Physics,
     data: mjx.Data,
     action: Float[jax.Array, " da"],
-    max_iterations: Int[jax.Array, ""] | int = constraint_solver.MAX_ITERATIONS,
+    max_iterations: constraint_solver.Iterations = constraint_solver.MAX_ITERATIONS,
 ) -> Transition:
     """Compute one control step with its Jacobians, by the engine that suits the dynamics.
 

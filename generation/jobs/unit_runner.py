@@ -29,6 +29,13 @@ class SimulationUnitRunner:
     """Makes units by simulation, from several threads at once; keeps compiled programs for the next units."""
 
     def __init__(self) -> None:
+        """Set JAX up.
+
+        Raises:
+            InvalidSettingError: The XLA flags are wrong, or make numbers wrong.
+            MissingDependencyError: A simulator is not installed.
+        """
+        jax_runtime.configure()
         self._preparing, self._compiling, self._lending = threading.Lock(), threading.Lock(), threading.Lock()
         self._episodes: dict[Settings, Episodes] = {}
         self._compiled: set[tuple[Settings, int, jax.Device]] = set()
@@ -37,8 +44,7 @@ class SimulationUnitRunner:
 
     def devices(self) -> Sequence[jax.Device]:
         """Return all of JAX's devices in this process."""
-        devices: list[jax.Device] = jax.local_devices()
-        return devices
+        return jax_runtime.devices()
 
     def _prepare(self, settings: Settings) -> Episodes:
         # The number of episodes changes nothing about the programs.
@@ -96,6 +102,8 @@ class SimulationUnitRunner:
         """
         if not writer.missing_shards(unit.store).intersection(unit.shards):
             return
+        # A program that uses JAX for other things may have changed it since.
+        jax_runtime.pin()
         episodes = self._compiled_episodes(unit, device, progress)
         with self._lend_columns(episodes, unit.simulated) as memory:
             with jax.default_device(device):

@@ -36,7 +36,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, NamedTuple, no_type_check
+from typing import Any, NamedTuple, TypeAlias, no_type_check
 
 import jax
 import jax.numpy as jnp
@@ -56,6 +56,9 @@ RESIDUAL_TOLERANCE = 1e-10
 
 _CHUNKS = 16
 """Parts of a batch in which problems with many rows are solved."""
+
+Iterations: TypeAlias = Int[jax.Array | np.ndarray, ""] | int
+"""A limit of Newton iterations, which may be traced."""
 
 
 @no_type_check  # At run time: JAX rebuilds it with leaves that are no arrays.
@@ -241,7 +244,7 @@ def evaluate(problem: ConstraintProblem, x: Float[jax.Array, " nv"], iterations:
 
 
 def _newton(
-    problem: ConstraintProblem, start: Float[jax.Array, " nv"], max_iterations: Int[jax.Array, ""]
+    problem: ConstraintProblem, start: Float[jax.Array, " nv"], max_iterations: Iterations
 ) -> tuple[Float[jax.Array, " nv"], Int[jax.Array, ""]]:
     """Return x and the number of iterations."""
     jacobian, reference = problem.jacobian, problem.reference
@@ -279,13 +282,13 @@ def _rows(problem: ConstraintProblem, index: NDArray[np.int64]) -> ConstraintPro
 
 
 @custom_batching.custom_vmap
-def _search(problem: ConstraintProblem, start: jax.Array, max_iterations: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _search(problem: ConstraintProblem, start: jax.Array, max_iterations: Iterations) -> tuple[jax.Array, jax.Array]:
     return _newton(problem, start, max_iterations)
 
 
 @_search.def_vmap
 def _search_many(
-    size: int, batched: Any, problem: ConstraintProblem, start: jax.Array, max_iterations: jax.Array
+    size: int, batched: Any, problem: ConstraintProblem, start: jax.Array, max_iterations: Iterations
 ) -> tuple[tuple[jax.Array, jax.Array], tuple[bool, bool]]:
     """Solve all problems with the few rows that do for most; then those with more rows with all, chunk by chunk."""
 
@@ -317,12 +320,12 @@ def _search_many(
     return found, (True, True)
 
 
-def _minimise(problem: ConstraintProblem, start: Float[jax.Array, " nv"], max_iterations: jax.Array) -> Solution:
+def _minimise(problem: ConstraintProblem, start: Float[jax.Array, " nv"], max_iterations: Iterations) -> Solution:
     return evaluate(problem, *_search(problem, start, max_iterations))
 
 
 @custom_derivatives.custom_jvp
-def _solve(problem: ConstraintProblem, start: jax.Array, max_iterations: jax.Array) -> Solution:
+def _solve(problem: ConstraintProblem, start: jax.Array, max_iterations: Iterations) -> Solution:
     return _minimise(problem, start, max_iterations)
 
 
@@ -348,7 +351,7 @@ def _solve_jvp(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[Sol
 
 
 def solve(
-    problem: ConstraintProblem, start: Float[jax.Array, " nv"], max_iterations: jax.Array | int = MAX_ITERATIONS
+    problem: ConstraintProblem, start: Float[jax.Array, " nv"], max_iterations: Iterations = MAX_ITERATIONS
 ) -> Solution:
     """Find the minimum of F, with its exact forward-mode derivative.
 

@@ -126,7 +126,7 @@ def constraint_problem(physics: Physics, d: mjx.Data) -> constraint_solver.Const
 
 
 def forward(
-    physics: Physics, data: mjx.Data, max_iterations: Int[jax.Array, ""] | int = constraint_solver.MAX_ITERATIONS
+    physics: Physics, data: mjx.Data, max_iterations: constraint_solver.Iterations = constraint_solver.MAX_ITERATIONS
 ) -> Forward:
     """Compute forces and acceleration.
 
@@ -254,7 +254,7 @@ def control_step(
     physics: Physics,
     data: mjx.Data,
     action: Float[jax.Array, " da"],
-    max_iterations: Int[jax.Array, ""] | int = constraint_solver.MAX_ITERATIONS,
+    max_iterations: constraint_solver.Iterations = constraint_solver.MAX_ITERATIONS,
 ) -> tuple[mjx.Data, Substep]:
     """Compute one control step: all substeps with one action.
 

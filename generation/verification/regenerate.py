@@ -21,6 +21,7 @@ from dynamic_sparsity.loaders.hub.publication import PublishedStore
 from dynamic_sparsity.loaders.hub.repository import Repository
 from dynamic_sparsity.loaders.store.store import Store, open_store
 from dynamic_sparsity.loaders.streaming import StreamingDataset
+from dynamic_sparsity.schemas.consistency import complete_settings
 from dynamic_sparsity.storage.manifests import read_attributes
 from dynamic_sparsity.storage.reading import Reader
 
@@ -67,7 +68,8 @@ def published_settings(metadata: Mapping[str, Any], seed: int | None = None) -> 
     document = metadata["settings"]
     names = {field.name for field in dataclasses.fields(Settings)}
     # How many episodes run side by side decides bits, so that it is taken over too.
-    known = {key: value for key, value in document.items() if key in names} | {"batch": document.get("unit_episodes")}
+    known = {key: value for key, value in document.items() if key in names}
+    known |= {"batch": document.get("unit_episodes"), "storage": metadata.get("storage", "raw")}
     kinds = {"noise_beta": (int, float)} | dict.fromkeys(("episodes", "episode_length", "seed", "batch"), (int,))
     wrong = [key for key, legal in kinds.items() if type(known.get(key)) not in legal]
     # A policy's path would be one on this machine.
@@ -169,8 +171,11 @@ def other_settings(published: Mapping[str, Any], present: Mapping[str, Any]) -> 
         published: Of the published store.
         present: Of the one made now.
     """
-    flat = {key: value for key, value in published.items() if key != "versions"} | dict(published.get("versions", {}))
-    now = {key: value for key, value in present.items() if key != "versions"} | dict(present.get("versions", {}))
+    flat, now = (
+        {key: value for key, value in complete_settings(settings).items() if key != "versions"}
+        | dict(settings.get("versions", {}))
+        for settings in (published, present)
+    )
     keys = sorted({*flat, *now} - {"seed"})
     return {key: (flat.get(key), now.get(key)) for key in keys if flat.get(key) != now.get(key)}
 

@@ -5,6 +5,10 @@ class DynamicSparsityError(Exception):
     """Base of every error this package raises on purpose."""
 
 
+class DynamicSparsityWarning(UserWarning):
+    """Something went wrong, and the work goes on without it."""
+
+
 class UnknownNameError(DynamicSparsityError, ValueError):
     """A task, column, split, policy or coordinate system that does not exist."""
 

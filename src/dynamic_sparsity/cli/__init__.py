@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+import warnings
 from typing import TYPE_CHECKING, Any
 
-from dynamic_sparsity.errors import DynamicSparsityError, UnitsFailedError
+from dynamic_sparsity.errors import DynamicSparsityError, DynamicSparsityWarning, UnitsFailedError
 from dynamic_sparsity.untrusted.text import printable
 
 if TYPE_CHECKING:
@@ -38,6 +39,12 @@ def main(arguments: list[str] | None = None) -> int:
     from dynamic_sparsity.untrusted.console import PlainConsole
 
     console = PlainConsole(stderr=True, soft_wrap=True)
+    with warnings.catch_warnings():
+        _show_warnings()
+        return _run(application, words, console, debug)
+
+
+def _run(application: Any, words: list[str], console: PlainConsole, debug: bool) -> int:
     try:
         result = application(words, standalone_mode=False, prog_name="dynamic-sparsity")
     except KeyboardInterrupt:
@@ -57,6 +64,21 @@ def main(arguments: list[str] | None = None) -> int:
         return SET_ASIDE if isinstance(error, UnitsFailedError) else 1
     # Typer turns Ctrl-C into this exit code.
     return _interrupted(console) if result == INTERRUPTED else int(result or 0)
+
+
+def _show_warnings() -> None:
+    """Have our own warnings be one paragraph; they are about files and machines, not about lines of code."""
+    show = warnings.showwarning
+
+    def ours(message: Warning | str, category: type[Warning], *rest: Any, **named: Any) -> None:
+        if issubclass(category, DynamicSparsityWarning):
+            # Not through a console of its own: bars that are being drawn catch what goes to this stream.
+            sys.stderr.write(f"Warning: {printable(str(message))}\n")
+        else:
+            show(message, category, *rest, **named)
+
+    warnings.simplefilter("always", DynamicSparsityWarning)
+    warnings.showwarning = ours
 
 
 def _misused(console: PlainConsole, error: Any) -> int:

@@ -79,6 +79,12 @@ def generate(
             help="Episodes simulated side by side, at least; rounded up to fill whole files.", show_default="by task"
         ),
     ] = None,
+    storage: Annotated[
+        str,
+        typer.Option(
+            help="raw: floats are not compressed, random rows are read fast. compact: they take about half of the bytes."
+        ),
+    ] = "raw",
     mujoco_check: Annotated[
         bool,
         typer.Option(
@@ -147,6 +153,7 @@ def generate(
         noise_beta=noise_beta,
         dynamics=dynamics,
         batch=batch,
+        storage=storage,
         check_with_mujoco=mujoco_check,
     )
 
