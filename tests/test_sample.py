@@ -28,7 +28,7 @@ BYTES_MAX = 8_000_000
 
 
 def test_its_stores() -> None:
-    assert sample_stores() == dict.fromkeys(TASKS, ["expert", "noise"])
+    assert sample_stores() == {task: ["expert", "noise"] for task in TASKS}
     assert sum(path.stat().st_size for path in SAMPLE_ROOT.rglob("*") if path.is_file()) <= BYTES_MAX
 
 

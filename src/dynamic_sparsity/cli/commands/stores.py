@@ -82,7 +82,7 @@ def generate(
     storage: Annotated[
         str,
         typer.Option(
-            help="raw: floats are not compressed, random rows are read fast. compact: they take about half of the bytes."
+            help="raw: floats are not compressed, random rows are read fast. compact: about half of the bytes."
         ),
     ] = "raw",
     mujoco_check: Annotated[
