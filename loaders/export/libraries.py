@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from dynamic_sparsity.errors import MissingDependencyError
-from dynamic_sparsity.loaders.export.arrow import arrow_schema, arrow_table, import_pyarrow
+from dynamic_sparsity.loaders.export.arrow import arrow_schema, arrow_table, features_of, import_pyarrow, shapes_of
 from dynamic_sparsity.loaders.hdf5.writer import write_hdf5
 from dynamic_sparsity.loaders.row_source import RowSource, blocks
 from dynamic_sparsity.loaders.whole_file import whole_file
@@ -32,8 +32,8 @@ class Exportable(RowSource, Protocol):
         """
         datasets = _imported("datasets", "hub")
         pa = import_pyarrow()
-        schema = arrow_schema({name: (values.shape[1:], values.dtype) for name, values in self[:0].items()})
-        features = datasets.Features.from_arrow_schema(_with_extensions(pa, schema))
+        shapes = shapes_of(self[:0])
+        schema, features = arrow_schema(shapes), datasets.Features.from_dict(features_of(shapes))
         tables = (
             datasets.table.table_cast(arrow_table(schema, batch), features.arrow_schema) for batch in blocks(self)
         )
@@ -94,11 +94,6 @@ class Exportable(RowSource, Protocol):
             WriteFailedError: The file can't be written, for example because the disk is full.
         """
         return write_hdf5(self, Path(path))
-
-
-def _with_extensions(pa: Any, schema: Any) -> Any:
-    """Return a schema with the matrix types that its fields' metadata name, as a reader of an Arrow file sees it."""
-    return pa.ipc.read_schema(schema.serialize())
 
 
 def _imported(name: str, extra: str) -> Any:
