@@ -64,7 +64,7 @@ class ArraySpec:
     Attributes:
         name: Name of the array inside its group.
         dims: Symbols of its dimensions: `N` rows, `E` episodes, else a key of the metadata's `sizes`.
-        dimension_names: Names of its dimensions, as in its `zarr.json`.
+        dimension_names: Names of its dimensions, as in its `zarr.json`; none is the name of an array.
         dtype: NumPy name of its dtype.
         storage: `raw` (sharded, uncompressed), `packed` (sharded, blosc), `compact` (sharded, entry by entry, blosc) or
             `plain` (one chunk).
@@ -73,6 +73,7 @@ class ArraySpec:
         description: What it holds.
         dynamics: The only dynamics whose stores have it, or None where all have.
         needs: The key of the metadata's `sizes` that must be there and above zero, or None.
+        former_dimension_names: Its `dimension_names` in version 1.0.0, or None if they were the same.
     """
 
     name: str
@@ -85,6 +86,7 @@ class ArraySpec:
     description: str
     dynamics: str | None = None
     needs: str | None = None
+    former_dimension_names: tuple[str, ...] | None = None
 
     def shape(self, sizes: Mapping[str, int], rows: int) -> tuple[int, ...]:
         """Shape of the array.
@@ -137,12 +139,16 @@ def row_arrays(sizes: Mapping[str, int], dynamics: str) -> tuple[ArraySpec, ...]
 
 
 def row_arrays_of(attributes: Mapping[str, Any]) -> tuple[ArraySpec, ...]:
-    """Return the arrays with one entry per row that a store has, as they lie in its files.
+    """Return the arrays with one entry per row that a store has, as its version and its storage have them.
 
     Args:
         attributes: The root group's attributes; with `storage` "compact", what would be `raw` is `compact`.
     """
     specs = row_arrays(attributes["sizes"], attributes["dynamics"])
+    if attributes["schema_version"] == "1.0.0":
+        specs = tuple(
+            replace(spec, dimension_names=spec.former_dimension_names or spec.dimension_names) for spec in specs
+        )
     if attributes.get("storage", "raw") == "raw":
         return specs
     return tuple(replace(spec, storage="compact") if spec.storage == "raw" else spec for spec in specs)
@@ -197,6 +203,7 @@ def _specs(table: str) -> tuple[ArraySpec, ...]:
                 **entry,
                 "dims": tuple(entry["dims"]),
                 "dimension_names": tuple(entry["dimension_names"]),
+                "former_dimension_names": tuple(entry.get("former_dimension_names", ())) or None,
                 # JSON has no NaN, so the table spells it, as zarr's own metadata does.
                 "fill_value": math.nan if entry["fill_value"] == "NaN" else entry["fill_value"],
             }

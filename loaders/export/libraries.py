@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from dynamic_sparsity.errors import MissingDependencyError
 from dynamic_sparsity.loaders.export.arrow import arrow_schema, arrow_table, features_of, import_pyarrow, shapes_of
+from dynamic_sparsity.loaders.export.named_dimensions import coordinates_of, variables_of
 from dynamic_sparsity.loaders.hdf5.writer import write_hdf5
 from dynamic_sparsity.loaders.row_source import RowSource, blocks
 from dynamic_sparsity.loaders.whole_file import whole_file
@@ -81,6 +82,18 @@ class Exportable(RowSource, Protocol):
         jax = _imported("jax", "generate")
         # Column by column, so that the host needs room for one at a time.
         return {name: jax.device_put(self.with_columns(name)[:][name], device) for name in self.columns}
+
+    def to_xarray(self) -> Any:
+        """Return all rows as an `xarray.Dataset`: one variable per column, the components' names as coordinates.
+
+        `dataset.to_xarray()["J_s"].sel(effect="qvel:slider")` is a derivative by its name. All rows are read.
+
+        Raises:
+            MissingDependencyError: xarray is not installed.
+            CorruptStoreError: The store is damaged.
+        """
+        xarray = _imported("xarray", "xarray")
+        return xarray.Dataset(variables_of(self), coordinates_of(self), {"title": repr(self)})
 
     def to_hdf5(self, path: str | Path) -> Path:
         """Write an HDF5 file; docs/hub.md has its layout. `from_hdf5` and the `hdf5` module of `datasets` read it.
