@@ -54,6 +54,8 @@ def unsealed(written: bytes) -> bytes | None:
 @cache
 def install() -> None:
     """Have JAX keep its entries this way; where another version of JAX is built otherwise, it keeps its own."""
+    import jax
+
     try:
         from jax._src import compilation_cache, lru_cache
         from jax.experimental.compilation_cache.compilation_cache import reset_cache
@@ -91,7 +93,7 @@ def install() -> None:
         # None, or what checks contents by compiling everything again: as the user wishes.
         if found is None or type(found[0]) is not base:
             return found
-        return CheckedCache(path, max_size=compilation_cache.config.compilation_cache_max_size.value), found[1]
+        return CheckedCache(path, max_size=jax.config.jax_compilation_cache_max_size), found[1]
 
     compilation_cache.get_file_cache = get_file_cache
     # One that was opened before is opened again.

@@ -102,7 +102,7 @@ def devices() -> list[Any]:
     import jax
 
     try:
-        return jax.local_devices()
+        return list(jax.local_devices())
     except (AssertionError, RuntimeError) as error:
         # For want of a plug-in, the first one comes without a message.
         cause = str(error).strip() or "its plug-in is not installed"

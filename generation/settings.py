@@ -14,6 +14,7 @@ from typing import Any
 from dynamic_sparsity.errors import InvalidSettingError
 from dynamic_sparsity.generation import tasks
 from dynamic_sparsity.policies import files as policy_files
+from dynamic_sparsity.schemas import STORAGES
 from dynamic_sparsity.schemas.naming import DYNAMICS, POLICY_PATTERN, STOCK_SUFFIX, store_path
 
 MASK_THRESHOLD = 1e-12
@@ -52,6 +53,7 @@ class Settings:
         dynamics: "converged" or "stock".
         batch: Least number of episodes simulated side by side; rounded up so that they fill whole shards. None
             for a default that depends on the task alone.
+        storage: "raw" or "compact": how arrays of floats lie in the store's files. It decides no number.
         check_with_mujoco: Step every row with MuJoCo C as well, and say where it differs. Nothing else depends on
             it.
     """
@@ -64,6 +66,7 @@ class Settings:
     noise_beta: float = 0.5
     dynamics: str = "converged"
     batch: int | None = None
+    storage: str = "raw"
     check_with_mujoco: bool = True
 
     def __post_init__(self) -> None:
@@ -92,6 +95,8 @@ class Settings:
             )
         if self.dynamics not in DYNAMICS:
             raise InvalidSettingError(f"dynamics is {self.dynamics!r}; it must be one of: {', '.join(DYNAMICS)}.")
+        if self.storage not in STORAGES:
+            raise InvalidSettingError(f"storage is {self.storage!r}; it must be one of: {', '.join(STORAGES)}.")
         self._check_policy()
 
     def _check_policy(self) -> None:
@@ -162,7 +167,7 @@ class Settings:
         from dynamic_sparsity.generation import jax_runtime
 
         document = dataclasses.asdict(self) | {"policy": self.policy_name}
-        del document["batch"]
+        del document["batch"], document["storage"]
         if self.policy_file is not None:
             # The file's content decides the numbers, not where it lies.
             document["policy_sha256"] = hashlib.sha256(self.policy_file.read_bytes()).hexdigest()

@@ -6,15 +6,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, overload
 
-from dynamic_sparsity.errors import InvalidSettingError
+from dynamic_sparsity.errors import InvalidSettingError, StoreNotFoundError
 from dynamic_sparsity.loaders.dataset import JacobianDataset
 from dynamic_sparsity.loaders.hub.local_copy import LocalCopy
-from dynamic_sparsity.loaders.hub.repository import Repository, default_repository
+from dynamic_sparsity.loaders.hub.repository import REPOSITORY_VARIABLE, Repository, default_repository
 from dynamic_sparsity.loaders.hub.transfer_progress import Progress, chosen
 from dynamic_sparsity.loaders.row_source import COORDINATES, Coordinates, check_choice
 from dynamic_sparsity.loaders.store.checksums import VerifyMode
-from dynamic_sparsity.loaders.store.store import store_path
+from dynamic_sparsity.loaders.store.store import generate_command, store_path
 from dynamic_sparsity.loaders.streaming import StreamingDataset
+from dynamic_sparsity.sample import SAMPLE_ROOT, sample_stores
+from dynamic_sparsity.schemas.naming import parse_store_path
 
 __all__ = ["load_dataset", "open_dataset"]
 
@@ -36,6 +38,7 @@ def load_dataset(
     verify: VerifyMode = ...,
     exclude_flags: Sequence[str] = ...,
     streaming: Literal[False] = ...,
+    sample: bool = ...,
     progress: bool | Progress | None = ...,
 ) -> JacobianDataset: ...
 
@@ -55,6 +58,7 @@ def load_dataset(
     verify: VerifyMode = ...,
     exclude_flags: Sequence[str] = ...,
     streaming: Literal[True],
+    sample: bool = ...,
     progress: bool | Progress | None = ...,
 ) -> StreamingDataset: ...
 
@@ -73,9 +77,10 @@ def load_dataset(
     verify: VerifyMode = "sha256",
     exclude_flags: Sequence[str] = (),
     streaming: bool = False,
+    sample: bool = False,
     progress: bool | Progress | None = None,
 ) -> JacobianDataset | StreamingDataset:
-    """Open the transitions and Jacobians of a task, from a folder of stores or from the Hugging Face Hub.
+    """Open the transitions and Jacobians of a task, from a folder of stores, from the Hugging Face Hub, or a sample.
 
     From the Hub only that is downloaded which task, policy, split and columns need; it is checked, and kept in the
     Hub's cache, so that the next time one request (does the revision still name the same commit?) is enough, and
@@ -90,7 +95,7 @@ def load_dataset(
     Args:
         task: Name of the task, as in MuJoCo Playground: "CartpoleBalance".
         root: Folder of all stores; the store is `ROOT/<task>/<policy>[-stock].zarr`. Where neither this nor `repo_id`
-            is given: "data" if the store is there, else the default repository, if there is one.
+            is given: "data" if the store is there, else the repository that DYNAMIC_SPARSITY_REPOSITORY names.
         repo_id: A repository on the Hub, "ORG/NAME".
         revision: Its branch, tag ("v1.0.0") or commit; None for the main branch.
         policy: The policy that acted.
@@ -102,6 +107,8 @@ def load_dataset(
         verify: "sha256": a shard's hash is compared at its first use. "size": only files' sizes, when opening; a
             changed byte of an uncompressed array then goes unnoticed, and shards of one size that were exchanged.
         exclude_flags: Leave out rows with any of these flags, such as "not_converged".
+        sample: Take the small sample that comes with the package: some tasks, noise and expert, a few hundred rows. It
+            needs neither network nor simulator.
         streaming: From the Hub, shard by shard, without keeping what was read.
         progress: Whether to draw a bar on stderr while downloading (None: if that is a terminal), or what to tell.
 
@@ -109,7 +116,7 @@ def load_dataset(
         The data set; see its class for the dtypes. With `streaming`, a `StreamingDataset`.
 
     Raises:
-        StoreNotFoundError: There is no such store below `root`.
+        StoreNotFoundError: There is no such store below `root`, or in the sample.
         IncompleteStoreError: It was not finished.
         CorruptStoreError: It is damaged; also raised later, when damaged rows are first used.
         UnknownNameError: A split, column, flag, or coordinate system that does not exist.
@@ -117,11 +124,18 @@ def load_dataset(
         HubError: The Hub can't be reached, or refuses, or does not have it (HubNotFoundError).
         MissingDependencyError: The extra `hub` is not installed.
     """
+    if sample:
+        for option, value in (("root", root), ("repo_id", repo_id), ("streaming", streaming)):
+            if value:
+                raise InvalidSettingError(f"sample and {option} do not go together; give one of them")
+        root = _sample_root(task, policy, dynamics)
     if root is not None and repo_id is not None:
         raise InvalidSettingError(f"root is {str(root)!r} and repo_id is {repo_id!r}; give one of them, not both")
     if root is None and repo_id is None:
         there = (store_path(DEFAULT_ROOT, task, policy, dynamics) / "zarr.json").exists()
-        root, repo_id = (DEFAULT_ROOT, None) if there or not default_repository() else (None, default_repository())
+        root, repo_id = (DEFAULT_ROOT, None) if there else (None, default_repository())
+        if root is None and repo_id is None:
+            raise _nowhere(task, policy, dynamics)
     if repo_id is None:
         for option, given in (("revision", revision is not None), ("streaming", streaming)):
             if given:
@@ -149,6 +163,27 @@ def load_dataset(
     return JacobianDataset(
         copy.path, split=split, columns=names, coordinates=coordinates, verify=verify, exclude_flags=flags
     )
+
+
+def _sample_root(task: str, policy: str, dynamics: str) -> Path:
+    if not (store_path(SAMPLE_ROOT, task, policy, dynamics) / "manifest.json").exists():
+        listed = "; ".join(f"{name}: {', '.join(policies)}" for name, policies in sample_stores().items())
+        raise StoreNotFoundError(f"the sample has no {policy} data of {task} with {dynamics} dynamics; it has {listed}")
+    return SAMPLE_ROOT
+
+
+def _nowhere(task: str, policy: str, dynamics: str) -> StoreNotFoundError:
+    """The error where nothing says where the data are."""
+    ways = []
+    if policy in sample_stores().get(task, ()) and dynamics == "converged":
+        ways.append(f'for a few hundred rows that come with the package, load_dataset("{task}", sample=True)')
+    else:
+        ways.append(f"a sample comes with the package, but only of {', '.join(sample_stores())}: sample=True")
+    ways.append(f'from the Hugging Face Hub, load_dataset("{task}", repo_id="ORG/NAME"), or set {REPOSITORY_VARIABLE}')
+    store = store_path(DEFAULT_ROOT, task, policy, dynamics)
+    command = generate_command(parse_store_path(store))
+    ways.append(f"to generate them, pip install 'dynamic-sparsity[generate]' and `{command}`")
+    return StoreNotFoundError(f"{store} does not exist, and no root or repository was given. " + "; ".join(ways))
 
 
 def open_dataset(path: str | Path, **options: Any) -> JacobianDataset:

@@ -156,10 +156,11 @@ class StoredRows:
 
     def __repr__(self) -> str:
         store, selected = self.store, "" if self._selection is None else ", selected"
+        sample = ", a sample" if self.metadata.get("sample") else ""
         excluded = f", without {' '.join(self.exclude_flags)}" if self.exclude_flags else ""
         return (
             f"{type(self).__name__}({store.task}, {store.policy} policy, {store.dynamics} dynamics, "
-            f"{self.split or 'all splits'}{excluded}{selected}: {len(self):,} rows; "
+            f"{self.split or 'all splits'}{excluded}{selected}{sample}: {len(self):,} rows; "
             f"{', '.join(self.columns)}; {self.coordinates} coordinates; {str(self._path)!r})"
         )
 

@@ -13,7 +13,7 @@ import numpy as np
 from dynamic_sparsity.loaders.hub.publication import config_name
 from dynamic_sparsity.publishing import tables
 from dynamic_sparsity.publishing.build import BuiltStore
-from dynamic_sparsity.publishing.parquet import configs
+from dynamic_sparsity.publishing.parquet import configs, dataset_info
 from dynamic_sparsity.schemas.splits import SPLITS
 from dynamic_sparsity.untrusted import markdown
 
@@ -121,6 +121,9 @@ def _header(template: str, stores: Sequence[BuiltStore]) -> str:
     header = yaml.safe_load(template)
     header["size_categories"] = [size_category(_rows(stores))]
     header["configs"] = configs([built.key for built in stores], {built.key: built.parquet for built in stores})
+    header["dataset_info"] = dataset_info(
+        [built.key for built in stores], {built.key: built.location.path for built in stores}
+    )
     return str(yaml.safe_dump(header, sort_keys=False, allow_unicode=True, width=1000))
 
 

@@ -43,7 +43,7 @@ def write_index(store: Path, target: Path) -> None:
         name
         for name, entry in read_document(store / "manifest.json")["files"].items()
         if (place := row_file(name)) is None
-        or (layouts[place[0]].storage == "packed" and entry["bytes"] <= SMALL_SHARD_BYTES)
+        or (layouts[place[0]].storage != "raw" and entry["bytes"] <= SMALL_SHARD_BYTES)
     ]
     members = {name: (store / name).read_bytes() for name in ("manifest.json", *names)}
     pieces = {name: entry.as_json() for name, entry in store_pieces(store).items()}

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from dynamic_sparsity.errors import CorruptStoreError
 from dynamic_sparsity.loaders.dataset import JacobianDataset
-from dynamic_sparsity.loaders.export.arrow import arrow_schema, arrow_table, import_pyarrow
+from dynamic_sparsity.loaders.export.arrow import arrow_schema, arrow_table, card_features, import_pyarrow, shapes_of
 from dynamic_sparsity.loaders.hub.publication import config_name, parquet_path
 from dynamic_sparsity.schemas.splits import SPLITS
 from dynamic_sparsity.untrusted.archives import translated
@@ -21,7 +21,13 @@ ROW_GROUP_BYTES: Final = 16 * 2**20
 """Decoded size of a row group: what a viewer has to read to show any row."""
 
 FILE_BYTES: Final = 512 * 2**20
-"""Decoded size of a file, about."""
+"""Decoded size of a file, about, at most."""
+
+FILES_WANTED: Final = 8
+"""Files of a split, if they are not too small: so many workers can read it side by side."""
+
+FILE_BYTES_MIN: Final = 32 * 2**20
+"""Decoded size below which no more files are made."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +57,8 @@ def plan_parquet(store: Path) -> list[ParquetFile]:
     for split in SPLITS:
         dataset = JacobianDataset(store, split=split, verify="size")
         rows = len(dataset)
-        count = math.ceil(rows * row_bytes(dataset) / FILE_BYTES)
+        size = rows * row_bytes(dataset)
+        count = max(math.ceil(size / FILE_BYTES), min(FILES_WANTED, int(size // FILE_BYTES_MIN)))
         for number in range(count):
             path = parquet_path(dataset.store.task, store.name, split, number, count)
             start, stop = rows * number // count, rows * (number + 1) // count
@@ -84,8 +91,7 @@ def write_parquet(store: Path, planned: ParquetFile, target: Path) -> None:
     import pyarrow.parquet
 
     dataset = JacobianDataset(store, split=planned.split)
-    one = dataset[:1]
-    schema = arrow_schema({name: (values.shape[1:], values.dtype) for name, values in one.items()})
+    schema = arrow_schema(shapes_of(dataset[:0]))
     group_rows = max(1, ROW_GROUP_BYTES // row_bytes(dataset))
     options: dict[str, Any] = {"compression": "zstd", "store_schema": True}
     options |= {"write_page_index": True, "write_page_checksum": True}
@@ -138,6 +144,22 @@ def _holds(column: Any, values: NDArray[Any]) -> bool:
 def _groups(planned: ParquetFile, rows: int) -> Iterator[tuple[int, int]]:
     for start in range(planned.start, planned.stop, rows):
         yield start, min(planned.stop, start + rows)
+
+
+def dataset_info(stores: list[tuple[str, str, str]], paths: dict[tuple[str, str, str], Path]) -> list[dict[str, Any]]:
+    """Return the `dataset_info` of the card's YAML header: features of each configuration, with matrices as `Array2D`.
+
+    Args:
+        stores: Task, policy and dynamics of each store.
+        paths: Where it is on this machine.
+    """
+    return [
+        {
+            "config_name": config_name(*store),
+            "features": card_features(shapes_of(JacobianDataset(paths[store], verify="size")[:0])),
+        }
+        for store in stores
+    ]
 
 
 def configs(stores: list[tuple[str, str, str]], files: dict[tuple[str, str, str], list[ParquetFile]]) -> list[Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sized
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 from itertools import islice
@@ -26,11 +26,13 @@ __all__ = [
     "MUJOCO_TOLERANCE",
     "READABLE_VERSIONS",
     "SCHEMA_VERSION",
+    "STORAGES",
     "ArraySpec",
     "episode_columns",
     "fill_values",
     "load_schema",
     "row_arrays",
+    "row_arrays_of",
     "statistics_arrays",
     "validate",
 ]
@@ -49,7 +51,10 @@ SCHEMA_NAMES: Final = ("store", "shard_manifest", "manifest", "episodes", "polic
 ERRORS_MAX: Final = 50
 NODES_SHOWN_MAX: Final = 200
 
-Storage = Literal["raw", "packed", "plain"]
+STORAGES: Final = ("raw", "compact")
+"""How a store's arrays of floats may lie in its files."""
+
+Storage = Literal["raw", "packed", "compact", "plain"]
 
 
 @dataclass(frozen=True)
@@ -59,14 +64,16 @@ class ArraySpec:
     Attributes:
         name: Name of the array inside its group.
         dims: Symbols of its dimensions: `N` rows, `E` episodes, else a key of the metadata's `sizes`.
-        dimension_names: Names of its dimensions, as in its `zarr.json`.
+        dimension_names: Names of its dimensions, as in its `zarr.json`; none is the name of an array.
         dtype: NumPy name of its dtype.
-        storage: `raw` (sharded, uncompressed), `packed` (sharded, blosc) or `plain` (one chunk).
+        storage: `raw` (sharded, uncompressed), `packed` (sharded, blosc), `compact` (sharded, entry by entry, blosc) or
+            `plain` (one chunk).
         fill_value: What a missing or padding entry holds.
         unit: Unit of its values.
         description: What it holds.
         dynamics: The only dynamics whose stores have it, or None where all have.
         needs: The key of the metadata's `sizes` that must be there and above zero, or None.
+        former_dimension_names: Its `dimension_names` in version 1.0.0, or None if they were the same.
     """
 
     name: str
@@ -79,6 +86,7 @@ class ArraySpec:
     description: str
     dynamics: str | None = None
     needs: str | None = None
+    former_dimension_names: tuple[str, ...] | None = None
 
     def shape(self, sizes: Mapping[str, int], rows: int) -> tuple[int, ...]:
         """Shape of the array.
@@ -128,6 +136,22 @@ def row_arrays(sizes: Mapping[str, int], dynamics: str) -> tuple[ArraySpec, ...]
         and spec.dynamics in (None, dynamics)
         and (spec.needs is None or sizes.get(spec.needs, 0) > 0)
     )
+
+
+def row_arrays_of(attributes: Mapping[str, Any]) -> tuple[ArraySpec, ...]:
+    """Return the arrays with one entry per row that a store has, as its version and its storage have them.
+
+    Args:
+        attributes: The root group's attributes; with `storage` "compact", what would be `raw` is `compact`.
+    """
+    specs = row_arrays(attributes["sizes"], attributes["dynamics"])
+    if attributes["schema_version"] == "1.0.0":
+        specs = tuple(
+            replace(spec, dimension_names=spec.former_dimension_names or spec.dimension_names) for spec in specs
+        )
+    if attributes.get("storage", "raw") == "raw":
+        return specs
+    return tuple(replace(spec, storage="compact") if spec.storage == "raw" else spec for spec in specs)
 
 
 def episode_columns() -> tuple[ArraySpec, ...]:
@@ -180,6 +204,7 @@ def _specs(table: str) -> tuple[ArraySpec, ...]:
                 **entry,
                 "dims": tuple(entry["dims"]),
                 "dimension_names": tuple(entry["dimension_names"]),
+                "former_dimension_names": tuple(entry.get("former_dimension_names", ())) or None,
                 # JSON has no NaN, so the table spells it, as zarr's own metadata does.
                 "fill_value": math.nan if entry["fill_value"] == "NaN" else entry["fill_value"],
             }

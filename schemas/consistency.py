@@ -82,6 +82,9 @@ def attribute_contradictions(attributes: Mapping[str, Any]) -> list[str]:
             problems.append(f"{key}: expected each name once")
     if attributes["policy"].endswith("-stock"):
         problems.append("policy: found a name that ends in -stock, expected dynamics to say that")
+    for key in ("storage", "sample"):
+        if key in attributes and attributes["schema_version"] == "1.0.0":
+            problems.append(f"{key}: found it, expected that version 1.0.0 does not have it")
     row_bytes = ROW_ENTRY_BYTES * sizes["dx"] * (sizes["dx"] + sizes["da"])
     for key, most in (("chunk_rows", CHUNK_BYTES_MAX), ("shard_rows", SHARD_BYTES_MAX)):
         if attributes[key] * row_bytes > most:

@@ -9,7 +9,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from dynamic_sparsity.schemas import ArraySpec, episode_columns, row_arrays, statistics_arrays
+from dynamic_sparsity.schemas import ArraySpec, episode_columns, row_arrays_of, statistics_arrays
+
+SHUFFLES: Final = {"packed": "bitshuffle", "compact": "shuffle"}
+"""What blosc does before it compresses, by an array's `storage`."""
 
 GROUPS: Final = ("episodes", "statistics")
 """The groups of a store below its root."""
@@ -34,7 +37,7 @@ def store_arrays(attributes: Mapping[str, Any]) -> dict[str, tuple[ArraySpec, tu
         Path inside the store to the array's specification and shape.
     """
     sizes, episodes = attributes["sizes"], attributes["episodes"]
-    row_specs = row_arrays(sizes, attributes["dynamics"])
+    row_specs = row_arrays_of(attributes)
     arrays = {spec.name: (spec, spec.shape(sizes, attributes["rows"])) for spec in row_specs}
     arrays |= {f"episodes/{spec.name}": (spec, spec.shape(sizes, episodes)) for spec in episode_columns()}
     arrays |= {f"statistics/{spec.name}": (spec, spec.shape(sizes, episodes)) for spec in statistics_arrays(sizes)}
@@ -132,12 +135,16 @@ def _bytes_codec(dtype: str) -> dict[str, Any]:
 
 def _chunk_codecs(spec: ArraySpec) -> list[dict[str, Any]]:
     codecs = [_bytes_codec(spec.dtype)]
-    if spec.storage == "packed":
+    if spec.storage == "compact" and len(spec.dims) > 1:
+        # All values of one entry next to each other: they are alike.
+        order = [*range(1, len(spec.dims)), 0]
+        codecs.insert(0, {"name": "transpose", "configuration": {"order": order}})
+    if spec.storage in SHUFFLES:
         configuration = {
             "typesize": np.dtype(spec.dtype).itemsize,
             "cname": "zstd",
             "clevel": 5,
-            "shuffle": "bitshuffle",
+            "shuffle": SHUFFLES[spec.storage],
             "blocksize": 0,
         }
         codecs.append({"name": "blosc", "configuration": configuration})

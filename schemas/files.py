@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any, Final
 
-from dynamic_sparsity.schemas import row_arrays
+from dynamic_sparsity.schemas import row_arrays_of
 from dynamic_sparsity.schemas.documents import GROUPS, plain_file, shard_file, store_arrays
 
 __all__ = ["MANIFEST_FILE", "expected_files", "file_count", "listing_problem", "shard_count", "shard_files"]
@@ -31,7 +31,7 @@ def shard_files(attributes: Mapping[str, Any]) -> dict[str, tuple[str, int]]:
     Args:
         attributes: The root group's attributes.
     """
-    specs = row_arrays(attributes["sizes"], attributes["dynamics"])
+    specs = row_arrays_of(attributes)
     return {shard_file(spec, shard): (spec.name, shard) for shard in range(shard_count(attributes)) for spec in specs}
 
 
@@ -79,7 +79,7 @@ def listing_problem(attributes: Mapping[str, Any], names: Collection[str]) -> st
 
 
 def _count(attributes: Mapping[str, Any], fixed: Collection[str]) -> int:
-    arrays = len(row_arrays(attributes["sizes"], attributes["dynamics"]))
+    arrays = len(row_arrays_of(attributes))
     return len(fixed) + shard_count(attributes) * (arrays + 1)
 
 

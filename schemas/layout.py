@@ -8,12 +8,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dynamic_sparsity.schemas import ArraySpec, row_arrays
+from dynamic_sparsity.schemas import ArraySpec, Storage, row_arrays_of
 
 __all__ = ["CHECKSUM_BYTES", "INDEX_ENTRY_BYTES", "ArrayLayout", "array_layouts", "parse_shard_index"]
 
@@ -37,7 +37,7 @@ class ArrayLayout:
         dtype: Its dtype, little-endian.
         chunk_rows: Rows per chunk.
         shard_rows: Rows per shard.
-        storage: "raw" (uncompressed) or "packed" (blosc).
+        storage: "raw" (uncompressed), "packed" (blosc) or "compact" (entry by entry, blosc).
     """
 
     name: str
@@ -45,7 +45,7 @@ class ArrayLayout:
     dtype: np.dtype[Any]
     chunk_rows: int
     shard_rows: int
-    storage: Literal["raw", "packed"]
+    storage: Storage
 
     @classmethod
     def of(cls, spec: ArraySpec, shape: tuple[int, ...], chunk_rows: int, shard_rows: int) -> ArrayLayout:
@@ -57,8 +57,7 @@ class ArrayLayout:
             chunk_rows: Rows per chunk.
             shard_rows: Rows per shard.
         """
-        storage: Literal["raw", "packed"] = "raw" if spec.storage == "raw" else "packed"
-        return cls(spec.name, shape, np.dtype(spec.dtype).newbyteorder("<"), chunk_rows, shard_rows, storage)
+        return cls(spec.name, shape, np.dtype(spec.dtype).newbyteorder("<"), chunk_rows, shard_rows, spec.storage)
 
     @property
     def row_shape(self) -> tuple[int, ...]:
@@ -100,6 +99,20 @@ class ArrayLayout:
         """Size of all shards once decoded, bytes; the last one counts as full."""
         return self.shards * self.shard_rows * self.row_bytes
 
+    def rows_of(self, decoded: NDArray[np.uint8]) -> NDArray[Any]:
+        """Return the rows in the decoded bytes of one chunk, as a view.
+
+        Args:
+            decoded: uint8, shape (chunk_bytes,).
+
+        Returns:
+            Shape (chunk_rows, *row_shape); not contiguous where the storage is "compact".
+        """
+        values = decoded.view(self.dtype)
+        if self.storage != "compact":
+            return values.reshape(self.chunk_rows, *self.row_shape)
+        return np.moveaxis(values.reshape(*self.row_shape, self.chunk_rows), -1, 0)
+
     def shard_name(self, shard: int) -> str:
         """Return the path of a shard inside the store.
 
@@ -123,7 +136,7 @@ class ArrayLayout:
         Args:
             shard: Its number, from 0.
         """
-        if self.storage == "packed":
+        if self.storage != "raw":
             return None
         return self.chunks_needed(shard) * self.chunk_stride + self.index_bytes
 
@@ -138,7 +151,7 @@ def array_layouts(attributes: Mapping[str, Any]) -> dict[str, ArrayLayout]:
     chunk_rows, shard_rows = attributes["chunk_rows"], attributes["shard_rows"]
     return {
         spec.name: ArrayLayout.of(spec, spec.shape(sizes, rows), chunk_rows, shard_rows)
-        for spec in row_arrays(sizes, attributes["dynamics"])
+        for spec in row_arrays_of(attributes)
     }
 
 
@@ -173,7 +186,7 @@ def parse_shard_index(layout: ArrayLayout, contents: NDArray[np.uint8], shard: i
         raise ValueError("its index points outside the file")
     index = entries[:chunks].astype(np.int64)
     starts, sizes = index[:, 0], index[:, 1]
-    least = CHECKSUM_BYTES + 1 if layout.storage == "packed" else layout.chunk_stride
+    least = CHECKSUM_BYTES + 1 if layout.storage != "raw" else layout.chunk_stride
     if (entries[chunks:] != MISSING).any() or (sizes < least).any() or starts[0] != 0:
         raise ValueError("its index is not that of its rows")
     if (starts[1:] != starts[:-1] + sizes[:-1]).any() or starts[-1] + sizes[-1] != room:

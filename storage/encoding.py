@@ -12,13 +12,15 @@ from typing import Any, Final
 import google_crc32c
 import numpy as np
 import numpy.typing as npt
-from numcodecs.blosc import BITSHUFFLE, Blosc
+from numcodecs import blosc
 
 from dynamic_sparsity.errors import CorruptStoreError
 from dynamic_sparsity.schemas import ArraySpec
 from dynamic_sparsity.schemas.layout import CHECKSUM_BYTES, ArrayLayout, parse_shard_index
 from dynamic_sparsity.untrusted.archives import translated
 from dynamic_sparsity.untrusted.blosc import frame_problem
+
+_SHUFFLES: Final = {"packed": blosc.BITSHUFFLE, "compact": blosc.SHUFFLE}
 
 # What a shard's index has for a chunk that is not there.
 ABSENT: Final = np.iinfo(np.uint64).max
@@ -36,17 +38,19 @@ def with_checksum(data: bytes) -> bytes:
 def encode_chunk(spec: ArraySpec, values: npt.NDArray[Any]) -> bytes:
     """Return one chunk, or one plain array, as stored.
 
-    Call it for packed arrays from a thread other than the main one, where blosc compresses with one thread only: with
+    Call it for compressed arrays from a thread other than the main one, where blosc compresses with one thread: with
     several, the order of the compressed blocks varies from run to run.
 
     Args:
         spec: The array.
         values: Its values, any shape, of the specification's dtype.
     """
+    if spec.storage == "compact":
+        values = np.moveaxis(values, 0, -1)
     little_endian = np.ascontiguousarray(values, dtype=np.dtype(spec.dtype).newbyteorder("<"))
-    if spec.storage == "packed":
-        blosc = Blosc(cname="zstd", clevel=5, shuffle=BITSHUFFLE, blocksize=0)
-        return with_checksum(bytes(blosc.encode(little_endian)))
+    if spec.storage in _SHUFFLES:
+        codec = blosc.Blosc(cname="zstd", clevel=5, shuffle=_SHUFFLES[spec.storage], blocksize=0)
+        return with_checksum(bytes(codec.encode(little_endian)))
     return with_checksum(little_endian.tobytes())
 
 
@@ -99,11 +103,11 @@ def shard_values(layout: ArrayLayout, shard: int, contents: bytes) -> npt.NDArra
         index = parse_shard_index(layout, np.frombuffer(contents, np.uint8), shard)
         for number, (offset, size) in enumerate(index.tolist()):
             piece = contents[offset : offset + size - CHECKSUM_BYTES]
-            if layout.storage == "packed":
-                if problem := frame_problem(piece, layout.chunk_bytes, layout.dtype.itemsize):
+            if layout.storage != "raw":
+                if problem := frame_problem(piece, layout.chunk_bytes, layout.dtype.itemsize, layout.storage):
                     raise CorruptStoreError(f"{where}: chunk {number} {problem}")
-                piece = Blosc().decode(piece)
+                piece = blosc.decompress(piece)
             start = number * layout.chunk_rows
             part = values[start : start + layout.chunk_rows]
-            part[...] = np.frombuffer(piece, layout.dtype).reshape(-1, *layout.row_shape)[: len(part)]
+            part[...] = layout.rows_of(np.frombuffer(piece, np.uint8))[: len(part)]
     return values

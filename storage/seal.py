@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dynamic_sparsity.errors import CorruptStoreError, IncompleteStoreError
-from dynamic_sparsity.schemas import episode_columns, row_arrays, validate
+from dynamic_sparsity.schemas import episode_columns, row_arrays_of, validate
 from dynamic_sparsity.schemas.documents import (
     encode_document,
     group_document,
@@ -167,7 +167,7 @@ def _check_shards(
     length = attributes["episode_length"]
     if found != [(index, index * length) for index in range(attributes["episodes"])]:
         problems.append(f"the shard manifests' episodes are not 0 to {attributes['episodes'] - 1} in order")
-    for spec in row_arrays(attributes["sizes"], attributes["dynamics"]):
+    for spec in row_arrays_of(attributes):
         name = f"{spec.name}/zarr.json"
         if not (path / name).is_file() or (path / name).read_bytes() != documents[spec.name]:
             problems.append(f"{name} differs from the template")

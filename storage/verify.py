@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dynamic_sparsity.errors import CorruptStoreError, StoreNotFoundError
-from dynamic_sparsity.schemas import episode_columns, row_arrays, statistics_arrays, validate
+from dynamic_sparsity.schemas import episode_columns, row_arrays_of, statistics_arrays, validate
 from dynamic_sparsity.schemas.files import file_count, shard_count, shard_files
 from dynamic_sparsity.schemas.splits import splits_of
 from dynamic_sparsity.storage.manifests import read_attributes, read_document, shard_range
@@ -119,7 +119,7 @@ def _check_shards(
     Returns:
         Whether every shard was read.
     """
-    specs = row_arrays(attributes["sizes"], attributes["dynamics"])
+    specs = row_arrays_of(attributes)
     unreadable = {shard for name, (_, shard) in shard_files(attributes).items() if name in damaged}
     previous: dict[str, npt.NDArray[Any]] | None = None
     for shard in range(shard_count(attributes)):

@@ -210,9 +210,9 @@ def check_chunks(path: Path, attributes: Mapping[str, Any], damaged: Collection[
             what: str | None = None
             if not _checksum_holds(contents[offset : offset + size]):
                 what = "does not match its CRC-32C"
-            elif layout.storage == "packed":
+            elif layout.storage != "raw":
                 payload = contents[offset : offset + size - CHECKSUM_BYTES]
-                what = frame_problem(payload, layout.chunk_bytes, layout.dtype.itemsize)
+                what = frame_problem(payload, layout.chunk_bytes, layout.dtype.itemsize, layout.storage)
             if what:
                 first = shard_range(attributes, shard)[0] + number * layout.chunk_rows
                 rows = f"rows {first} to {min(first + layout.chunk_rows, attributes['rows']) - 1}"

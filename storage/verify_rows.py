@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from dynamic_sparsity.schemas import FLAG_BITS, MUJOCO_TOLERANCE, ArraySpec, row_arrays
+from dynamic_sparsity.schemas import FLAG_BITS, MUJOCO_TOLERANCE, ArraySpec, row_arrays_of
 from dynamic_sparsity.storage.problems import FIX_VALUES, Problem
 
 Bools = npt.NDArray[np.bool_]
@@ -46,7 +46,7 @@ class Rows:
     @property
     def specs(self) -> tuple[ArraySpec, ...]:
         """The row arrays of the store."""
-        return row_arrays(self.attributes["sizes"], self.attributes["dynamics"])
+        return row_arrays_of(self.attributes)
 
     @property
     def indices(self) -> npt.NDArray[np.int64]:

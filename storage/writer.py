@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dynamic_sparsity.errors import InvalidSettingError, SettingsMismatchError
-from dynamic_sparsity.schemas import ArraySpec, row_arrays, validate
+from dynamic_sparsity.schemas import ArraySpec, row_arrays_of, validate
 from dynamic_sparsity.schemas.consistency import complete_settings, settings_digest
 from dynamic_sparsity.schemas.documents import array_document, encode_document, group_document, shard_file
 from dynamic_sparsity.storage.atomic import lock, partial_path, publish, sweep, sync_directories
@@ -73,7 +73,7 @@ def create_store(path: Path, attributes: Mapping[str, Any]) -> None:
         spec.name: array_document(
             spec, spec.shape(wanted["sizes"], wanted["rows"]), wanted["chunk_rows"], wanted["shard_rows"]
         )
-        for spec in row_arrays(wanted["sizes"], wanted["dynamics"])
+        for spec in row_arrays_of(wanted)
     }
     try:
         files = {template / "zarr.json": group_document(wanted)}
@@ -116,7 +116,7 @@ def write_unit(
         InvalidSettingError: The columns or episodes do not fill complete shards of this store.
     """
     attributes = read_attributes(path)
-    specs = row_arrays(attributes["sizes"], attributes["dynamics"])
+    specs = row_arrays_of(attributes)
     rows = _check_columns(attributes, specs, first_row, columns)
     table = _check_episodes(attributes, first_row, rows, episodes)
     shard_rows = attributes["shard_rows"]
@@ -140,7 +140,7 @@ def _write_shard(
     pool: ThreadPoolExecutor,
 ) -> None:
     """Write one shard of every array, then its manifest."""
-    specs = row_arrays(attributes["sizes"], attributes["dynamics"])
+    specs = row_arrays_of(attributes)
     chunk_rows, shard_rows = attributes["chunk_rows"], attributes["shard_rows"]
 
     def write(spec: ArraySpec) -> FileRecord:

@@ -52,7 +52,7 @@ def project_pages() -> list[Path]:
     """Markdown files outside `docs/` that are pages of the site too, relative to the repository."""
     names = ("LEADERBOARD", "CONTRIBUTING", "CHANGELOG", "RELEASE", "SECURITY", "dataset_card")
     pages = [Path(f"{name}.md") for name in names]
-    pages += [Path("policies/README.md"), Path("results/README.md")]
+    pages += [Path("policies/README.md"), Path("results/README.md"), Path("benchmarks/README.md")]
     return pages + [path.relative_to(ROOT) for path in sorted((ROOT / "benchmarks/results").glob("*.md"))]
 
 

@@ -136,8 +136,8 @@ def _groups(root: Path, controller: str) -> Iterator[tuple[int, Path]]:
 
 
 def _group_paths(root: Path) -> dict[str, str]:
-    """The process's groups: controller to path; "" is version 2's."""
-    found = {}
+    """Return the process's groups: controller to path; "" is version 2's."""
+    found: dict[str, str] = {}
     for line in _read(root / "proc/self/cgroup").splitlines():
         _, controllers, path = [*line.split(":", 2), "", ""][:3]
         found |= dict.fromkeys(controllers.split(","), path)
@@ -145,7 +145,7 @@ def _group_paths(root: Path) -> dict[str, str]:
 
 
 def _below(path: str, mounted: str) -> PurePosixPath:
-    """A group's path below the mount point at which the group `mounted` is; nothing if it is not below that."""
+    """Return a group's path below the mount point at which the group `mounted` is; nothing if it is not below that."""
     try:
         relative = PurePosixPath(path).relative_to(mounted)
     except ValueError:

@@ -107,7 +107,8 @@ def store_attributes(physics: Physics, settings: Settings, layout: Layout, backe
     velocities = _names("qvel", _QVEL_PARTS, described)
     document = settings.document(layout.unit_episodes, backend)
     constraints = physics.constraints
-    return {
+    storage = {} if settings.storage == "raw" else {"storage": settings.storage}
+    return storage | {
         "format": "dynamic-sparsity",
         "schema_version": SCHEMA_VERSION,
         "complete": False,

@@ -68,7 +68,8 @@ def published_settings(metadata: Mapping[str, Any], seed: int | None = None) -> 
     document = metadata["settings"]
     names = {field.name for field in dataclasses.fields(Settings)}
     # How many episodes run side by side decides bits, so that it is taken over too.
-    known = {key: value for key, value in document.items() if key in names} | {"batch": document.get("unit_episodes")}
+    known = {key: value for key, value in document.items() if key in names}
+    known |= {"batch": document.get("unit_episodes"), "storage": metadata.get("storage", "raw")}
     kinds = {"noise_beta": (int, float)} | dict.fromkeys(("episodes", "episode_length", "seed", "batch"), (int,))
     wrong = [key for key, legal in kinds.items() if type(known.get(key)) not in legal]
     # A policy's path would be one on this machine.

@@ -1,13 +1,13 @@
 """Rows as Arrow tables, with the names, dtypes and shapes of the store: for Parquet and for Hugging Face's `datasets`.
 
-A vector becomes a fixed-size list, a matrix nested lists that `datasets` knows as `Array2D`: the schema's metadata say
-so, in the form in which `datasets` writes them, so that neither needs the other to be installed.
+A vector becomes a fixed-size list, a matrix a fixed-size list of such lists: types that every reader of Arrow and
+Parquet has. The schema's metadata have the features by which `datasets` makes `Array2D` of them, in the form in which
+it writes them; `card_features` has them as the card of a repository does.
 """
 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from dynamic_sparsity.errors import MissingDependencyError
 
-__all__ = ["arrow_schema", "arrow_table", "import_pyarrow"]
+__all__ = ["arrow_schema", "arrow_table", "card_features", "features_of", "import_pyarrow", "shapes_of"]
 
 Array = NDArray[Any]
 Shapes = Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]]
@@ -48,12 +48,44 @@ def arrow_schema(shapes: Shapes) -> Any:
         MissingDependencyError: pyarrow is not installed.
     """
     pa = import_pyarrow()
-    fields = [
-        pa.field(name, _type(pa, shape, dtype), metadata=_extension(shape, dtype))
-        for name, (shape, dtype) in shapes.items()
-    ]
-    features = {name: _feature(shape, dtype) for name, (shape, dtype) in shapes.items()}
-    return pa.schema(fields, {"huggingface": json.dumps({"info": {"features": features}})})
+    fields = [pa.field(name, _type(pa, shape, dtype)) for name, (shape, dtype) in shapes.items()]
+    return pa.schema(fields, {"huggingface": json.dumps({"info": {"features": features_of(shapes)}})})
+
+
+def features_of(shapes: Shapes) -> dict[str, Any]:
+    """The features of `datasets`, as JSON has them.
+
+    Args:
+        shapes: Shape of one row, and dtype, by column.
+    """
+    return {name: _feature(shape, dtype) for name, (shape, dtype) in shapes.items()}
+
+
+def card_features(shapes: Shapes) -> list[dict[str, Any]]:
+    """The features of `datasets`, as the header of a repository's card has them.
+
+    Args:
+        shapes: Shape of one row, and dtype, by column.
+    """
+    features = []
+    for name, (shape, dtype) in shapes.items():
+        if not shape:
+            kind: dict[str, Any] = {"dtype": dtype.name}
+        elif len(shape) == 1:
+            kind = {"list": dtype.name, "length": shape[0]}
+        else:
+            kind = {"dtype": {f"array{len(shape)}_d": {"shape": list(shape), "dtype": dtype.name}}}
+        features.append({"name": name} | kind)
+    return features
+
+
+def shapes_of(batch: Mapping[str, Array]) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
+    """Shape of one row, and dtype, of each column of a batch.
+
+    Args:
+        batch: Arrays by column, shape (n, …).
+    """
+    return {name: (values.shape[1:], values.dtype) for name, values in batch.items()}
 
 
 def arrow_table(schema: Any, batch: Mapping[str, Array]) -> Any:
@@ -72,21 +104,9 @@ def arrow_table(schema: Any, batch: Mapping[str, Array]) -> Any:
 
 def _type(pa: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
     kind = pa.from_numpy_dtype(dtype)
-    if len(shape) == 1:
-        return pa.list_(kind, shape[0])
-    for _ in shape:
-        kind = pa.list_(kind)
+    for length in reversed(shape):
+        kind = pa.list_(kind, length)
     return kind
-
-
-def _extension(shape: tuple[int, ...], dtype: np.dtype[Any]) -> dict[str, str] | None:
-    """What marks nested lists as the matrix type of `datasets`, for a reader that has that type."""
-    if len(shape) < 2:
-        return None
-    return {
-        "ARROW:extension:name": f"datasets.features.features.Array{len(shape)}DExtensionType",
-        "ARROW:extension:metadata": json.dumps([list(shape), dtype.name]),
-    }
 
 
 def _feature(shape: tuple[int, ...], dtype: np.dtype[Any]) -> dict[str, Any]:
@@ -102,10 +122,6 @@ def _array(pa: Any, values: Array) -> Any:
     """An array of shape (n, …) as n Arrow values."""
     shape = values.shape[1:]
     flat = pa.array(np.ascontiguousarray(values).reshape(-1))
-    if len(shape) == 1:
-        return pa.FixedSizeListArray.from_arrays(flat, shape[0])
-    for axis in reversed(range(len(shape))):
-        lists = len(values) * math.prod(shape[:axis])
-        offsets = np.arange(lists + 1, dtype=np.int64) * shape[axis]
-        flat = pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), flat)
+    for length in reversed(shape):
+        flat = pa.FixedSizeListArray.from_arrays(flat, length)
     return flat

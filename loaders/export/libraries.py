@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from dynamic_sparsity.errors import MissingDependencyError
-from dynamic_sparsity.loaders.export.arrow import arrow_schema, arrow_table, import_pyarrow
+from dynamic_sparsity.loaders.export.arrow import arrow_schema, arrow_table, features_of, import_pyarrow, shapes_of
+from dynamic_sparsity.loaders.export.named_dimensions import coordinates_of, variables_of
 from dynamic_sparsity.loaders.hdf5.writer import write_hdf5
 from dynamic_sparsity.loaders.row_source import RowSource, blocks
 from dynamic_sparsity.loaders.whole_file import whole_file
@@ -32,8 +33,8 @@ class Exportable(RowSource, Protocol):
         """
         datasets = _imported("datasets", "hub")
         pa = import_pyarrow()
-        schema = arrow_schema({name: (values.shape[1:], values.dtype) for name, values in self[:0].items()})
-        features = datasets.Features.from_arrow_schema(_with_extensions(pa, schema))
+        shapes = shapes_of(self[:0])
+        schema, features = arrow_schema(shapes), datasets.Features.from_dict(features_of(shapes))
         tables = (
             datasets.table.table_cast(arrow_table(schema, batch), features.arrow_schema) for batch in blocks(self)
         )
@@ -82,6 +83,18 @@ class Exportable(RowSource, Protocol):
         # Column by column, so that the host needs room for one at a time.
         return {name: jax.device_put(self.with_columns(name)[:][name], device) for name in self.columns}
 
+    def to_xarray(self) -> Any:
+        """Return all rows as an `xarray.Dataset`: one variable per column, the components' names as coordinates.
+
+        `dataset.to_xarray()["J_s"].sel(effect="qvel:slider")` is a derivative by its name. All rows are read.
+
+        Raises:
+            MissingDependencyError: xarray is not installed.
+            CorruptStoreError: The store is damaged.
+        """
+        xarray = _imported("xarray", "xarray")
+        return xarray.Dataset(variables_of(self), coordinates_of(self), {"title": repr(self)})
+
     def to_hdf5(self, path: str | Path) -> Path:
         """Write an HDF5 file; docs/hub.md has its layout. `from_hdf5` and the `hdf5` module of `datasets` read it.
 
@@ -94,11 +107,6 @@ class Exportable(RowSource, Protocol):
             WriteFailedError: The file can't be written, for example because the disk is full.
         """
         return write_hdf5(self, Path(path))
-
-
-def _with_extensions(pa: Any, schema: Any) -> Any:
-    """Return a schema with the matrix types that its fields' metadata name, as a reader of an Arrow file sees it."""
-    return pa.ipc.read_schema(schema.serialize())
 
 
 def _imported(name: str, extra: str) -> Any:

@@ -30,7 +30,16 @@ from dynamic_sparsity.loaders.hub.publication import PUBLICATION_BYTES_MAX, PUBL
 from dynamic_sparsity.loaders.hub.range_request import receive_range
 from dynamic_sparsity.untrusted.files import open_regular, read_regular
 
-__all__ = ["DEFAULT_REPOSITORY", "Repository", "default_repository", "hub_errors", "import_hub", "quiet", "redact"]
+__all__ = [
+    "DEFAULT_REPOSITORY",
+    "REPOSITORY_VARIABLE",
+    "Repository",
+    "default_repository",
+    "hub_errors",
+    "import_hub",
+    "quiet",
+    "redact",
+]
 
 DEFAULT_REPOSITORY: Final[str | None] = None
 """The repository to load from where none is named; None until the data is published."""

@@ -121,16 +121,20 @@ def _checked_payload(layout: ArrayLayout, ledger: Ledger, shard: int, number: in
     payload = chunk[:-CHECKSUM_BYTES]
     if google_crc32c.value(payload) != int.from_bytes(chunk[-CHECKSUM_BYTES:], "little"):
         raise ledger.corrupt(layout.shard_name(shard), f"chunk {number} does not match its CRC-32C")
-    if problem := frame_problem(payload, layout.chunk_bytes, layout.dtype.itemsize):
+    if problem := frame_problem(payload, layout.chunk_bytes, layout.dtype.itemsize, layout.storage):
         raise ledger.corrupt(layout.shard_name(shard), f"chunk {number} {problem}")
     return payload
 
 
 def _decode(layout: ArrayLayout, ledger: Ledger, shard: int, number: int, payload: bytes, out: Array) -> None:
-    """Decode one chunk into `out`."""
+    """Decode one chunk into `out`, its rows as opaque bytes."""
     from numcodecs import blosc
 
+    transposed = layout.storage == "compact" and len(layout.row_shape) > 0
+    decoded = np.empty(layout.chunk_bytes, np.uint8) if transposed else out.view(np.uint8)
     try:
-        blosc.decompress(payload, out.view(np.uint8))
+        blosc.decompress(payload, decoded)
     except (RuntimeError, ValueError) as error:
         raise ledger.corrupt(layout.shard_name(shard), f"chunk {number} can't be decoded ({error})") from error
+    if transposed:
+        out.view(layout.dtype).reshape(layout.chunk_rows, *layout.row_shape)[...] = layout.rows_of(decoded)

@@ -56,7 +56,7 @@ class MemoryColumn(Column):
         """See `Column.forget`."""
         super().forget(shard)
         rows = self._rows.pop(shard, None)
-        if rows is not None and self.layout.storage == "packed":
+        if rows is not None and self.layout.storage != "raw":
             self._spare.append(rows)
 
     def _open_shard(self, shard: int) -> None:

@@ -171,6 +171,9 @@ def store(path: Path) -> None:
         f"{opened.rows:,} rows in {metadata['episodes']:,} episodes of {metadata['episode_length']:,} steps; "
         f"control step {metadata['control_dt']:g} s = {metadata['substeps']} × {metadata['timestep']:g} s"
     )
+    if metadata.get("sample"):
+        console.print("A small sample of the data, as the package has it.", style="yellow")
+    console.print(f"storage: {metadata.get('storage', 'raw')}")
     if opened.dynamics == "stock":
         console.print(
             "Partial derivatives, at a fixed qacc_warmstart; leave out rows flagged tangents_lost.", style="yellow"

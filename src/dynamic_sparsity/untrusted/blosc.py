@@ -15,20 +15,21 @@ __all__ = ["frame_problem"]
 HEADER: Final = struct.Struct("<BBBBiii")
 VERSION: Final = 2
 CODEC_VERSION: Final = 1
-FLAGS: Final = 0x94
-"""zstd, bitshuffle, blocks not split: as all stores are written."""
+FLAGS: Final = {"packed": 0x94, "compact": 0x91}
+"""zstd, blocks not split, and bitshuffle or shuffle: as all stores are written, by an array's `storage`."""
 
 COPIED: Final = 0x02
 """The flag of a chunk that does not compress."""
 
 
-def frame_problem(frame: bytes, decoded_bytes: int, typesize: int) -> str | None:
+def frame_problem(frame: bytes, decoded_bytes: int, typesize: int, storage: str = "packed") -> str | None:
     """Say why a frame must not be decoded.
 
     Args:
         frame: All of its bytes.
         decoded_bytes: Size that it has to decode to.
         typesize: Size of one number, bytes.
+        storage: "packed" or "compact".
 
     Returns:
         What is wrong with it; None if the decoder stays inside the frame and fills exactly `decoded_bytes`.
@@ -36,8 +37,8 @@ def frame_problem(frame: bytes, decoded_bytes: int, typesize: int) -> str | None
     if len(frame) < HEADER.size:
         return f"has {len(frame)} bytes, too few for a header of blosc"
     version, codec_version, flags, found_typesize, size, block, frame_bytes = HEADER.unpack_from(frame)
-    if (version, codec_version, flags & ~COPIED, found_typesize) != (VERSION, CODEC_VERSION, FLAGS, typesize):
-        return f"has the header {frame[:4].hex()}, which is not that of zstd with bitshuffle of {typesize}-byte numbers"
+    if (version, codec_version, flags & ~COPIED, found_typesize) != (VERSION, CODEC_VERSION, FLAGS[storage], typesize):
+        return f"has the header {frame[:4].hex()}, which is not that of {storage} arrays of {typesize}-byte numbers"
     if size != decoded_bytes:
         return f"says that it decodes to {size} bytes, not {decoded_bytes}"
     if frame_bytes != len(frame):

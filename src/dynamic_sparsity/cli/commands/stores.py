@@ -79,6 +79,12 @@ def generate(
             help="Episodes simulated side by side, at least; rounded up to fill whole files.", show_default="by task"
         ),
     ] = None,
+    storage: Annotated[
+        str,
+        typer.Option(
+            help="raw: floats are not compressed, random rows are read fast. compact: about half of the bytes."
+        ),
+    ] = "raw",
     mujoco_check: Annotated[
         bool,
         typer.Option(
@@ -147,6 +153,7 @@ def generate(
         noise_beta=noise_beta,
         dynamics=dynamics,
         batch=batch,
+        storage=storage,
         check_with_mujoco=mujoco_check,
     )
 
@@ -179,6 +186,28 @@ def info(store: StoreArgument) -> None:
     from dynamic_sparsity.cli import show
 
     show.store(store)
+
+
+@app.command()
+def convert(
+    stores: Annotated[list[Path], typer.Argument(help="Complete stores, e.g. data/CheetahRun/noise.zarr.")],
+    storage: Annotated[
+        str,
+        typer.Option(
+            help="compact: arrays of floats are compressed, for disks and networks. raw: they are not, so that random "
+            "rows are read fast."
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Root of the copies; another one than that of the stores.")],
+) -> None:
+    """Copy stores to another storage; every value stays the same, to the bit.
+
+    Rerun the command to resume it where it was interrupted.
+    """
+    from dynamic_sparsity.cli import convert as converting
+
+    for store in stores:
+        converting.convert(store, storage, out)
 
 
 @app.command()

@@ -1,0 +1,50 @@
+"""Names of dimensions and of their components, for libraries that have such names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dynamic_sparsity.loaders.row_source import RowSource
+from dynamic_sparsity.schemas import row_arrays_of
+
+__all__ = ["coordinates_of", "variables_of"]
+
+
+def variables_of(source: RowSource) -> dict[str, tuple[tuple[str, ...], Any, dict[str, str]]]:
+    """Read all rows, with the names of the dimensions, and the unit and description of each column.
+
+    Args:
+        source: Where the rows are.
+
+    Returns:
+        By column: names of the dimensions, values of shape (n, …), and attributes.
+    """
+    specs = {spec.name: spec for spec in row_arrays_of({**source.metadata, "schema_version": "1.1.0"})}
+    return {
+        name: (specs[name].dimension_names, values, {"units": specs[name].unit, "description": specs[name].description})
+        for name, values in source[:].items()
+    }
+
+
+def coordinates_of(source: RowSource) -> dict[str, Any]:
+    """Return the names of the components along each dimension that the columns of a source have.
+
+    Args:
+        source: Where the rows are; with "ambient" coordinates, effects and causes are components of the state.
+
+    Returns:
+        By dimension: `row` has the rows' numbers in the store, int64; the others have names.
+    """
+    metadata = source.metadata
+    components = metadata["state_names" if source.coordinates == "ambient" else "tangent_names"]
+    names = {
+        "state_dim": metadata["state_names"],
+        "action_dim": metadata["action_names"],
+        "effect": components,
+        "cause": components,
+        "constraint": [one["name"] for one in metadata["constraints"]],
+        "contact_pair": [one["name"] for one in metadata["contact_pairs"]],
+    }
+    specs = {spec.name: spec for spec in row_arrays_of({**metadata, "schema_version": "1.1.0"})}
+    used = {dimension for column in source.columns for dimension in specs[column].dimension_names}
+    return {"row": source.rows} | {dimension: found for dimension, found in names.items() if dimension in used}
