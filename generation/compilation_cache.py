@@ -93,7 +93,8 @@ def install() -> None:
         # None, or what checks contents by compiling everything again: as the user wishes.
         if found is None or type(found[0]) is not base:
             return found
-        return CheckedCache(path, max_size=jax.config.jax_compilation_cache_max_size)  # type: ignore[attr-defined], found[1]
+        size = jax.config.jax_compilation_cache_max_size  # type: ignore[attr-defined]
+        return CheckedCache(path, max_size=size), found[1]
 
     compilation_cache.get_file_cache = get_file_cache
     # One that was opened before is opened again.
