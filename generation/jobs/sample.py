@@ -41,6 +41,10 @@ EPISODES: Final = 10
 EPISODE_LENGTH: Final = 64
 """Control steps: enough for falls, catches and limits."""
 
+LARGE_TASKS: Final = ("CheetahRun", "SwimmerSwimmer6", "WalkerRun")
+LARGE_EPISODE_LENGTH: Final = 48
+"""Control steps of tasks with large Jacobians, which are most of the sample's bytes."""
+
 
 def build(folder: Path) -> None:
     """Make the sample's stores; those that are there are replaced when all are made.
@@ -52,7 +56,13 @@ def build(folder: Path) -> None:
         DynamicSparsityError: As `generate_all`.
     """
     settings = [
-        Settings(task=task, policy=policy, episodes=EPISODES, episode_length=EPISODE_LENGTH, batch=16)
+        Settings(
+            task=task,
+            policy=policy,
+            episodes=EPISODES,
+            episode_length=LARGE_EPISODE_LENGTH if task in LARGE_TASKS else EPISODE_LENGTH,
+            batch=16,
+        )
         for task in TASKS
         for policy in POLICIES
     ]
