@@ -26,7 +26,6 @@ def main() -> None:
     number = int(np.argmax([np.abs(np.diff(one.astype(int))).sum() for one in touching]))
     rows, touches = episodes[number], touching[number]
     free, held = int(np.argmax(~touches[5:])) + 5, int(np.argmax(touches[5:])) + 5
-    names = [name.split(":")[-1] for name in dataset.tangent_names]
     figure, axes = plt.subplots(1, 3, figsize=(11, 3.9), width_ratios=(1, 1, 1.5), layout="constrained")
     for axis, row, what in ((axes[0], free, "in the air"), (axes[1], held, "touching the floor")):
         size = np.log10(np.maximum(np.abs(rows["J_s"][row]), 1e-12))
@@ -42,13 +41,14 @@ def main() -> None:
     steps = rows["step"]
     zeros = 1 - rows["mask_s"].reshape(len(steps), -1).mean(1)
     axes[2].fill_between(steps, 0, 1, where=touches, step="mid", color=SHADE, alpha=0.3, lw=0, label="contact")
-    axes[2].step(steps, zeros, where="mid", color=COLOUR, label="zeros in J_s")
+    axes[2].step(steps, zeros, where="mid", color=COLOUR, label="share of zeros")
     for row in (free, held):
         axes[2].plot(steps[row], zeros[row], "o", color=COLOUR)
     axes[2].set_ylim(0, max(0.45, float(zeros.max()) * 1.1))
     axes[2].set_xlim(steps[0], steps[-1])
     axes[2].set_xlabel("step", fontsize=9)
-    axes[2].set_title(f"{TASK}, one {POLICY} episode: share of zeros, {len(names)} state variables", fontsize=10)
+    axes[2].set_title(f"{TASK}, an episode of the {POLICY}", fontsize=10)
+    axes[2].set_ylabel("share of zeros in J_s", fontsize=9)
     axes[2].legend(loc="upper right", frameon=False, fontsize=9)
     for side in ("top", "right"):
         axes[2].spines[side].set_visible(False)
