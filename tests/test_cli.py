@@ -11,7 +11,7 @@ import pytest
 from synthetic import make_store
 
 from dynamic_sparsity import __version__, cli
-from dynamic_sparsity.cli.show import size
+from dynamic_sparsity.cli.tables import byte_size
 
 
 def run(*words: str) -> subprocess.CompletedProcess[str]:
@@ -36,6 +36,14 @@ def test_help_teaches(words):
     assert finished.returncode == 0
     assert "Usage: dynamic-sparsity" in finished.stdout
     assert finished.stderr == ""
+
+
+def test_help_is_wrapped_at_the_width_of_the_terminal():
+    from dynamic_sparsity.cli.application import application
+
+    for name, command in application.commands.items():
+        assert command.help, name
+        assert all("\n" not in paragraph for paragraph in command.help.split("\n\n")), name
 
 
 def test_list_tasks(capsys):
@@ -154,7 +162,7 @@ def test_looking_needs_no_simulator(store):
     ("number", "text"), [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (2.5e9, "2.5 GB"), (3e15, "3000.0 TB")]
 )
 def test_size(number, text):
-    assert size(number) == text
+    assert byte_size(number) == text
 
 
 def test_generating_without_a_simulator_says_what_to_install(tmp_path):

@@ -9,8 +9,8 @@ import pytest
 from synthetic import make_store
 
 from dynamic_sparsity import cli
-from dynamic_sparsity.cli.own_function import function_at
 from dynamic_sparsity.errors import InvalidSettingError, UnknownNameError
+from dynamic_sparsity.learners.own_function import function_at
 
 HUGE = "100000000000000000000000"
 LONG = "9" * 5000
@@ -169,7 +169,7 @@ def test_wrong_values(words: list[str], expected: str, here: Path, capsys: pytes
     assert cli.main(words) == 1
     error = capsys.readouterr().err
     assert expected in error.replace("\n", " ")
-    for bad in ("Traceback", "not expected", "report it", "What was finished"):
+    for bad in ("Traceback", "not expected", "report it", "Finished work"):
         assert bad not in error
     assert len(error) < 1000
     after = {path: path.stat().st_mtime_ns for path in here.rglob("*") if "__pycache__" not in path.parts}

@@ -1,4 +1,4 @@
-"""The command line. Each part is imported when its command runs: `info` and `list` need no simulator."""
+"""The command line. Each command imports what it needs when it runs: `info` and `list` need no simulator."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
 DEBUG_OPTION = "--debug"
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
-SET_ASIDE = 3
-"""Exit code if some units of work failed again and again, and all others are finished."""
+UNITS_FAILED = 3
+"""Exit code if some units of work failed in every attempt, and all others are finished."""
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs a command; errors become one paragraph on stderr.
+    """Run a command; print an error as one paragraph on stderr.
 
     Args:
         arguments: Words after the program's name; those of this process by default.
 
     Returns:
-        0 on success, 1 on failure, 2 for a command that can't be understood, 3 if units were set aside, 130 when
-        interrupted.
+        0 on success, 1 on failure, 2 for a command that can't be parsed, 3 if some units failed in every attempt,
+        130 when interrupted.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = DEBUG_OPTION in words
@@ -61,18 +61,18 @@ def _run(application: Any, words: list[str], console: PlainConsole, debug: bool)
             raise
         console.print("Error:", style="bold red", end=" ")
         console.print(describe(error))
-        return SET_ASIDE if isinstance(error, UnitsFailedError) else 1
+        return UNITS_FAILED if isinstance(error, UnitsFailedError) else 1
     # Typer turns Ctrl-C into this exit code.
     return _interrupted(console) if result == INTERRUPTED else int(result or 0)
 
 
 def _show_warnings() -> None:
-    """Have our own warnings be one paragraph; they are about files and machines, not about lines of code."""
+    """Print our own warnings as one paragraph; they are about files and machines, not about lines of code."""
     show = warnings.showwarning
 
     def ours(message: Warning | str, category: type[Warning], *rest: Any, **named: Any) -> None:
         if issubclass(category, DynamicSparsityWarning):
-            # Not through a console of its own: bars that are being drawn catch what goes to this stream.
+            # Not through another console: progress bars redirect this stream while they are drawn.
             sys.stderr.write(f"Warning: {printable(str(message))}\n")
         else:
             show(message, category, *rest, **named)
@@ -82,7 +82,7 @@ def _show_warnings() -> None:
 
 
 def _misused(console: PlainConsole, error: Any) -> int:
-    """Say why a command can't be understood."""
+    """Print why a command can't be parsed."""
     if type(error).__name__ == "NoArgsIsHelpError":
         error.show()
         return int(error.exit_code)
@@ -97,24 +97,28 @@ def _misused(console: PlainConsole, error: Any) -> int:
 
 
 def _interrupted(console: PlainConsole) -> int:
-    message = "Interrupted. What was finished is on disk: the same command goes on from there."
+    message = "Interrupted. Finished work is on disk: rerun the same command to resume."
     console.print(message, style="yellow")
     return INTERRUPTED
 
 
 def describe(error: Exception) -> str:
-    """An error as a readable paragraph."""
+    """Return an error as a readable paragraph.
+
+    Args:
+        error: The error.
+    """
     if isinstance(error, DynamicSparsityError):
         return str(error)
     if isinstance(error, OSError) and error.strerror:
         where = f" ({error.filename})" if error.filename else ""
-        return f"{error.strerror}{where}. What was finished before is on disk; the same command goes on from there."
+        return f"{error.strerror}{where}. Finished work is on disk; rerun the same command to resume."
     unexpected = f"This was not expected: `{DEBUG_OPTION}` shows where it came from; please report it."
     return f"{type(error).__name__}: {error}. {unexpected}"
 
 
 def entry() -> None:
-    """What the installed program calls."""
+    """Run the installed program."""
     # A closed pipe (`… | head`) is no error.
     try:
         code = main()

@@ -21,22 +21,24 @@ app = typer.Typer(
     ),
 )
 
-
-RootOption = Annotated[
+StoresArgument = Annotated[list[Path], typer.Argument(help="Stores, e.g. data/CheetahRun/noise.zarr.")]
+OutRootOption = Annotated[
     Path, typer.Option("--out", "--root", help="Folder of all stores; a store is OUT/<Task>/<policy>[-stock].zarr.")
 ]
+DynamicsOption = Annotated[str, typer.Option(help="converged or stock.")]
+AllTasksOption = Annotated[bool, typer.Option("--all", help="All 25 tasks.")]
 
 
-def _version(wanted: bool) -> None:
+def _print_version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"dynamic-sparsity {__version__}")
         raise typer.Exit
 
 
 @app.callback()
-def _options(
+def _program(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Options of the program itself."""
+    """Declare the options of the program itself."""

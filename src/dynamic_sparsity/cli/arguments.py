@@ -1,7 +1,8 @@
-"""Arguments that are checked before any work begins: folders, files, numbers, names."""
+"""Parsing and checking arguments before any work begins: folders, files, numbers, names."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -9,10 +10,22 @@ from typing import Final
 from dynamic_sparsity.errors import InvalidSettingError, StoreNotFoundError
 from dynamic_sparsity.storage.atomic import check_output_folder
 
-__all__ = ["SEED_MAX", "check_least", "input_folder", "output_file", "output_folder"]
+__all__ = [
+    "SEED_MAX",
+    "check_least",
+    "chosen_tasks",
+    "input_folder",
+    "output_file",
+    "output_folder",
+    "parse_repository",
+    "parse_seeds",
+]
 
 SEED_MAX: Final = 2**32 - 1
-"""Largest seed of what NumPy's older generators and scikit-learn take."""
+"""Largest seed that NumPy's older generators and scikit-learn take."""
+
+LEARNER_SEED_MAX: Final = 2**31 - 1
+"""Largest seed that JAX takes with numbers of 32 bits."""
 
 
 def output_folder(path: Path | None, option: str = "--out") -> None:
@@ -78,3 +91,71 @@ def check_least(value: int | None, option: str, least: int = 0, most: int = 2**6
     """
     if value is not None and not least <= value <= most:
         raise InvalidSettingError(f"{option} is {value}; it must be from {least} to {most}")
+
+
+def chosen_tasks(names: Sequence[str], every: bool) -> list[str]:
+    """Return the tasks asked for, each once, in the order given.
+
+    Args:
+        names: Names of tasks.
+        every: Whether `--all` was given.
+
+    Raises:
+        InvalidSettingError: No task was given, or some and `--all`.
+        UnknownNameError: A task does not exist.
+    """
+    from dynamic_sparsity.generation.tasks import TASKS, get_task
+
+    if every and names:
+        raise InvalidSettingError("Give either task names or --all, not both.")
+    if not every and not names:
+        raise InvalidSettingError(
+            "No task was given. Name one or more, e.g. CartpoleBalance, or use --all. `dynamic-sparsity list` has them."
+        )
+    return list(TASKS) if every else list(dict.fromkeys(get_task(name).name for name in names))
+
+
+def parse_repository(text: str | None) -> tuple[str, str | None]:
+    """Parse "ORG/NAME@REVISION".
+
+    Args:
+        text: The repository; None for the default one.
+
+    Returns:
+        Repository and revision; None for no revision.
+
+    Raises:
+        InvalidSettingError: No repository was given and there is no default, or the revision is empty.
+    """
+    from dynamic_sparsity.loaders.hub.repository import REPOSITORY_VARIABLE, default_repository
+
+    text = text or default_repository()
+    if text is None:
+        raise InvalidSettingError(
+            f"no repository was given: name one with --repo ORG/NAME, or set {REPOSITORY_VARIABLE}"
+        )
+    repository, at, revision = text.partition("@")
+    if at and not revision:
+        raise InvalidSettingError(f"the repository is {text!r}, without a revision behind '@'; as in 'ORG/NAME@v1.0.0'")
+    return repository, revision or None
+
+
+def parse_seeds(text: str) -> list[int]:
+    """Parse seeds such as "0,1,2".
+
+    Args:
+        text: The seeds.
+
+    Returns:
+        Each seed once, in the order given.
+
+    Raises:
+        InvalidSettingError: The text is not a list of integers separated by commas, or a seed is too large.
+    """
+    words = [word.strip() for word in text.split(",")]
+    if not all(re.fullmatch("[0-9]{1,10}", word) and int(word) <= LEARNER_SEED_MAX for word in words):
+        raise InvalidSettingError(
+            f"seeds are {text[:80]!r}; they must be integers from 0 to {LEARNER_SEED_MAX} with commas between, as in "
+            "0,1,2"
+        )
+    return list(dict.fromkeys(int(word) for word in words))

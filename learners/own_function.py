@@ -1,4 +1,4 @@
-"""A function of the user's own, found by its place: what goes wrong in it is told as theirs, not as ours."""
+"""Importing a user's function by its location. Errors in it are reported as errors of the user's code."""
 
 from __future__ import annotations
 
@@ -19,13 +19,16 @@ __all__ = ["failures_of", "function_at"]
 
 @contextmanager
 def failures_of(what: str) -> Iterator[None]:
-    """Say of an error of the user's code that it is one.
+    """Report errors of the user's code as such.
 
     Args:
         what: What is being done, as in "importing mine.py"; begins the message.
 
+    Yields:
+        Nothing.
+
     Raises:
-        InvalidSettingError: For any error but this package's own.
+        InvalidSettingError: The code raised an error other than one of this package's.
     """
     try:
         yield
@@ -39,16 +42,16 @@ def failures_of(what: str) -> Iterator[None]:
 
 
 def function_at(place: str) -> Callable[..., Any]:
-    """The function at FILE.py:NAME or package.module:NAME.
+    """Import the function at FILE.py:NAME or package.module:NAME.
 
     Args:
         place: Where it is.
 
     Returns:
-        The function; an error in it is an `InvalidSettingError` that names it.
+        The function; an error in it becomes an `InvalidSettingError` that names it.
 
     Raises:
-        UnknownNameError: There is none.
+        UnknownNameError: There is no such function.
         InvalidSettingError: Importing its module fails.
     """
     where, _, name = place.rpartition(":")
@@ -60,7 +63,7 @@ def function_at(place: str) -> Callable[..., Any]:
         raise UnknownNameError(f"{where} has no function {name!r}")
 
     @functools.wraps(function)
-    def told(*arguments: Any) -> Any:
+    def checked(*arguments: Any) -> Any:
         with failures_of(place):
             made = function(*arguments)
         if not callable(getattr(made, "predict", made)):
@@ -69,7 +72,7 @@ def function_at(place: str) -> Callable[..., Any]:
             )
         return made
 
-    return told
+    return checked
 
 
 def _module_of_file(where: str) -> ModuleType:
@@ -85,7 +88,7 @@ def _module_of_file(where: str) -> ModuleType:
         with failures_of(f"importing {where}"):
             spec.loader.exec_module(module)
     except BaseException:
-        # A module that is half there would be taken for whole by the next import.
+        # The next import would take a half-executed module for a complete one.
         if before is None:
             del sys.modules[spec.name]
         else:

@@ -1,19 +1,27 @@
-"""Learners and their leaderboard."""
+"""`train-learner`, `evaluate` and `leaderboard`: learners, and how they compare."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.table import Table
 
-from dynamic_sparsity.cli.app import app
+from dynamic_sparsity.cli.app import DynamicsOption, app
+from dynamic_sparsity.cli.arguments import output_file, output_folder, parse_seeds
+from dynamic_sparsity.errors import InvalidSettingError
+from dynamic_sparsity.untrusted.console import PlainConsole
 
-StoresOption = Annotated[
+if TYPE_CHECKING:
+    from dynamic_sparsity.learners.interface import Learner
+
+FIGURE_SUFFIXES = (".png", ".svg", ".pdf")
+
+RootOption = Annotated[
     Path, typer.Option("--root", help="Folder of all stores; a store is ROOT/<Task>/<policy>[-stock].zarr.")
 ]
 PolicyOption = Annotated[str, typer.Option(help="The policy that acted in the data.")]
-DynamicsOption = Annotated[str, typer.Option(help="converged or stock.")]
 ProtocolOption = Annotated[
     str, typer.Option(help="full (the paper's network, for a GPU), mini (minutes on a CPU) or smoke (seconds).")
 ]
@@ -42,42 +50,47 @@ def train_learner(
     weight: Annotated[float | None, typer.Option(help="Of an MLP's term.", show_default="the term's")] = None,
     protocol: ProtocolOption = "mini",
     seeds: SeedsOption = "0,1,2",
-    root: StoresOption = Path("data"),
+    root: RootOption = Path("data"),
     policy: PolicyOption = "noise",
     dynamics: DynamicsOption = "converged",
     out: Annotated[Path, typer.Option(help="Folder of results.")] = Path("results/learners"),
     models: Annotated[
         Path | None, typer.Option(help="Keep the trained networks below this folder.", show_default=False)
     ] = None,
-    again: Annotated[bool, typer.Option("--again", help="Also where there is a result already.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Train also where there is a result already.")] = False,
     stream: Annotated[
         bool, typer.Option("--stream", help="Read rows while training: for data larger than memory.")
     ] = False,
 ) -> None:
     """Train learners on the train split, judge them on the test split, keep the results.
 
-    A result is OUT/<protocol>/<Task>/<policy>/<learner>-<loss>-<seed>.json; those that exist are left alone, so that an
-    interrupted run goes on where it was.
+    A result is OUT/<protocol>/<Task>/<policy>/<learner>-<loss>-<seed>.json. Results that exist are kept, so that
+    rerunning an interrupted command resumes it.
 
     Example: [bold]dynamic-sparsity train-learner CartpoleBalance --learner mlp --loss sae[/bold]
     """
-    from dynamic_sparsity.cli import learners
+    from dynamic_sparsity.cli.progress_bars import LearnerBars
+    from dynamic_sparsity.learners.protocol import get_budget
+    from dynamic_sparsity.learners.runs import train_learners
+    from dynamic_sparsity.schemas.naming import parse_store_path, store_path
 
-    learners.train(
-        tasks,
-        learner or ["mlp"],
-        loss,
-        weight,
-        protocol=protocol,
-        seeds=seeds,
-        root=root,
-        policy=policy,
-        dynamics=dynamics,
-        out=out,
-        models=models,
-        again=again,
-        stream=stream,
-    )
+    budget, numbers = get_budget(protocol), parse_seeds(seeds)
+    output_folder(out)
+    output_folder(models, "--models")
+    learners = _chosen_learners(learner or ["mlp"], loss, weight)
+    stores = [parse_store_path(store_path(root, task, policy, dynamics)) for task in tasks]
+    with LearnerBars(PlainConsole(), len(stores) * len(learners)) as bars:
+        train_learners(stores, learners, budget, numbers, out, bars, models=models, again=again, stream=stream)
+
+
+def _chosen_learners(names: list[str], loss: str | None, weight: float | None) -> list[Learner]:
+    from dynamic_sparsity.learners.registry import all_learners, make_learner
+
+    if names != ["all"]:
+        return [make_learner(name, loss, weight=weight) for name in names]
+    if loss is not None or weight is not None:
+        raise InvalidSettingError("--loss and --weight belong to one learner; leave them out with --learner all")
+    return all_learners()
 
 
 @app.command()
@@ -98,7 +111,7 @@ def evaluate(
     adaptive: Annotated[bool, typer.Option("--adaptive", help="Its graph is meant to depend on the state.")] = False,
     protocol: ProtocolOption = "mini",
     seeds: SeedsOption = "0",
-    root: StoresOption = Path("data"),
+    root: RootOption = Path("data"),
     policy: PolicyOption = "noise",
     dynamics: DynamicsOption = "converged",
     out: Annotated[
@@ -111,21 +124,32 @@ def evaluate(
 
     Example: [bold]dynamic-sparsity evaluate CartpoleBalance examples/own_model_jax.py:fit[/bold]
     """
-    from dynamic_sparsity.cli import learners
+    from dynamic_sparsity.learners.protocol import get_budget
+    from dynamic_sparsity.learners.results import write_result
+    from dynamic_sparsity.learners.runs import judge
+    from dynamic_sparsity.schemas.naming import store_path
 
-    learners.evaluate(
-        task,
-        model,
-        name=name,
-        supervision=supervision,
-        adaptive=adaptive,
-        protocol=protocol,
-        seeds=seeds,
-        root=root,
-        policy=policy,
-        dynamics=dynamics,
-        out=out,
-    )
+    budget, numbers = get_budget(protocol), parse_seeds(seeds)
+    output_folder(out)
+    store = store_path(root, task, policy, dynamics)
+    console = PlainConsole()
+    results = judge(model, store, budget, numbers, name=name, supervision=supervision, adaptive=adaptive)
+    for result in results:
+        console.print(_table_of_result(result))
+        if out is not None:
+            console.print(f"{write_result(out, result)}: the whole result")
+
+
+def _table_of_result(result: dict[str, Any]) -> Table:
+    from dynamic_sparsity.learners.leaderboard import entries_of
+
+    (entry,) = entries_of([result])
+    table = Table(title=f"{entry.task}, {entry.name}, seed {entry.seed}", show_header=False)
+    shown = ("nmse", "open_loop_nmse", "jacobian_error", "relative_sparsity", "average_precision", "auroc", "f1")
+    for column in (*shown, "hamming", "average_precision_switch", "edge_auroc", "contact_auroc"):
+        value = getattr(entry, column)
+        table.add_row(column, "–" if value is None else f"{value:.4g}")
+    return table
 
 
 @app.command()
@@ -143,6 +167,21 @@ def leaderboard(
 
     Example: [bold]dynamic-sparsity leaderboard results/learners --csv results/leaderboard.csv[/bold]
     """
-    from dynamic_sparsity.cli import learners
+    output_file(out, "--out")
+    output_file(csv, "--csv")
+    output_file(figure, "--figure", FIGURE_SUFFIXES)
+    from dynamic_sparsity.learners.leaderboard_files import write_leaderboard
 
-    learners.leaderboard(source, out, csv, figure)
+    console, errors = PlainConsole(), PlainConsole(stderr=True, soft_wrap=True)
+    results = write_leaderboard(
+        source,
+        out,
+        table=csv,
+        figure=figure,
+        on_skipped=lambda error: errors.print(f"Left out: {error}", style="yellow"),
+    )
+    if figure is not None:
+        console.print(f"{figure}: Figure 8")
+    console.print(f"{out}: {results} results")
+    if csv is not None:
+        console.print(f"{csv}: the same, a line per result")

@@ -1,0 +1,279 @@
+"""`list`, `info` and `verify`: looking at stores, and checking them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from dynamic_sparsity.cli.app import StoresArgument, app
+from dynamic_sparsity.cli.arguments import input_folder, output_folder
+from dynamic_sparsity.cli.tables import byte_size, make_table, percent
+from dynamic_sparsity.untrusted.console import PlainConsole, progress
+
+if TYPE_CHECKING:
+    from dynamic_sparsity.generation.verification.deep import DeepReport
+    from dynamic_sparsity.loaders.store.store import Store
+    from dynamic_sparsity.loaders.store.summary import StoreSummary
+    from dynamic_sparsity.storage.problems import Problem
+
+EDGES_SHOWN = 8
+PROBLEMS_SHOWN = 20
+
+
+@app.command("list")
+def list_command(
+    root: Annotated[
+        Path | None,
+        typer.Option("--root", help="List the stores below this folder instead of the tasks.", show_default=False),
+    ] = None,
+) -> None:
+    """List the tasks, or with --root the stores that exist.
+
+    Tasks of one [italic]group[/italic] have the same dynamics: they share states, actions and one compiled program.
+    ds is the size of the state (dx in tangent coordinates, where they differ), da that of the action; a control step
+    of control dt seconds has several physics substeps.
+    """
+    if root is None:
+        PlainConsole().print(_table_of_tasks())
+        return
+    from dynamic_sparsity.loaders.store.summary import summarize_stores
+
+    input_folder(root, "--root")
+    found = summarize_stores(root)
+    if found:
+        PlainConsole().print(_table_of_stores(root, found))
+    else:
+        PlainConsole(soft_wrap=True).print(
+            f"There are no stores below {root}. Make one: dynamic-sparsity generate CartpoleBalance --out {root}"
+        )
+
+
+@app.command()
+def info(
+    store: Annotated[Path, typer.Argument(help="A store, e.g. data/CheetahRun/noise.zarr.", show_default=False)],
+) -> None:
+    """Show what a store holds: settings, provenance, arrays with their bytes per row, and a summary of its sparsity."""
+    from dynamic_sparsity.loaders.store.store import open_store
+
+    opened = open_store(store, verify="size")
+    console = PlainConsole(soft_wrap=True)
+    _print_identity(console, opened)
+    console.print(_table_of_arrays(opened))
+    _print_settings(console, opened.metadata)
+    _print_sparsity(console, opened)
+
+
+@app.command()
+def convert(
+    stores: StoresArgument,
+    storage: Annotated[
+        str,
+        typer.Option(
+            help="compact: arrays of floats are compressed, for disks and networks. raw: they are not, so that random "
+            "rows are read fast."
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Root of the copies; another one than that of the stores.")],
+) -> None:
+    """Copy stores to another storage; every value stays the same, to the bit.
+
+    Rerun the command to resume it where it was interrupted.
+    """
+    from dynamic_sparsity.storage.atomic import files_below
+
+    output_folder(out)
+    console = PlainConsole(soft_wrap=True)
+    for store in stores:
+        copy = _convert_with_bar(console, store, out, storage)
+        before, after = (sum(file.stat().st_size for file in files_below(path)) for path in (store, copy))
+        console.print(f"{copy}: {after:,} bytes, {after / before:.2f} of the {before:,} of {store}")
+
+
+def _convert_with_bar(console: PlainConsole, store: Path, out: Path, storage: str) -> Path:
+    from dynamic_sparsity.storage.convert import convert_store
+
+    with progress(console, transient=True) as bars:
+        bar = bars.add_task("shards", total=None)
+        return convert_store(
+            store, out, storage, on_progress=lambda done, total: bars.update(bar, completed=done, total=total)
+        )
+
+
+@app.command()
+def verify(
+    stores: StoresArgument,
+    deep: Annotated[
+        bool,
+        typer.Option(
+            "--deep", help="Also compute sampled rows again with an independent oracle (needs the extra `generate`)."
+        ),
+    ] = False,
+    sample: Annotated[int, typer.Option(help="Rows that --deep computes again.", min=1, max=10_000_000)] = 64,
+    seed: Annotated[int, typer.Option(help="Seed of the draw of these rows.", min=0, max=2**63 - 1)] = 0,
+) -> None:
+    """Check stores: structure, checksums, values; exit code 1 and a list if anything is wrong.
+
+    --deep compares sampled rows with MuJoCo C's own step, differentiated by central differences in float64, and
+    prints the quantiles of the relative error. Rows where C finds other contacts than MJX, and `stock` stores, are
+    compared with central differences of MJX's own step.
+    """
+    verified = [_verify(store, sample if deep else 0, seed) for store in stores]
+    raise typer.Exit(0 if all(verified) else 1)
+
+
+def _verify(path: Path, sample: int, seed: int) -> bool:
+    """Check one store and print the result; return whether nothing is wrong."""
+    from dynamic_sparsity.storage.verify import verify_store
+
+    console = PlainConsole(soft_wrap=True)
+    with console.status("Checking files and values"):
+        problems: Sequence[Problem] = verify_store(path)
+    if not problems:
+        console.print(f"{path}: structure, checksums and values are right.", style="green")
+        if sample:
+            problems = _verify_rows(console, path, sample, seed)
+    if problems:
+        _print_problems(path, problems)
+    return not problems
+
+
+def _verify_rows(console: PlainConsole, path: Path, sample: int, seed: int) -> Sequence[Problem]:
+    """Compute rows again, print how they compare, and return what is wrong."""
+    from dynamic_sparsity.generation import jax_runtime
+
+    jax_runtime.configure()
+    from dynamic_sparsity.generation.verification.deep import verify_deep
+
+    with progress(console, transient=True) as bars:
+        bar = bars.add_task("Computing rows again", total=sample)
+        report = verify_deep(path, sample, seed, lambda n: bars.advance(bar, n))
+    _print_comparisons(console, report)
+    return report.problems
+
+
+def _print_comparisons(console: PlainConsole, report: DeepReport) -> None:
+    console.print(
+        f"{report.sampled} rows drawn, {report.hard} of them among those with contacts, limits, switches or high "
+        f"speed; {report.flagged} left out as flagged."
+    )
+    for one in report.comparisons:
+        left_out = f"{len(one.other_step)} where it steps elsewhere, {one.near_switch} next to a switch"
+        console.print(f"against {one.oracle}: {len(one.errors)} rows compared; left out: {left_out}")
+        shown = [f"{'max' if q == 1 else f'{100 * q:g} %'} {value:.1e}" for q, value in one.quantiles().items()]
+        if shown:
+            console.print(f"  relative error of [J_s | J_a]: {', '.join(shown)}")
+    if not report.problems:
+        console.print("The Jacobians are right.", style="green")
+
+
+def _print_problems(path: Path, problems: Sequence[Problem]) -> None:
+    console = PlainConsole(stderr=True, soft_wrap=True)
+    console.print(f"{path}: {len(problems)} problem{'s' if len(problems) > 1 else ''} found:", style="bold red")
+    for problem in problems[:PROBLEMS_SHOWN]:
+        console.print(f"- {problem}")
+    if len(problems) > PROBLEMS_SHOWN:
+        console.print(f"… and {len(problems) - PROBLEMS_SHOWN} more.")
+
+
+def _table_of_tasks() -> Table:
+    from dynamic_sparsity.generation.tasks import TASKS
+
+    columns = ("task", "group", "ds", "dx", "da", "substeps", "dt, s")
+    caption = "dx: state in tangent coordinates, where it differs from ds (quaternions)"
+    table = make_table(columns, left=("task", "group"), no_wrap=columns, title="Tasks", caption=caption)
+    for task in TASKS.values():
+        dx = "" if task.dx == task.ds else str(task.dx)
+        table.add_row(task.name, task.group, str(task.ds), dx, str(task.da), str(task.substeps), f"{task.control_dt:g}")
+    return table
+
+
+def _table_of_stores(root: Path, found: Sequence[StoreSummary]) -> Table:
+    names = ("task", "policy", "dynamics")
+    columns = (*names, "rows", "episodes", "size", "state")
+    table = make_table(columns, left=(*names, "state"), title=f"Stores in {root}")
+    for one in found:
+        rows, episodes = ("?" if count is None else f"{count:,}" for count in (one.rows, one.episodes))
+        cells = (rows, episodes, byte_size(one.bytes), _state(one))
+        table.add_row(one.location.task, one.location.policy, one.location.dynamics, *cells)
+    return table
+
+
+def _state(one: StoreSummary) -> str:
+    if one.shards is not None:
+        return f"{one.state} ({one.shards[0]} of {one.shards[1]} shards)"
+    return f"{one.state} (see `dynamic-sparsity verify`)" if one.state == "damaged" else one.state
+
+
+def _print_identity(console: PlainConsole, opened: Store) -> None:
+    metadata = opened.metadata
+    console.print(Text.assemble((opened.task, "bold"), f", policy {opened.policy}, dynamics {opened.dynamics}"))
+    console.print(
+        f"{opened.rows:,} rows in {metadata['episodes']:,} episodes of {metadata['episode_length']:,} steps; "
+        f"control step {metadata['control_dt']:g} s = {metadata['substeps']} × {metadata['timestep']:g} s"
+    )
+    if metadata.get("sample"):
+        console.print("A small sample of the data, as the package has it.", style="yellow")
+    console.print(f"storage: {metadata.get('storage', 'raw')}")
+    if opened.dynamics == "stock":
+        console.print(
+            "Partial derivatives, at a fixed qacc_warmstart; leave out rows flagged tangents_lost.", style="yellow"
+        )
+    console.print(f"state: {', '.join(metadata['state_names'])}")
+    if metadata["sizes"]["ds"] != metadata["sizes"]["dx"]:
+        console.print(f"tangent: {', '.join(metadata['tangent_names'])}")
+    console.print(f"action: {', '.join(metadata['action_names'])}")
+
+
+def _table_of_arrays(opened: Store) -> Table:
+    import numpy as np
+
+    from dynamic_sparsity.loaders.store.summary import bytes_below
+    from dynamic_sparsity.schemas import row_arrays
+
+    columns = ("array", "shape", "dtype", "bytes/row", "on disk")
+    caption = "docs/format.md describes each of them"
+    table = make_table(columns, left=("array", "dtype"), no_wrap=columns, title="Arrays", caption=caption)
+    for spec in row_arrays(opened.metadata["sizes"], opened.dynamics):
+        shape = spec.shape(opened.metadata["sizes"], opened.rows)
+        row_bytes = int(np.prod(shape[1:], dtype=int)) * np.dtype(spec.dtype).itemsize
+        on_disk = byte_size(bytes_below(opened.path / spec.name))
+        table.add_row(spec.name, " × ".join(f"{n:,}" for n in shape), spec.dtype, str(row_bytes), on_disk)
+    return table
+
+
+def _print_settings(console: PlainConsole, metadata: dict[str, Any]) -> None:
+    for title in ("settings", "provenance"):
+        console.print(title, style="bold")
+        for key, value in sorted(metadata[title].items()):
+            shown = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
+            console.print(f"  {key}: {shown}")
+    console.print(Text.assemble(("splits", "bold"), f" {', '.join(metadata['splits'])}, by episode"))
+
+
+def _print_sparsity(console: PlainConsole, opened: Store) -> None:
+    import numpy as np
+
+    from dynamic_sparsity.loaders.store.summary import zero_shares
+
+    shares, statistics, sizes = zero_shares(opened), opened.statistics, opened.metadata["sizes"]
+    console.print(Text.assemble(("sparsity", "bold"), " (share of entries with |J| < 1e-12, mean over rows)"))
+    kinds = {"all": "s", "free": "s_free", "contact": "s_contact"}
+    parts = [
+        f"{kind} {percent(shares[key])} % ({int(statistics[f'rows_{kind}']):,} rows)" for kind, key in kinds.items()
+    ]
+    console.print(f"  J_s: {', '.join(parts)} (contact: a contact or limit acts)")
+    console.print(f"  J_a: all {percent(shares['a'])} %")
+    entries_s, entries_a = sizes["dx"] ** 2, sizes["dx"] * sizes["da"]
+    always = f"{shares['always_s']} of {entries_s} in J_s, {shares['always_a']} of {entries_a} in J_a"
+    console.print(f"  zero in every row: {always}")
+    names = opened.metadata["tangent_names"]
+    never = np.argwhere(statistics["zero_share_s"] == 1)
+    for effect, cause in never[:EDGES_SHOWN]:
+        console.print(f"    {names[cause]} never acts on {names[effect]}")
+    if len(never) > EDGES_SHOWN:
+        console.print(f"    … and {len(never) - EDGES_SHOWN} more")
