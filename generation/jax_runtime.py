@@ -35,10 +35,45 @@ PRNG: Final = "threefry2x32"
 """The implementation of random numbers, given to keys by name."""
 
 PINNED: Final[dict[str, Any]] = {
-    "jax_enable_x64": True,
+    # Random numbers.
     "jax_default_prng_impl": PRNG,
+    "jax_enable_custom_prng": False,
+    "jax_legacy_prng_key": "allow",
     "jax_threefry_partitionable": True,
     "jax_random_seed_offset": 0,
+    "jax_accurate_erf_inv": False,
+    # Types and shapes: Playground and MJX mix them.
+    "jax_enable_x64": True,
+    "jax_explicit_x64_dtypes": "warn",
+    "jax_numpy_dtype_promotion": "standard",
+    "jax_numpy_rank_promotion": "allow",
+    # How programs are computed.
+    "jax_default_matmul_precision": None,
+    "jax_disable_jit": False,
+    "jax_disable_most_optimizations": False,
+    "jax_optimization_level": "UNKNOWN",
+    "jax_exec_time_optimization_effort": 0.0,
+    "jax_memory_fitting_level": "O2",
+    "jax_memory_fitting_effort": 0.0,
+    "jax_enable_pgle": False,
+    "jax_use_hlo_logistic_lowering": None,
+    "jax_custom_jvp3": False,
+    "jax_custom_vjp3": False,
+    "jax_remat3": False,
+    "jax_scan3": False,
+    # What stops programs that are right: rows that are not finite are flagged, arrays come from the host.
+    "jax_debug_nans": False,
+    "jax_debug_infs": False,
+    "jax_error_checking_behavior_nan": "ignore",
+    "jax_error_checking_behavior_divide": "ignore",
+    "jax_error_checking_behavior_oob": "ignore",
+    "jax_transfer_guard": None,
+    "jax_transfer_guard_host_to_device": None,
+    "jax_transfer_guard_device_to_device": None,
+    "jax_transfer_guard_device_to_host": None,
+    "jax_no_execution": False,
+    "jax_no_tracing": False,
+    "jax_compilation_cache_check_contents": False,
 }
 """JAX's configuration as far as it decides numbers, or makes our programs fail; what this version lacks is left out."""
 
@@ -48,8 +83,9 @@ def pin() -> None:
     import jax
 
     config: Any = jax.config
+    present = config.values
     for name, value in PINNED.items():
-        if getattr(config, name, value) != value:
+        if name in present and present[name] != value:
             config.update(name, value)
 
 

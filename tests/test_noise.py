@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from dynamic_sparsity.errors import InvalidSettingError
+from dynamic_sparsity.generation import jax_runtime
 from dynamic_sparsity.generation.rollout.actions import LARGEST_ACTION, SquashedPolicy
 from dynamic_sparsity.generation.rollout.coloured_noise import coloured_noise
 
@@ -44,6 +45,16 @@ def test_series_are_independent():
 @pytest.mark.parametrize("length", [1, 2, 3, 7])
 def test_short_series(length):
     assert np.isfinite(np.asarray(coloured_noise(jax.random.PRNGKey(2), length, 3, 0.5))).all()
+
+
+@pytest.mark.parametrize("size", [1, 3])
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="transforms on a GPU are made side by side")
+def test_bits_of_an_episode_are_its_own(size):
+    """As many as are made side by side, one looks the same."""
+    keys = jax.random.split(jax.random.PRNGKey(4), 8)
+    many = jax_runtime.jit(jax.vmap(lambda key: coloured_noise(key, 300, size, 0.5)))
+    for count in (1, 3):
+        np.testing.assert_array_equal(many(keys[:count]), many(keys)[:count])
 
 
 @pytest.mark.parametrize("beta", [-0.1, 4.1, float("nan")])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import custom_batching
 
 from dynamic_sparsity.errors import InvalidSettingError
 from dynamic_sparsity.generation.settings import MAX_BETA
@@ -49,5 +50,17 @@ def coloured_noise(key: jax.Array, length: int, size: int, beta: float) -> jax.A
     imaginary = jnp.where(single[:, None], 0.0, imaginary)
     weights = np.where(single, 1.0, 2.0) * scale**2
     deviation = np.sqrt(2 * np.sum(weights)) / length
-    series: jax.Array = jnp.fft.irfft((real + 1j * imaginary) * scale[:, None], n=length, axis=0)
+    series: jax.Array = _inverse_transform((real + 1j * imaginary) * scale[:, None], length)
     return series / float(deviation)
+
+
+def _inverse_transform(spectrum: jax.Array, length: int) -> jax.Array:
+    """Real series (length, size) of half a spectrum; on a CPU, bits do not depend on how many are made side by side."""
+
+    def transform(one: jax.Array) -> jax.Array:
+        return jnp.fft.irfft(one, n=length, axis=0)
+
+    # XLA's transform of many (since jaxlib 0.12) rounds otherwise than that of one.
+    alone = custom_batching.sequential_vmap(transform) if jax.default_backend() == "cpu" else transform
+    series: jax.Array = alone(spectrum)
+    return series
