@@ -35,7 +35,7 @@ def collect(
         dataset: In ascending order of rows; it must not be empty.
         *accumulators: Changed in place.
         jacobians: Read the Jacobians as well as the masks.
-        advanced: Told how many rows a block had, for a progress bar.
+        advanced: Called with the number of rows of each block, for a progress bar.
 
     Raises:
         InvalidSettingError: The data set is empty or not in order.

@@ -59,7 +59,7 @@ def embed(
         seed: Of t-SNE.
 
     Raises:
-        InvalidSettingError: There are fewer than 10 rows, or the sequence lies outside.
+        InvalidSettingError: There are fewer than 10 rows, or the sequence is outside of the data set.
         MissingDependencyError: scikit-learn is not installed.
     """
     if len(dataset) < 10 or not 0 <= around < len(dataset):

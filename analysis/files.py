@@ -85,7 +85,7 @@ def analyze(
         formats: Of the figures, some of `FORMATS`.
         render: Makes pictures for the maps; none if None.
         redraw: Draw again what is there already.
-        progress: Told how far the work is.
+        progress: Receives the progress.
 
     Returns:
         The studies, ordered by task, policy and dynamics.

@@ -58,7 +58,7 @@ def report(
         options: Of the studies.
         frames: Pictures per episode.
         render: Makes them; none if None.
-        progress: Told how far the work is.
+        progress: Receives the progress.
 
     Returns:
         The page's path.

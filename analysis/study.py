@@ -211,7 +211,7 @@ def totals(dataset: JacobianDataset, advanced: Callable[[int], None] | None = No
 
     Args:
         dataset: In ascending order of rows.
-        advanced: Told of progress in rows.
+        advanced: Called with the number of rows since the last call.
 
     Raises:
         InvalidSettingError: The data set is empty or not in order.
@@ -233,7 +233,7 @@ def study_store(
     Args:
         path: The store.
         options: Sizes of samples; the defaults if None.
-        advanced: Told of progress in rows of the one pass over all of them.
+        advanced: Called with the number of rows since the last call, in the one pass over all of them.
 
     Raises:
         DynamicSparsityError: The store can't be read, or has no usable rows.

@@ -2,7 +2,7 @@
 
 1. **Pose.** Knees a little bent; height, lean and ankles such that the contacts carry the body and no wrench is left on
    the floating base (`mj_inverse` at rest). The motors' torques there are the middle of the actions.
-2. **Linearisation.** A and B are the exact Jacobians of a control step at the pose, without what the dynamics do not
+2. **Linear dynamics.** A and B are the exact Jacobians of a control step at the pose, without what the dynamics do not
    depend on (x, y and yaw).
 3. **Regulator.** The discrete algebraic Riccati equation gives u = u* - K x, for a cost of the centre of mass against
    the feet, of its velocity, of joints and of torques. What a policy sees is o - o* = C x to first order, and C has

@@ -169,6 +169,77 @@ def _cross(a: jax.Array, b: jax.Array) -> jax.Array:
     return cross(jnp.broadcast_to(a, shape), jnp.broadcast_to(b, shape))
 
 
+class _Edges(NamedTuple):
+    """Sums over the edges d_r of the friction pyramid of one contact point.
+
+    Attributes:
+        force: F = Σ f_r d_r, (3, B).
+        by_pos: Σ (∂f_r/∂pos) d_r, (3, B).
+        stiffness: Σ D_r d_r d_rᵀ, (3, 3, B).
+    """
+
+    force: jax.Array
+    by_pos: jax.Array
+    stiffness: jax.Array
+
+
+class _Kinematics(NamedTuple):
+    """Velocities at one contact point, angular before linear; sides are bodies 1 and 2, or body 2 alone.
+
+    Attributes:
+        twists: ζ of every axis on each side, zero where it does not move that side's body, (sides, nv, 6, B).
+        relative: δ ζ: twists of body 2 less those of body 1, (nv, 6, B).
+        slip: (Ω, s): velocity field V = u(x) + b u(v) of body 2 less that of body 1, (6, B).
+        second: V of body 2, (6, B).
+    """
+
+    twists: jax.Array
+    relative: jax.Array
+    slip: jax.Array
+    second: jax.Array
+
+
+def _edges(push: _Push) -> _Edges:
+    frame, count = push.point.frame, len(push.force)
+    edges = frame[:1] + push.friction[:, None] * frame[np.array([1, 1, 2, 2])[:count]]
+    across = edges.swapaxes(0, 1)
+    force, by_pos = dot(across, push.force[None]), dot(across, push.by_pos[None])
+    weighted = edges * push.stiffness[:, None]
+    return _Edges(force, by_pos, sum(weighted[r, :, None] * edges[r, None] for r in range(count)))
+
+
+def _difference(x: jax.Array) -> jax.Array:
+    """Return what body 2 has less what body 1 has, where there are both."""
+    return x[1] - x[0] if len(x) == 2 else x[0]
+
+
+def _kinematics(push: _Push, arm: jax.Array, moves: jax.Array) -> _Kinematics:
+    axes = push.axes
+    angular = jnp.broadcast_to(axes[:, :3], (len(arm), len(axes), *arm.shape[2:]))
+    twists = moves * jnp.concatenate([angular, axes[:, 3:] + _cross(axes[:, :3], arm)], axis=2)
+    fields = jnp.sum(twists * (push.rates[0] + push.damping * push.rates[1])[:, None], axis=1)
+    twists, fields = materialised(twists, fields)
+    return _Kinematics(twists, _difference(twists), _difference(fields), fields[-1])
+
+
+def _force_by_twist(
+    responds: contact_response.Response, edges: _Edges, slip: jax.Array, second: jax.Array
+) -> jax.Array:
+    """Return how p × F and F change for six unit twists of body 2, (6, 6, B); without ψ̇."""
+    z = _cross(slip[3:], responds.rotation) + _cross(slip[:3], responds.position)
+    z += jnp.concatenate([units_cross(second[3:]), units_cross(second[:3])])
+    d_force = responds.distance[:, None] * edges.by_pos - apply(edges.stiffness, z)
+    d_force += _cross(responds.rotation, edges.force)
+    return jnp.concatenate([_cross(responds.position, edges.force), d_force], axis=1)
+
+
+def _psi_dot(top: rigid_body.Topology, push: _Push, arm: jax.Array, moves: jax.Array) -> jax.Array:
+    """Return δ ψ̇ at the point, (nv, 3, B): an axis acts on a side with that side's arm."""
+    motions = [rigid_body.motion(top, push.axes, rate) for rate in push.rates]
+    psi = motions[0].psi_dot + push.damping * motions[1].psi_dot
+    return _difference(moves * (psi[:, 3:] + _cross(psi[:, :3], arm)))
+
+
 def _by_push(top: rigid_body.Topology, model: mjx.Model, push: _Push) -> jax.Array:
     """Return the term of (1) of one contact point in every row, shape (nv, nv, B).
 
@@ -177,51 +248,25 @@ def _by_push(top: rigid_body.Topology, model: mjx.Model, push: _Push) -> jax.Arr
     part of ∂F by ψ̇; where body 1 moves, the turn of both bodies, and the lag of the frame. The term with the wrench W
     of all that i moves is added at the end.
     """
-    axes, damping, frame = push.axes, push.damping, push.point.frame
     # Where geom 1 never moves, only body 2's side counts.
     sides = 2 if contact_response.first_moves(model) else 1
     arm, moves = push.arm[-sides:, None], push.moves[-sides:, :, None]
-
-    def difference(x: jax.Array) -> jax.Array:
-        return x[1] - x[0] if sides == 2 else x[0]
-
-    count = len(push.force)
-    edges = frame[:1] + push.friction[:, None] * frame[np.array([1, 1, 2, 2])[:count]]
-    across = edges.swapaxes(0, 1)
-    force, by_pos = dot(across, push.force[None]), dot(across, push.by_pos[None])
-    weighted = edges * push.stiffness[:, None]
-    stiffness = sum(weighted[r, :, None] * edges[r, None] for r in range(count))
-
-    # Twists of the axes at the point, on each side, (sides, nv, 6, B); then the fields x + b v of both bodies there.
-    angular = jnp.broadcast_to(axes[:, :3], (sides, len(axes), *arm.shape[2:]))
-    twists = moves * jnp.concatenate([angular, axes[:, 3:] + _cross(axes[:, :3], arm)], axis=2)
-    fields = jnp.sum(twists * (push.rates[0] + damping * push.rates[1])[:, None], axis=1)
-    twists, fields = materialised(twists, fields)
-    relative, slip, second = difference(twists), difference(fields), fields[-1]
-
-    # How F, and p × F, change for six unit twists (6, ...) of body 2.
+    edges, at = _edges(push), _kinematics(push, arm, moves)
     responds = contact_response.responses(push.point, *contact_response.planes(model))
-    relative, responds, force, stiffness = materialised(relative, responds, force, stiffness)
-    z = _cross(slip[3:], responds.rotation) + _cross(slip[:3], responds.position)
-    z += jnp.concatenate([units_cross(second[3:]), units_cross(second[:3])])
-    d_force = responds.distance[:, None] * by_pos - apply(stiffness, z)
-    d_force += _cross(responds.rotation, force)
-    by_twist = materialised(jnp.concatenate([_cross(responds.position, force), d_force], axis=1))
-
-    # ψ̇ at the point: an axis acts on a side with that side's arm.
-    motions = [rigid_body.motion(top, axes, rate) for rate in push.rates]
-    psi = motions[0].psi_dot + damping * motions[1].psi_dot
-    psi = difference(moves * (psi[:, 3:] + _cross(psi[:, :3], arm)))
+    relative, responds, force, stiffness = materialised(at.relative, responds, edges.force, edges.stiffness)
+    edges = edges._replace(force=force, stiffness=stiffness)
+    by_twist = materialised(_force_by_twist(responds, edges, at.slip, at.second))
+    psi = _psi_dot(top, push, arm, moves)
     left = [apply(by_twist, relative), -apply(stiffness, relative[:, 3:])]
     right = [relative, psi]
     if sides == 2:
         # Both bodies are turned by μ ζ, and the frame lags behind by a turn about the normal.
         left += [_cross(force, relative[:, 3:]), _cross(force, relative[:, :3])]
-        right += [twists[0]]
-        normal = frame[0]
-        by_lag = cross(normal, force) - apply(stiffness, cross(slip[3:], normal))
+        right += [at.twists[0]]
+        normal = push.point.frame[0]
+        by_lag = cross(normal, force) - apply(stiffness, cross(at.slip[3:], normal))
         left += [dot(relative[:, 3:], by_lag[None])[:, None]]
-        right += [dot(twists[0, :, :3], responds.lag[None])[:, None]]
+        right += [dot(at.twists[0, :, :3], responds.lag[None])[:, None]]
     result = outer(*materialised(jnp.concatenate(left, 1), jnp.concatenate(right, 1)))
 
     arms = push.arm[-sides:]
@@ -229,4 +274,4 @@ def _by_push(top: rigid_body.Topology, model: mjx.Model, push: _Push) -> jax.Arr
     signed = moves * np.array([-1.0, 1.0])[-sides:, None, None, None]
     behind = jnp.sum(signed * wrench[:, None], axis=0)
     # (S_j × S_i) · W_i = S_j · (S_i ×* W_i).
-    return result + jnp.where(top.carries.T[:, :, None], outer(cross_force(axes, behind), axes), 0.0)
+    return result + jnp.where(top.carries.T[:, :, None], outer(cross_force(push.axes, behind), push.axes), 0.0)

@@ -216,7 +216,7 @@ def total(matrix: NDArray[Any], x: Float[jax.Array, "m ... B"]) -> Float[jax.Arr
 
 
 def materialised(*arrays: Any) -> Any:
-    """Keep XLA from computing arrays anew for each of their uses.
+    """Keep XLA from computing arrays again for each of their uses.
 
     Args:
         *arrays: Any pytrees of arrays.

@@ -123,7 +123,7 @@ class Episodes:
 
     def _keys(self, first: int, count: int) -> tuple[jax.Array, jax.Array]:
         """Return keys of initial states and of policies of episodes first … first + count - 1, each (count, 2)."""
-        # Tasks of one group share dynamics and resets; their data shall differ all the same.
+        # Tasks of one group share dynamics and resets; their data must differ all the same.
         seeded = jax.random.PRNGKey(self.settings.seed, impl=jax_runtime.PRNG)
         root = jax.random.fold_in(seeded, zlib.crc32(self.settings.task.encode()))
         folded = jax.vmap(lambda i: jax.random.fold_in(root, i))(jnp.arange(first, first + count))

@@ -57,7 +57,7 @@ def c_model(physics: Physics) -> mujoco.MjModel:
     """
     mujoco.set_mju_user_warning(_ignore_warning)
     model = copy.copy(physics.mj_model)
-    # A simulation that diverges shall show it, not start anew.
+    # A simulation that diverges must show it, not be reset.
     model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
     return model
 
