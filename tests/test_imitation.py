@@ -105,7 +105,6 @@ def test_regulator_balances():
         assert (np.abs(data.qpos).max() < 1e-3) == holds
 
 
-@pytest.mark.xfail(strict=True, reason="the loss on the nearest good action drives the network into saturation")
 def test_nearest_good_action_counts():
     """Two actions are as good in every state; the network learns one of them, not their mean."""
     random = np.random.default_rng(0)

@@ -39,9 +39,8 @@ Array = NDArray[np.float32]
 _LARGEST = 0.999
 """Teachers' actions are held within this, where the tanh's inverse is finite."""
 
-
 _FAR = 1e3
-"""Where actions that are not good enough are put."""
+"""The loss of an action that is not good enough: more than any other's."""
 
 
 class Teacher(Protocol):
@@ -235,34 +234,55 @@ def _fitted(
     rate: float,
     random: np.random.Generator,
 ) -> ExpertPolicy:
-    """The policy after some more steps of Adam on the squared distance of tanh(location) to the nearest good action."""
+    """The policy after some more steps of Adam on the distance (`_apart`) of its action to the nearest good one."""
     rows = random.integers(len(inputs), size=(settings.updates, settings.batch_size))
-    actions = np.clip(labels[0], -_LARGEST, _LARGEST).astype(np.float32)
-    actions = np.where(labels[1][..., None], actions, np.float32(_FAR))
     # The number of rows grows by the round; padding to powers of two keeps the number of compilations small.
     padding = (1 << (len(inputs) - 1).bit_length()) - len(inputs)
     seen = np.pad((inputs - policy.mean) / policy.std, ((0, padding), (0, 0)))
-    wanted = np.pad(actions, ((0, padding), (0, 0), (0, 0)))
-    layers = _adam(policy.layers, seen, wanted, rows, np.float32(rate))
+    wanted = np.pad(np.clip(labels[0], -_LARGEST, _LARGEST).astype(np.float32), ((0, padding), (0, 0), (0, 0)))
+    good = np.pad(labels[1], ((0, padding), (0, 0)))
+    layers = _adam(policy.layers, seen, wanted, good, rows, np.float32(rate))
     plain = tuple((np.asarray(kernel), np.asarray(bias)) for kernel, bias in layers)
     return ExpertPolicy(policy.task, policy.activation, policy.mean, policy.std, plain, "")
 
 
+def _apart(location: jax.Array, action: jax.Array) -> jax.Array:
+    """How far tanh(location) is from an action, summed over its dimensions: the matching loss of tanh.
+
+    It is log cosh(l) - a·l less its least value, that of l = atanh(a). Its derivative by l is tanh(l) - a: it falls
+    towards the action from everywhere, where that of the squared distance vanishes as tanh saturates.
+
+    Args:
+        location: Before the squashing, shape (..., da).
+        action: Strictly within -1 and 1, shape (..., da).
+
+    Source: Auer, Herbster, Warmuth, "Exponentially many local minima for single neurons", NeurIPS 1995.
+    """
+
+    def potential(x: jax.Array) -> jax.Array:  # log cosh, without overflow
+        return jnp.logaddexp(x, -x) - np.float32(np.log(2))
+
+    best = jnp.arctanh(action)
+    return jnp.sum(potential(location) - potential(best) - action * (location - best), -1)
+
+
 @jax.jit
-def _adam(layers: Any, inputs: jax.Array, labels: jax.Array, rows: jax.Array, rate: jax.Array) -> Any:
+def _adam(
+    layers: Any, inputs: jax.Array, actions: jax.Array, good: jax.Array, rows: jax.Array, rate: jax.Array
+) -> Any:
     optimiser = optax.adam(rate)
 
-    def loss(layers: Any, x: jax.Array, wanted: jax.Array) -> jax.Array:
+    def loss(layers: Any, x: jax.Array, wanted: jax.Array, counts: jax.Array) -> jax.Array:
         *hidden, (kernel, bias) = layers
         for weights, offset in hidden:
             x = jax.nn.swish(x @ weights + offset)
         location = (x @ kernel + bias)[:, : wanted.shape[-1]]
-        apart = jnp.sum((jnp.tanh(location)[:, None] - wanted) ** 2, -1)
-        return jnp.mean(jnp.min(apart, 1))
+        return jnp.mean(jnp.min(jnp.where(counts, _apart(location[:, None], wanted), _FAR), 1))
 
     def step(carry: Any, chosen: jax.Array) -> tuple[Any, None]:
         layers, state = carry
-        updates, state = optimiser.update(jax.grad(loss)(layers, inputs[chosen], labels[chosen]), state)
+        gradient = jax.grad(loss)(layers, inputs[chosen], actions[chosen], good[chosen])
+        updates, state = optimiser.update(gradient, state)
         return (optax.apply_updates(layers, updates), state), None
 
     (layers, _), _ = jax.lax.scan(step, (layers, optimiser.init(layers)), rows)
