@@ -267,9 +267,7 @@ def _apart(location: jax.Array, action: jax.Array) -> jax.Array:
 
 
 @jax.jit
-def _adam(
-    layers: Any, inputs: jax.Array, actions: jax.Array, good: jax.Array, rows: jax.Array, rate: jax.Array
-) -> Any:
+def _adam(layers: Any, inputs: jax.Array, actions: jax.Array, good: jax.Array, rows: jax.Array, rate: jax.Array) -> Any:
     optimiser = optax.adam(rate)
 
     def loss(layers: Any, x: jax.Array, wanted: jax.Array, counts: jax.Array) -> jax.Array:

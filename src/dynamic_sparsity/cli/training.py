@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from dynamic_sparsity.training.run import Result
 
 
-def train(tasks: Sequence[str], out: Path, *, profile: str | None, **options: Any) -> None:
+def train(tasks: Sequence[str], out: Path, *, profile: str | None, initial_policy: str | None, **options: Any) -> None:
     """Trains one task after the other and prints what each came to."""
     output_folder(out)
     check_least(options["seed"], "--seed", most=2**31 - 1)
@@ -44,7 +44,7 @@ def train(tasks: Sequence[str], out: Path, *, profile: str | None, **options: An
     runs = [resolve(task, profile=profile, **options) for task in tasks]
     results: list[tuple[str, Result]] = []
     with _progress(console) as bars:
-        results += [(run.task, train_policy(run, out, _Reporter(bars))) for run in runs]
+        results += [(run.task, train_policy(run, out, _Reporter(bars), initial_policy)) for run in runs]
     for task, result in results:
         console.print(
             f"{task}: return {result.mean:.1f}, noise or no action {result.chance:.1f}\n"

@@ -34,6 +34,14 @@ def train(
             show_default="by what JAX runs on",
         ),
     ] = None,
+    initial_policy: Annotated[
+        str | None,
+        typer.Option(
+            help="ppo begins with this policy, not with random weights: a .safetensors file, or a task whose policy "
+            "comes with the package. Sizes of observations and actions must be the task's.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Train policies, and keep each that is better than the one that is there.
 
@@ -46,5 +54,11 @@ def train(
     from dynamic_sparsity.cli import make, training
 
     training.train(
-        make.chosen_tasks(tasks or [], every), out, algorithm=algorithm, profile=profile, steps=steps, seed=seed
+        make.chosen_tasks(tasks or [], every),
+        out,
+        profile=profile,
+        initial_policy=initial_policy,
+        algorithm=algorithm,
+        steps=steps,
+        seed=seed,
     )
