@@ -10,17 +10,24 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from dynamic_sparsity.errors import InvalidSettingError, SettingsMismatchError, UnknownNameError
+from dynamic_sparsity.errors import (
+    CorruptPolicyError,
+    InvalidSettingError,
+    SettingsMismatchError,
+    UnknownNameError,
+)
 from dynamic_sparsity.generation import jax_runtime
 from dynamic_sparsity.generation.physics.model import load_environment, load_physics
 from dynamic_sparsity.generation.settings import Settings
-from dynamic_sparsity.policies import available, load_policy, read_record
-from dynamic_sparsity.policies.files import FOLDER, expert_path
+from dynamic_sparsity.policies import ExpertPolicy, available, load_policy, read_record
+from dynamic_sparsity.policies.files import FOLDER, encode_policy, expert_path
 from dynamic_sparsity.training import returns as evaluation
 from dynamic_sparsity.training import run
+from dynamic_sparsity.training.checkpoints import expert_from
 from dynamic_sparsity.training.host_physics import host_physics
 from dynamic_sparsity.training.hyperparameters import resolve
 from dynamic_sparsity.training.shaping import shaped
+from dynamic_sparsity.training.warm_start import begin_with
 
 REPRODUCED_EPISODES = 16
 
@@ -104,6 +111,66 @@ def test_train_with_sac(quick, tmp_path):
     assert updates[1] > 1.5 * updates[0] > 0
     with pytest.raises(InvalidSettingError, match=r"steps are 64.*min_replay_size is 64"):
         run.train(small("BallInCup", "sac", 64), tmp_path / "other", log)
+
+
+def a_policy(folder, task="CartpoleBalance", inputs=5, hidden=6, activation="swish"):
+    random = np.random.default_rng(0)
+    sizes = ((inputs, hidden), (hidden, 2))
+    layers = tuple((random.normal(size=two).astype(np.float32), np.zeros(two[1], np.float32)) for two in sizes)
+    ones = np.ones(inputs, np.float32)
+    policy = ExpertPolicy(task, activation, 0.3 * ones, 2 * ones, layers, "")
+    path = folder / f"of{task}{hidden}{activation}.safetensors"
+    path.write_bytes(encode_policy(policy))
+    return path, policy
+
+
+def test_begin_with_a_policy(tmp_path):
+    """brax's parameters are the policy, and the run has its network's form and its history."""
+    settings = resolve("CartpoleSwingup", "ppo", "cpu", None, 0)
+    path, policy = a_policy(tmp_path)
+    changed, beginning = begin_with(str(path), settings)
+    assert changed.hyperparameters["policy_hidden_layer_sizes"] == [6]
+    assert changed.hyperparameters["initial_policy"] == load_policy(path).sha256
+    assert changed.digest() != settings.digest()
+    assert beginning.stages == ()
+    again = expert_from("CartpoleSwingup", "ppo", beginning.parameters)
+    seen = jnp.asarray(np.random.default_rng(1).normal(size=(4, 5)))
+    np.testing.assert_array_equal(again.distribution(seen), policy.distribution(seen))
+    theirs = begin_with("CartpoleBalance", settings)[1].stages
+    assert [stage["task"] for stage in theirs] == ["CartpoleBalance"] * len(theirs) != []
+    assert "task" not in begin_with("CartpoleSwingup", settings)[1].stages[0]
+
+
+def test_what_cannot_begin(tmp_path):
+    ppo = resolve("CartpoleSwingup", "ppo", "cpu", None, 0)
+    for algorithm in ("sac", "dagger"):
+        with pytest.raises(InvalidSettingError, match=f"'{algorithm}' and there is an initial policy"):
+            run.train(resolve("CartpoleSwingup", algorithm, "cpu", None, 0), tmp_path, Log(), "CartpoleBalance")
+    with pytest.raises(InvalidSettingError, match=r"swish, 4 observations, 1 actions; .* needs .*swish, 5 obs"):
+        begin_with(str(a_policy(tmp_path, inputs=4)[0]), ppo)
+    with pytest.raises(InvalidSettingError, match="has activation relu"):
+        begin_with(str(a_policy(tmp_path, activation="relu")[0]), ppo)
+    with pytest.raises(UnknownNameError, match="no expert policy for Nothing"):
+        begin_with("Nothing", ppo)
+    with pytest.raises(CorruptPolicyError):
+        begin_with(str(tmp_path / "absent.safetensors"), ppo)
+
+
+@pytest.mark.slow
+def test_train_from_a_policy(quick, tmp_path):
+    """Without learning, what comes out is what it began with; a run that was stopped goes on from where it was."""
+    path, policy = a_policy(tmp_path)
+    log, still = Log(), {"learning_rate": 0.0, "num_updates_per_batch": 1}
+    result = run.train(small("CartpoleSwingup", "ppo", 2048, **still), tmp_path, log, str(path))
+    for (kernel, bias), (theirs, of_theirs) in zip(load_policy(result.path).layers, policy.layers, strict=True):
+        np.testing.assert_array_equal(kernel, theirs)
+        np.testing.assert_array_equal(bias, of_theirs)
+    record = read_record(result.path)
+    assert record["stages"][-1]["initial_policy"] == load_policy(path).sha256
+    with pytest.raises(SettingsMismatchError, match="other settings"):
+        run.train(small("CartpoleSwingup", "ppo", 4096, **still), tmp_path, log)
+    run.train(small("CartpoleSwingup", "ppo", 4096, **still), tmp_path, log, str(path))
+    assert [steps for steps, _ in log.points] == [2048, 4096]
 
 
 def test_settings_of_training():

@@ -37,6 +37,15 @@ _CPU_PPO: dict[str, Any] = {
 
 _NEAR: dict[str, Any] = {"num_updates_per_batch": 6, "reward_scaling": 5.0, "entropy_cost": 0.01, "shaping": 0.3}
 
+_TURN: dict[str, Any] = _NEAR | {
+    "unroll_length": 30,
+    "discounting": 0.995,
+    "reward_scaling": 1.0,
+    "policy_hidden_layer_sizes": [64, 64, 64],
+    "value_hidden_layer_sizes": [128, 128, 128],
+}
+"""A turn takes seconds and pays for the rest of the episode: who counts half a second ahead stays where it is."""
+
 _SWING_UP: dict[str, Any] = {
     "batch_size": 256,
     "unroll_length": 40,
@@ -49,8 +58,8 @@ _SWING_UP: dict[str, Any] = {
 
 _CPU_PPO_TASKS: dict[str, dict[str, Any]] = {
     "BallInCup": _NEAR,
-    "FingerTurnEasy": _NEAR,
-    "FingerTurnHard": _NEAR,
+    "FingerTurnEasy": _TURN,
+    "FingerTurnHard": _TURN,
     "SwimmerSwimmer6": {
         "unroll_length": 30,
         "discounting": 0.99,
@@ -115,6 +124,7 @@ _DAGGER: dict[str, Any] = {
     "size": 16,
     "horizon": 400,
     "episodes": 32,
+    "short": 0,
     "labels": 4096,
     "updates": 1000,
     "batch_size": 1024,
@@ -125,13 +135,20 @@ _DAGGER: dict[str, Any] = {
 }
 """`samples`, `size` and `horizon` are the teacher's (`swing_up.SwingUpTeacher`), the rest `imitation`'s."""
 
-_ACROBOT: dict[str, Any] = {"updates": 1500, "batch_size": 512, "labels": 4000, "exploration": [0.2, 0.05]}
+_ACROBOT: dict[str, Any] = {
+    "updates": 3000,
+    "batch_size": 512,
+    "labels": 8192,
+    "hidden_layers": [96, 96, 96],
+    "exploration": [0.2, 0.05],
+    "short": 32,
+}
 _DAGGER_TASKS: dict[str, dict[str, Any]] = {
     "AcrobotSwingup": _ACROBOT,
     "AcrobotSwingupSparse": _ACROBOT,
     "PendulumSwingup": {"horizon": 300, "exploration": [0.2, 0.05]},
 }
-_DAGGER_STEPS = {"AcrobotSwingup": 448_000, "AcrobotSwingupSparse": 448_000, "PendulumSwingup": 192_000}
+_DAGGER_STEPS = {"AcrobotSwingup": 1_536_000, "AcrobotSwingupSparse": 1_536_000, "PendulumSwingup": 192_000}
 _DAGGER_DEFAULT_STEPS = 256_000
 
 _LQR: dict[str, Any] = {
@@ -159,7 +176,8 @@ class TrainingSettings:
         steps: Control steps of all environments together.
         seed: Seed of networks, initial states and noise.
         hyperparameters: brax's keyword arguments, and some of our own: sizes of hidden layers; the number `shaping`,
-            the weight of a reward beside the task's own (`shaping` has them); `dynamics`, "stock" or "converged".
+            the weight of a reward beside the task's own (`shaping` has them); `dynamics`, "stock" or "converged";
+            `initial_policy`, the sha256 of the policy that training began with.
     """
 
     task: str

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib import metadata
@@ -27,6 +27,7 @@ from dynamic_sparsity.training.checkpoints import Point, TrainingFolder, expert_
 from dynamic_sparsity.training.curve import draw
 from dynamic_sparsity.training.hyperparameters import PLANNED, TrainingSettings
 from dynamic_sparsity.training.shaping import shaped
+from dynamic_sparsity.training.warm_start import Beginning, begin_with
 
 EVALUATION_EPISODES = 64
 STEPS_BETWEEN_EVALUATIONS = {"cpu": 250_000, "playground": 2_000_000}
@@ -84,7 +85,7 @@ class Result:
     curve: Path | None
 
 
-def train(settings: TrainingSettings, out: Path, progress: Progress) -> Result:
+def train(settings: TrainingSettings, out: Path, progress: Progress, initial: str | None = None) -> Result:
     """Train a policy, and keep it if it is better than what is there.
 
     The run's folder, `OUT/<Task>.training`, holds the latest and the best parameters and the learning curve. A run that
@@ -96,14 +97,21 @@ def train(settings: TrainingSettings, out: Path, progress: Progress) -> Result:
         settings: What to train.
         out: Folder of the policies.
         progress: Receives the progress.
+        initial: A policy that PPO begins with: its file, or the name of a task whose policy comes with the package.
 
     Returns:
         Where the policy is and what it reaches.
 
     Raises:
-        InvalidSettingError: There are too few steps for SAC to begin to learn, or `out` can't be written to.
+        InvalidSettingError: There are too few steps for SAC to begin to learn, the run can't begin with `initial`, or
+            `out` can't be written to.
         SettingsMismatchError: A run with other settings is in the folder.
+        UnknownNameError: There is no such policy as `initial`.
+        CorruptPolicyError: `initial` is damaged.
     """
+    beginning = None
+    if initial is not None:
+        settings, beginning = begin_with(initial, settings)
     if settings.algorithm in PLANNED:
         return _plan(settings, out, progress)
     least = settings.hyperparameters.get("min_replay_size", 0)
@@ -116,14 +124,14 @@ def train(settings: TrainingSettings, out: Path, progress: Progress) -> Result:
     progress.started(settings.task, settings.steps, place.steps)
     if place.steps < settings.steps:
         with jax.enable_x64(False):
-            _Run(settings, place, progress).train()
+            _Run(settings, place, progress, beginning).train()
     drawn = draw(place)
     progress.measuring(settings.task)
     best = place.best
     assert best is not None
     with jax.enable_x64(True):
         policy = expert_from(settings.task, settings.algorithm, place.parameters("best"))
-        return _keep(settings, policy, best.steps, out, drawn)
+        return _keep(settings, policy, best.steps, out, drawn, beginning.stages if beginning else ())
 
 
 def _plan(settings: TrainingSettings, out: Path, progress: Progress) -> Result:
@@ -149,8 +157,10 @@ def _environment(task: str) -> Any:
 class _Run:
     """One call of brax's training function."""
 
-    def __init__(self, settings: TrainingSettings, place: TrainingFolder, progress: Progress) -> None:
-        self.settings, self.place, self.progress = settings, place, progress
+    def __init__(
+        self, settings: TrainingSettings, place: TrainingFolder, progress: Progress, beginning: Beginning | None
+    ) -> None:
+        self.settings, self.place, self.progress, self.beginning = settings, place, progress, beginning
         self.environment = _environment(settings.task)
         with jax.enable_x64(True):
             self.model = load_physics(settings.task, settings.hyperparameters["dynamics"]).mj_model
@@ -177,7 +187,9 @@ class _Run:
         from brax.training.agents.ppo import train as ppo
 
         options, sizes = self._options("policy_hidden_layer_sizes", "value_hidden_layer_sizes")
-        restored = self.place.parameters("latest") if self.before else None
+        restored = self.beginning.parameters if self.beginning else None
+        if self.before:
+            restored = self.place.parameters("latest")
         ppo.train(
             **options,
             network_factory=partial(networks.make_ppo_networks, **sizes),
@@ -185,6 +197,7 @@ class _Run:
             num_resets_per_eval=1,
             run_evals=False,
             restore_params=restored,
+            restore_value_fn=bool(self.before),
             policy_params_fn=lambda steps, _make, parameters: self._evaluate(steps, parameters),
         )
 
@@ -209,7 +222,8 @@ class _Run:
         sizes = {name: given.pop(name) for name in of_networks if name in given}
         sizes = {name: tuple(value) if isinstance(value, list) else value for name, value in sizes.items()}
         environment = shaped(self.environment, self.settings.task, given.pop("shaping", 0.0))
-        del given["dynamics"]
+        for name in ("dynamics", "initial_policy"):
+            given.pop(name, None)
         return {
             **given,
             "environment": environment,
@@ -247,7 +261,14 @@ class _Run:
         self.progress.evaluated(point, self.place.best)
 
 
-def _keep(settings: TrainingSettings, policy: ExpertPolicy, steps: int, out: Path, drawn: Path | None) -> Result:
+def _keep(
+    settings: TrainingSettings,
+    policy: ExpertPolicy,
+    steps: int,
+    out: Path,
+    drawn: Path | None,
+    earlier: Sequence[dict[str, Any]] = (),
+) -> Result:
     """Measure the best policy of a run with fresh episodes, and keep it unless there is a better one."""
     measured = evaluation.evaluation(settings.task, policy)
     about = {"evaluation": measured}
@@ -264,9 +285,9 @@ def _keep(settings: TrainingSettings, policy: ExpertPolicy, steps: int, out: Pat
     record = {
         "task": settings.task,
         "algorithm": settings.algorithm,
-        "stages": [{"steps": steps} | settings.hyperparameters],
+        "stages": [*earlier, {"steps": steps} | settings.hyperparameters],
         "seed": settings.seed,
-        "steps": steps,
+        "steps": steps + sum(stage["steps"] for stage in earlier),
         "device": f"{device}, {physics}",
         "versions": {name: metadata.version(name) for name in _PACKAGES},
         "evaluation": measured,

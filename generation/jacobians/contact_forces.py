@@ -27,7 +27,7 @@ Source: MJX `constraint.py`; MuJoCo's documentation, "Computation: constraint mo
 from __future__ import annotations
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -205,7 +205,8 @@ def _edges(push: _Push) -> _Edges:
     across = edges.swapaxes(0, 1)
     force, by_pos = dot(across, push.force[None]), dot(across, push.by_pos[None])
     weighted = edges * push.stiffness[:, None]
-    return _Edges(force, by_pos, sum(weighted[r, :, None] * edges[r, None] for r in range(count)))
+    stiffness: Any = sum(weighted[r, :, None] * edges[r, None] for r in range(count))
+    return _Edges(force, by_pos, stiffness)
 
 
 def _difference(x: jax.Array) -> jax.Array:

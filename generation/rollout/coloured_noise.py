@@ -6,6 +6,8 @@ Hollenstein, Martius, Piater, "Colored Noise in PPO", arXiv 2312.11091, with β 
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -61,6 +63,6 @@ def _inverse_transform(spectrum: jax.Array, length: int) -> jax.Array:
         return jnp.fft.irfft(one, n=length, axis=0)
 
     # XLA's transform of many (since jaxlib 0.12) rounds otherwise than that of one.
-    alone = custom_batching.sequential_vmap(transform) if jax.default_backend() == "cpu" else transform
-    series: jax.Array = alone(spectrum)
+    one_by_one: Any = custom_batching.sequential_vmap
+    series: jax.Array = (one_by_one(transform) if jax.default_backend() == "cpu" else transform)(spectrum)
     return series

@@ -39,6 +39,14 @@ def train(
             show_default="by what JAX runs on",
         ),
     ] = None,
+    initial_policy: Annotated[
+        str | None,
+        typer.Option(
+            help="ppo begins with this policy, not with random weights: a .safetensors file, or a task whose policy "
+            "comes with the package. Sizes of observations and actions must be the task's.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Train policies, and keep each that is better than the existing one.
 
@@ -67,7 +75,7 @@ def train(
     from dynamic_sparsity.cli.progress_bars import TrainingBars
 
     with TrainingBars(console) as bars:
-        results = [train_policy(run, out, bars) for run in runs]
+        results = [train_policy(run, out, bars, initial_policy) for run in runs]
     for task, result in zip(chosen, results, strict=True):
         _print_result(console, task, result)
 
