@@ -32,7 +32,6 @@ from typing import Any
 
 import psutil
 
-TESTS = Path(__file__).parent.parent / "tests"
 REPOSITORY, TOKEN = "org/benchmark", "hf_writer"
 BATCH_ROWS = 256
 PACKAGES = ("huggingface_hub", "datasets", "pyarrow", "numpy", "zarr")
@@ -63,7 +62,9 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         server = subprocess.Popen(
-            [sys.executable, str(TESTS / "hub_server.py"), f"{folder}/server"], stdout=subprocess.PIPE, text=True
+            [sys.executable, "-m", "dynamic_sparsity.testing.hub_server", f"{folder}/server"],
+            stdout=subprocess.PIPE,
+            text=True,
         )
         try:
             assert server.stdout is not None

@@ -24,9 +24,12 @@ from provenance import made_with
 ROOT = Path(__file__).resolve().parent.parent
 MAKE = """
 import sys
-sys.path.insert(0, "tests")
 from pathlib import Path
-from synthetic import make_store
+try:
+    from dynamic_sparsity.testing import make_store
+except ImportError:  # an older revision
+    sys.path.insert(0, "tests")
+    from synthetic import make_store
 root = Path(sys.argv[1])
 sizes = {"episodes": 300, "episode_length": 50, "hinges": 9, "actions": 6, "chunk_rows": 64, "shard_rows": 3200}
 make_store(root / "Pendulums/noise.zarr", **sizes)

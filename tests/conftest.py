@@ -12,15 +12,15 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
-from hub_server import HubServer
+
+from dynamic_sparsity.testing import HubServer
 
 # Tests never reach out to the network, whatever a library would like to do: its Hub is a server on this machine. The
 # clients read these variables when they are imported.
 _FOLDER = Path(tempfile.mkdtemp(prefix="hub"))
 atexit.register(shutil.rmtree, _FOLDER, ignore_errors=True)
 SERVER = HubServer(_FOLDER / "server")
-os.environ |= {"HF_ENDPOINT": SERVER.url, "HF_HOME": str(_FOLDER / "home"), "HF_HUB_DISABLE_XET": "1"}
-os.environ |= {"HF_HUB_DISABLE_TELEMETRY": "1"}
+os.environ |= SERVER.environment(_FOLDER / "home", token=None)
 for _variable in ("HF_TOKEN", "HF_HUB_OFFLINE", "HF_HUB_CACHE", "DYNAMIC_SPARSITY_REPOSITORY"):
     os.environ.pop(_variable, None)
 
@@ -56,9 +56,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> HubServer:
     from huggingface_hub import constants
     from huggingface_hub.utils import _cache_assets
 
-    SERVER.requests.clear()
-    SERVER.faults.clear()
-    SERVER.repositories.clear()
+    SERVER.clear()
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache" / "hub"))
     monkeypatch.setattr(_cache_assets, "HF_ASSETS_CACHE", str(tmp_path / "cache" / "assets"))
     monkeypatch.setenv("HF_TOKEN", "hf_writer")

@@ -10,14 +10,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import synthetic
-
 from dynamic_sparsity.errors import MissingDependencyError, NotConvergedError
 from dynamic_sparsity.generation.executors.protocol import UnitProgress
 from dynamic_sparsity.generation.jobs.units import Unit
 from dynamic_sparsity.generation.settings import Settings
 from dynamic_sparsity.schemas.consistency import settings_digest
 from dynamic_sparsity.storage import writer
+from dynamic_sparsity.testing import stores as synthetic
 
 NAME = "fake_unit_runner:FakeUnitRunner"
 EPISODES_PER_UNIT = 4

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from functools import cache, partial
 from typing import Any
 
-from hub_server import HubServer, Repository
+from dynamic_sparsity.testing import HubServer, Repository
 
 Files = dict[str, bytes]
 Json = dict[str, Any]

@@ -5,9 +5,8 @@ import signal
 import sys
 from pathlib import Path
 
-import synthetic
-
 from dynamic_sparsity.storage import writer
+from dynamic_sparsity.testing import stores as synthetic
 
 syncs_left = int(sys.argv[2])
 real_fsync = os.fsync

@@ -9,7 +9,6 @@ from itertools import groupby
 
 import numpy as np
 import pytest
-from synthetic import make_all, make_store
 
 from dynamic_sparsity.analysis import bits
 from dynamic_sparsity.analysis.blocks import Block, blocks, whole_segments
@@ -28,6 +27,7 @@ from dynamic_sparsity.errors import InvalidSettingError, UnknownNameError
 from dynamic_sparsity.loaders.load import open_dataset
 from dynamic_sparsity.schemas import FLAG_BITS
 from dynamic_sparsity.storage import writer
+from dynamic_sparsity.testing import make_all, make_store
 
 EARLY = {1: 7, 5: 13}
 

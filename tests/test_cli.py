@@ -8,10 +8,10 @@ import subprocess
 import sys
 
 import pytest
-from synthetic import make_store
 
 from dynamic_sparsity import __version__, cli
 from dynamic_sparsity.cli.tables import byte_size
+from dynamic_sparsity.testing import make_store
 
 
 def run(*words: str) -> subprocess.CompletedProcess[str]:

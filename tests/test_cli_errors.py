@@ -6,11 +6,11 @@ import shutil
 from pathlib import Path
 
 import pytest
-from synthetic import make_store
 
 from dynamic_sparsity import cli
 from dynamic_sparsity.errors import InvalidSettingError, UnknownNameError
 from dynamic_sparsity.learners.own_function import function_at
+from dynamic_sparsity.testing import make_store
 
 HUGE = "100000000000000000000000"
 LONG = "9" * 5000

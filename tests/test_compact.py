@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import zarr
-from synthetic import make_store
 
 from dynamic_sparsity import cli, load_dataset
 from dynamic_sparsity.errors import CorruptStoreError, InvalidSettingError, SettingsMismatchError
@@ -19,6 +18,7 @@ from dynamic_sparsity.schemas.layout import array_layouts
 from dynamic_sparsity.storage import convert
 from dynamic_sparsity.storage.convert import convert_store
 from dynamic_sparsity.storage.verify import verify_store
+from dynamic_sparsity.testing import make_store
 
 
 @pytest.fixture(scope="module")

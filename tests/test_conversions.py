@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from synthetic import make_store
 
 from dynamic_sparsity import load_dataset
 from dynamic_sparsity.errors import (
@@ -21,6 +20,7 @@ from dynamic_sparsity.errors import (
 from dynamic_sparsity.loaders import JacobianDataset
 from dynamic_sparsity.loaders.export.arrow import features_of, shapes_of
 from dynamic_sparsity.publishing.parquet import plan_parquet, write_parquet
+from dynamic_sparsity.testing import make_store
 
 Batch = dict[str, np.ndarray]
 REQUESTS: list[dict[str, Any]] = [

@@ -11,12 +11,12 @@ import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from synthetic import make_store
 
 from dynamic_sparsity.errors import CorruptStoreError, InvalidSettingError, UnknownNameError
 from dynamic_sparsity.loaders import JacobianDataset, load_dataset
 from dynamic_sparsity.loaders import coordinates as conversion
 from dynamic_sparsity.loaders.windows import window_starts
+from dynamic_sparsity.testing import make_store
 
 LENGTHS = {2: 7, 5: 1}  # episodes that end early
 ROWS = 10 * 20 + 7 + 1

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import synthetic
 import zarr
 from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec
 
@@ -13,6 +12,7 @@ from dynamic_sparsity.schemas import row_arrays
 from dynamic_sparsity.schemas.documents import member_documents, shard_file, store_arrays
 from dynamic_sparsity.storage import writer
 from dynamic_sparsity.storage.encoding import encode_chunk, shard_pieces
+from dynamic_sparsity.testing import stores as synthetic
 
 VARIANTS: list[dict[str, Any]] = [
     {},

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from synthetic import make_store
 
 from dynamic_sparsity import cli, load_dataset
 from dynamic_sparsity.errors import CorruptResultError, InvalidSettingError
@@ -19,6 +18,7 @@ from dynamic_sparsity.learners import evaluate, get_budget, make_learner, read_e
 from dynamic_sparsity.learners.leaderboard import entries_of, read_csv, read_entries, to_csv
 from dynamic_sparsity.learners.leaderboard_page import compare, leaderboard_page
 from dynamic_sparsity.learners.paper_findings import paper_findings, term_findings
+from dynamic_sparsity.testing import make_store
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 TASK = "Pendulums"

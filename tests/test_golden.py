@@ -12,13 +12,12 @@ from typing import Any
 import golden
 import numpy as np
 import pytest
-from hub_parts import Repository
-from hub_server import HubServer
 
 from dynamic_sparsity import load_dataset
 from dynamic_sparsity.loaders.dataset import JacobianDataset
 from dynamic_sparsity.loaders.load import open_dataset
 from dynamic_sparsity.storage.verify import verify_store
+from dynamic_sparsity.testing import HubServer, Repository
 
 VERSIONS = sorted(path.stem for path in golden.FOLDER.glob("*.json"))
 TABLES: dict[str, dict[str, Any]] = {

@@ -12,13 +12,13 @@ import hostile_hdf5
 import numpy as np
 import pytest
 from hostile_runs import in_child
-from synthetic import make_store
 
 from dynamic_sparsity import load_dataset
 from dynamic_sparsity.errors import CorruptStoreError, InvalidSettingError, WriteFailedError
 from dynamic_sparsity.loaders import JacobianDataset
 from dynamic_sparsity.loaders.hdf5.chunks import ChunkForm
 from dynamic_sparsity.loaders.whole_file import whole_file
+from dynamic_sparsity.testing import make_store
 
 COUNT = int(os.environ.get("HOSTILE_HDF5", "300"))
 """Damaged files of the present version; a twentieth as many of the old one, each of which takes a process."""

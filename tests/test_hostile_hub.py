@@ -17,9 +17,9 @@ import hostile_hub
 import pytest
 from conftest import SERVER
 from hostile_hub import Files, Mutation
-from synthetic import make_store
 
 from dynamic_sparsity.publishing.publish import plan, publish
+from dynamic_sparsity.testing import make_store
 
 REPO, TASK = "org/hostile", "Pendulums"
 SECONDS_MAX = 20

@@ -15,13 +15,13 @@ import numpy as np
 import pytest
 from rich.progress import Progress
 from rich.table import Table
-from synthetic import make_all, make_store
 
 from dynamic_sparsity import cli
 from dynamic_sparsity.analysis.page import report
 from dynamic_sparsity.analysis.study import StudyOptions
 from dynamic_sparsity.publishing.publish import plan
 from dynamic_sparsity.storage import writer
+from dynamic_sparsity.testing import make_all, make_store
 from dynamic_sparsity.untrusted import markdown
 from dynamic_sparsity.untrusted.console import PlainConsole, PlainTextColumn, progress
 from dynamic_sparsity.untrusted.text import figure_label, json_in_html, one_line, printable

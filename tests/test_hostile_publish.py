@@ -11,13 +11,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet
 import pytest
-from hub_server import Fault, HubServer
-from synthetic import make_store
 
 from dynamic_sparsity import cli, load_dataset
 from dynamic_sparsity.errors import CorruptStoreError, DynamicSparsityError, InvalidSettingError, StoreLockedError
 from dynamic_sparsity.publishing import parquet, versions
 from dynamic_sparsity.publishing.publish import plan, publish
+from dynamic_sparsity.testing import Fault, HubServer, make_store
 
 REPO = "org/name"
 STORE = "Pendulums/noise.zarr"

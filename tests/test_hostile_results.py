@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from hostile_results import NAMES, OUTSIDE, changed, hostile_results
 from hostile_runs import in_child
-from synthetic import make_store
 
 from dynamic_sparsity import cli
 from dynamic_sparsity.analysis.files import analyze, study_file
@@ -21,6 +20,7 @@ from dynamic_sparsity.learners.protocol import get_budget
 from dynamic_sparsity.learners.results import read_results, result_document, write_result
 from dynamic_sparsity.policies.files import FOLDER
 from dynamic_sparsity.storage.atomic import check_output_folder
+from dynamic_sparsity.testing import make_store
 
 TASK = "Pendulums"
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from synthetic import make_store
 
 from dynamic_sparsity.errors import CorruptStoreError
 from dynamic_sparsity.loaders.store.store import open_store
 from dynamic_sparsity.schemas.files import file_count, listing_problem
 from dynamic_sparsity.storage.verify import verify_store
+from dynamic_sparsity.testing import make_store
 from dynamic_sparsity.untrusted.blosc import frame_problem
 
 

@@ -10,8 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import SERVER
-from hub_server import Fault, HubServer, Repository
-from synthetic import make_store
 
 from dynamic_sparsity import cli, load_dataset
 from dynamic_sparsity.errors import (
@@ -27,6 +25,7 @@ from dynamic_sparsity.errors import (
 from dynamic_sparsity.loaders import JacobianDataset
 from dynamic_sparsity.loaders.store.store import open_store
 from dynamic_sparsity.publishing.publish import plan, publish
+from dynamic_sparsity.testing import Fault, HubServer, Repository, make_store
 
 REPO = "org/name"
 SIZES = {"episodes": 20, "episode_length": 128, "chunk_rows": 512, "shard_rows": 512, "hinges": 2}

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import SERVER
-from hub_server import Fault, HubServer, Repository
 
 from dynamic_sparsity.errors import CorruptStoreError, HubError
 from dynamic_sparsity.loaders.hub import byte_limit as counting
 from dynamic_sparsity.loaders.hub import range_request as ranges
 from dynamic_sparsity.loaders.hub import repository as clients
 from dynamic_sparsity.loaders.hub.publication import PUBLICATION_BYTES_MAX, PublishedFile
+from dynamic_sparsity.testing import Fault, HubServer, Repository
 
 REPO, PATH = "org/name", "file.bin"
 CONTENT = np.random.default_rng(0).integers(0, 256, 300_000, np.uint8).tobytes()

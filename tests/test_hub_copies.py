@@ -15,14 +15,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import SERVER
-from hub_server import HubServer, Repository
-from synthetic import make_store
 
 from dynamic_sparsity import cli, load_dataset
 from dynamic_sparsity.errors import CorruptStoreError, DynamicSparsityError
 from dynamic_sparsity.loaders.hub import leftovers
 from dynamic_sparsity.loaders.store.partial import PARTIAL_FILE, PartialLedger
 from dynamic_sparsity.publishing.publish import plan, publish
+from dynamic_sparsity.testing import HubServer, Repository, make_store
 
 REPO, TASK = "org/name", "Pendulums"
 DEAD = 2**22 + 1

@@ -11,7 +11,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from synthetic import make_store
 
 from dynamic_sparsity.errors import CorruptResultError, DynamicSparsityError, InvalidSettingError, UnknownNameError
 from dynamic_sparsity.learners import Benchmark, evaluate, get_budget, run_learner
@@ -25,6 +24,7 @@ from dynamic_sparsity.learners.registry import LEARNERS, all_learners, make_lear
 from dynamic_sparsity.learners.row_stream import PIECE_STEPS, dimensionless
 from dynamic_sparsity.learners.training import device_rows, draw_batch
 from dynamic_sparsity.loaders import open_dataset
+from dynamic_sparsity.testing import make_store
 
 SMOKE = get_budget("smoke")
 TASK = "Pendulums"

@@ -8,12 +8,12 @@ import shutil
 
 import numpy as np
 import pytest
-from synthetic import make_all
 
 from dynamic_sparsity.analysis.page import report
 from dynamic_sparsity.analysis.study import StudyOptions
 from dynamic_sparsity.errors import StoreNotFoundError
 from dynamic_sparsity.storage import writer
+from dynamic_sparsity.testing import make_all
 
 OPTIONS = StudyOptions(map_rows=40)
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from synthetic import make_store
 
 from dynamic_sparsity import load_dataset
 from dynamic_sparsity.loaders.export.arrow import card_features, features_of, shapes_of
 from dynamic_sparsity.publishing.parquet import FILE_BYTES_MIN, plan_parquet, write_parquet
+from dynamic_sparsity.testing import make_store
 
 Arrays = dict[str, NDArray[Any]]
 

@@ -14,14 +14,13 @@ import datasets
 import numpy as np
 import pytest
 import yaml
-from hub_server import Fault, HubServer
-from synthetic import make_store
 
 from dynamic_sparsity import cli, load_dataset
 from dynamic_sparsity.errors import CorruptStoreError, HubAccessError, HubError, InvalidSettingError
 from dynamic_sparsity.loaders.hub.publication import Publication
 from dynamic_sparsity.publishing import versions
 from dynamic_sparsity.publishing.publish import plan, publish
+from dynamic_sparsity.testing import Fault, HubServer, make_store
 
 REPO = "org/name"
 GUIDE = Path(__file__).parent.parent / "docs" / "hub.md"

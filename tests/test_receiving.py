@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from synthetic import make_store
 
 from dynamic_sparsity.errors import IncompleteStoreError
 from dynamic_sparsity.loaders.hub import range_request as ranges
 from dynamic_sparsity.loaders.hub.transfer import in_threads
 from dynamic_sparsity.loaders.store.partial import PARTIAL_FILE, PartialLedger
+from dynamic_sparsity.testing import make_store
 
 
 @pytest.fixture

@@ -7,8 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hub_server import HubServer
-from synthetic import make_store
 
 from dynamic_sparsity import cli, load_dataset
 from dynamic_sparsity.errors import CorruptStoreError
@@ -22,6 +20,7 @@ from dynamic_sparsity.generation.verification.regenerate import (
     published_settings,
 )
 from dynamic_sparsity.publishing.publish import plan, publish
+from dynamic_sparsity.testing import HubServer, make_store
 
 
 def test_differences() -> None:

@@ -3,7 +3,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import synthetic
 
 from dynamic_sparsity.errors import CorruptStoreError, InvalidSettingError, UnknownNameError
 from dynamic_sparsity.schemas import (
@@ -18,6 +17,7 @@ from dynamic_sparsity.schemas import (
 )
 from dynamic_sparsity.schemas.consistency import settings_digest
 from dynamic_sparsity.schemas.splits import split_of, splits_of
+from dynamic_sparsity.testing import stores as synthetic
 
 SIZES = {"nq": 8, "nv": 7, "na": 1, "nu": 2, "ds": 16, "dx": 15, "da": 2, "nc": 3, "np": 2}
 

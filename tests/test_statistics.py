@@ -2,12 +2,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-import synthetic
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dynamic_sparsity.schemas import FLAG_BITS, statistics_arrays
 from dynamic_sparsity.storage.statistics import Moments, summarize
+from dynamic_sparsity.testing import stores as synthetic
 
 ATTRIBUTES = synthetic.make_attributes(episodes=6)
 KINDS = [constraint["kind"] for constraint in ATTRIBUTES["constraints"]]

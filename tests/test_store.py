@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import pytest
 import zarr
-from synthetic import make_store
 
 from dynamic_sparsity.errors import (
     CorruptStoreError,
@@ -17,6 +16,7 @@ from dynamic_sparsity.errors import (
 )
 from dynamic_sparsity.loaders import find_stores, load_dataset, open_store
 from dynamic_sparsity.loaders.store.store import parse_store_path, store_path
+from dynamic_sparsity.testing import make_store
 
 
 @pytest.fixture(scope="module")

@@ -11,13 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import SERVER
-from hub_server import Fault, HubServer, Repository
-from synthetic import make_store
 
 from dynamic_sparsity import load_dataset
 from dynamic_sparsity.errors import CorruptStoreError, HubError, HubNotFoundError, InvalidSettingError, UnknownNameError
 from dynamic_sparsity.loaders.hub.shard_window import Receiver
 from dynamic_sparsity.publishing.publish import plan, publish
+from dynamic_sparsity.testing import Fault, HubServer, Repository, make_store
 
 REPO = "org/name"
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import synthetic
 
 from dynamic_sparsity.errors import StoreNotFoundError
 from dynamic_sparsity.schemas import FLAG_BITS
@@ -17,6 +16,7 @@ from dynamic_sparsity.storage import writer
 from dynamic_sparsity.storage.encoding import encode_chunk
 from dynamic_sparsity.storage.verify import Problem, verify_store
 from dynamic_sparsity.storage.verify_rows import Rows, check_rows
+from dynamic_sparsity.testing import stores as synthetic
 
 EARLY = {3: 7}
 

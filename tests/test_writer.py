@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import synthetic
 import zarr
 from processes import PATIENCE_S, running, wait_for
 
@@ -26,6 +25,7 @@ from dynamic_sparsity.schemas.layout import array_layouts
 from dynamic_sparsity.storage import writer
 from dynamic_sparsity.storage.encoding import shard_values
 from dynamic_sparsity.storage.manifests import shard_count, shard_range
+from dynamic_sparsity.testing import stores as synthetic
 
 
 def tree(path: Path) -> dict[str, bytes]:

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from synthetic import make_store
 
 from dynamic_sparsity import load_dataset
 from dynamic_sparsity.schemas import row_arrays
+from dynamic_sparsity.testing import make_store
 
 xarray: Any = pytest.importorskip("xarray")
 SIZES = dict.fromkeys(("nq", "nv", "na", "nu", "ds", "dx", "da", "nc", "np", "nr"), 1)

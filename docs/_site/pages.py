@@ -20,6 +20,7 @@ MODULES = {
     "Learners and their evaluation": ["dynamic_sparsity.learners"],
     "Analysis": ["dynamic_sparsity.analysis"],
     "Errors": ["dynamic_sparsity.errors"],
+    "Stores and a Hub for tests": ["dynamic_sparsity.testing"],
 }
 
 

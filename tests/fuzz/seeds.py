@@ -15,12 +15,11 @@ import numpy as np
 from numcodecs.blosc import Blosc
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-import synthetic
-
 from dynamic_sparsity.loaders import open_dataset
 from dynamic_sparsity.loaders.hub.publication import Publication, PublishedFile, PublishedStore
 from dynamic_sparsity.policies.files import encode_policy
 from dynamic_sparsity.policies.network import ExpertPolicy
+from dynamic_sparsity.testing import stores as synthetic
 
 CORPUS = Path(__file__).parent / "corpus"
 SIZES = {"episodes": 2, "episode_length": 4, "hinges": 1, "actions": 1, "chunk_rows": 8, "shard_rows": 8}

@@ -17,10 +17,11 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from hub_server import HubServer, Repository
 from json_mutations import PATHS, TEXTS, encoded, mutated
 from stores import INSIDE, Template, record
 from trials import Arguments, Hostile
+
+from dynamic_sparsity.testing import HubServer, Repository
 
 PUBLICATION, INDEX, REPOSITORY = "publication.json", "index/Pendulums/noise.tar.xz", "org/good"
 DOWNLOAD = ("download", "Pendulums", "--repo")

@@ -12,9 +12,10 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-import synthetic
 from json_mutations import encoded, mutated
 from trials import Arguments, Hostile
+
+from dynamic_sparsity.testing import stores as synthetic
 
 Change = bytes | None | Callable[[Path], None]
 """New bytes of a file, None for no such file, or what makes something else of it at its path."""

@@ -28,12 +28,12 @@ from conftest import SERVER
 from crafted_stores import crafted
 from hubs import Published
 from stores import Template, document_mutations, to_reader
-from synthetic import make_store
 from trials import Arguments, Campaign, Hostile, Record
 
 from dynamic_sparsity import load_dataset
 from dynamic_sparsity.loaders import JacobianDataset, open_dataset
 from dynamic_sparsity.policies.files import FOLDER
+from dynamic_sparsity.testing import make_store
 
 POLICY = FOLDER / "CartpoleBalance.safetensors"
 LIGHT_COMMANDS = ("verify", "info", "list", "status")

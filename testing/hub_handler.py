@@ -1,4 +1,4 @@
-"""Answers the requests of the Hub's clients: the routes of `hub_server`."""
+"""Answering the requests of the Hub's clients: the routes of `HubServer`."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
-from hub_parts import Answer, File, Repository, Seen, refusal
+from dynamic_sparsity.testing.hub_parts import Answer, File, Repository, Seen, byte_range, refusal
 
 if TYPE_CHECKING:
-    from hub_server import HubServer
+    from dynamic_sparsity.testing.hub_server import HubServer
+
+__all__ = ["Handler", "Threads"]
 
 CREATED = "2026-01-01T00:00:00.000Z"
 REGULAR_SUFFIXES = {".json", ".md", ".yaml", ".gitattributes"}
@@ -26,48 +28,52 @@ Json = dict[str, Any]
 
 
 class Threads(ThreadingHTTPServer):
+    """A thread per connection."""
+
     daemon_threads = True
     request_queue_size = 128
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that went away is no error."""
+        """Ignore clients that closed their connection."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
 
 
 class Handler(BaseHTTPRequestHandler):
+    """Answers one connection's requests from the repositories of `hub`."""
+
     hub: HubServer
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     wbufsize = -1
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Says nothing."""
+        """Print nothing."""
 
-    def answer(self) -> None:
+    def _answer(self) -> None:
         hub, url = self.hub, urlsplit(self.path)
         if hub.latency:
-            time.sleep(hub.latency)  # to sleep for 0 seconds takes some, too
-        self.raw, self.query = url.path, parse_qs(url.query)
-        self.fault = hub.take_fault(self.command, unquote(url.path))
-        self.length = int(self.headers.get("Content-Length") or 0)
+            time.sleep(hub.latency)  # sleeping for 0 seconds takes time, too
+        self._raw, self._query = url.path, parse_qs(url.query)
+        self._fault = hub.take_fault(self.command, unquote(url.path))
+        self._length = int(self.headers.get("Content-Length") or 0)
         try:
-            if self.fault is not None and self.fault.kind == "status":
-                after = {} if self.fault.retry_after is None else {"Retry-After": str(self.fault.retry_after)}
-                self.rfile.read(self.length)
-                raise Answer(self.fault.status, {"error": "try again later"}, after)
-            self.route()
+            if self._fault is not None and self._fault.kind == "status":
+                after = {} if self._fault.retry_after is None else {"Retry-After": str(self._fault.retry_after)}
+                self.rfile.read(self._length)
+                raise Answer(self._fault.status, {"error": "try again later"}, after)
+            self._route()
         except Answer as answer:
-            self.send_json(answer)
+            self._send_json(answer)
 
-    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = answer
+    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = _answer
 
-    def note(self, sent: int = 0) -> None:
+    def _note(self, sent: int = 0) -> None:
         """Count the request, before its answer can be seen: a test may look as soon as it is."""
-        self.hub.requests.append(Seen(self.command, unquote(self.raw), self.headers.get("Range"), sent))
+        self.hub.requests.append(Seen(self.command, unquote(self._raw), self.headers.get("Range"), sent))
 
-    def send_json(self, answer: Answer) -> None:
-        self.note()
+    def _send_json(self, answer: Answer) -> None:
+        self._note()
         body = b"" if answer.body is None else json.dumps(answer.body).encode()
         self.send_response(answer.status)
         for name, value in {"Content-Type": "application/json", **answer.headers}.items():
@@ -78,9 +84,9 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
         self.wfile.flush()
 
-    def body(self) -> bytes:
+    def _body(self) -> bytes:
         if "chunked" not in self.headers.get("Transfer-Encoding", ""):
-            return self.rfile.read(self.length)
+            return self.rfile.read(self._length)
         parts = []
         while size := int(self.rfile.readline().split(b";")[0], 16):
             parts.append(self.rfile.read(size))
@@ -90,52 +96,52 @@ class Handler(BaseHTTPRequestHandler):
 
     # --- routes
 
-    def route(self) -> None:
-        path = unquote(self.raw)
+    def _route(self) -> None:
+        path = unquote(self._raw)
         if found := re.fullmatch(r"/lfs/([0-9a-f]{64})", path):
-            self.hub.receive(found[1], self.rfile, self.length)
+            self.hub.receive(found[1], self.rfile, self._length)
             raise Answer(200, {}, {"ETag": found[1]})
-        if found := re.fullmatch(r"/datasets/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", self.raw):
-            return self.resolve(*(unquote(part) for part in found.groups()))
+        if found := re.fullmatch(r"/datasets/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", self._raw):
+            return self._resolve(*(unquote(part) for part in found.groups()))
         if path == "/api/whoami-v2":
-            self.right()
+            self._right()
             raise Answer(200, {"type": "user", "name": "tester", "fullname": "tester", "orgs": []})
         if path == "/api/validate-yaml":
-            self.body()
+            self._body()
             raise Answer(200, {"errors": [], "warnings": []})
         if path == "/api/repos/create":
-            raise self.create()
+            raise self._create()
         if found := re.fullmatch(r"/datasets/([^/]+/[^/]+?)\.git/info/lfs/objects/batch", path):
-            raise self.lfs_batch()
-        if found := re.fullmatch(r"/api/datasets/([^/]+/[^/]+)(?:/([^/]+)(?:/([^/]+)(?:/(.*))?)?)?", self.raw):
+            raise self._lfs_batch()
+        if found := re.fullmatch(r"/api/datasets/([^/]+/[^/]+)(?:/([^/]+)(?:/([^/]+)(?:/(.*))?)?)?", self._raw):
             name, verb, revision, rest = (unquote(part or "") for part in found.groups())
-            raise self.api(self.repository(name), name, verb, revision or "main", rest)
-        self.body()
+            raise self._api(self._repository(name), name, verb, revision or "main", rest)
+        self._body()
         raise Answer(404, {"error": f"no route {path}"})
 
-    def right(self) -> str:
-        """What the request's token allows."""
+    def _right(self) -> str:
+        """Return what the request's token allows."""
         token = self.headers.get("Authorization", "").removeprefix("Bearer ")
         if token not in self.hub.rights:
             raise refusal(401, "", "Invalid username or password.")
         return self.hub.rights[token]
 
-    def need_write(self) -> None:
-        if self.right() != "write":
-            self.body()
+    def _need_write(self) -> None:
+        if self._right() != "write":
+            self._body()
             raise refusal(403, "", "Forbidden: you must use a write token to upload to a repository.")
 
-    def repository(self, name: str) -> Repository:
+    def _repository(self, name: str) -> Repository:
         found = self.hub.repositories.get(name)
         token = self.headers.get("Authorization", "").removeprefix("Bearer ")
         if found is None or (found.private and token not in self.hub.rights):
-            self.body()
+            self._body()
             raise refusal(401 if token not in self.hub.rights else 404, "RepoNotFound", "Repository not found")
         return found
 
-    def create(self) -> Answer:
-        self.need_write()
-        wanted = json.loads(self.body())
+    def _create(self) -> Answer:
+        self._need_write()
+        wanted = json.loads(self._body())
         name = f"{wanted.get('organization') or 'tester'}/{wanted['name']}"
         url = f"{self.hub.url}/datasets/{name}"
         if name in self.hub.repositories:
@@ -145,10 +151,10 @@ class Handler(BaseHTTPRequestHandler):
         self.hub.commit(made, {".gitattributes": self.hub.store(b"*.bin filter=lfs\n", lfs=False)})
         return Answer(200, {"url": url, "name": name, "id": name})
 
-    def lfs_batch(self) -> Answer:
-        self.need_write()
+    def _lfs_batch(self) -> Answer:
+        self._need_write()
         objects = []
-        for wanted in json.loads(self.body())["objects"]:
+        for wanted in json.loads(self._body())["objects"]:
             entry: Json = {"oid": wanted["oid"], "size": wanted["size"]}
             if not self.hub.blob(wanted["oid"]).exists():
                 entry["actions"] = {"upload": {"href": f"{self.hub.url}/lfs/{wanted['oid']}"}}
@@ -156,54 +162,54 @@ class Handler(BaseHTTPRequestHandler):
         kind = {"Content-Type": "application/vnd.git-lfs+json"}
         return Answer(200, {"transfer": "basic", "objects": objects}, kind)
 
-    def api(self, repository: Repository, name: str, verb: str, revision: str, rest: str) -> Answer:
+    def _api(self, repository: Repository, name: str, verb: str, revision: str, rest: str) -> Answer:
         if verb == "refs":
-            return Answer(200, self.refs(repository))
+            return Answer(200, self._refs(repository))
         if verb == "tag":
-            return self.tag(repository, revision)
+            return self._tag(repository, revision)
         if verb == "preupload":
-            self.need_write()
-            files = json.loads(self.body())["files"]
-            return Answer(200, {"files": [self.upload_mode(file) for file in files]})
+            self._need_write()
+            files = json.loads(self._body())["files"]
+            return Answer(200, {"files": [self._upload_mode(file) for file in files]})
         if verb == "commit":
-            return self.make_commit(repository, name)
+            return self._make_commit(repository, name)
         if verb.startswith("xet-"):
             return refusal(404, "", "no Xet here")
         commit = repository.find(revision)
         if commit is None:
-            self.body()
+            self._body()
             return refusal(404, "RevisionNotFound", f"Invalid rev id: {revision}")
         if verb in ("", "revision"):
-            return Answer(200, self.info(repository, name, *commit))
+            return Answer(200, self._info(repository, name, *commit))
         if verb == "paths-info":
-            return Answer(200, self.paths_info(commit[1]))
+            return Answer(200, self._paths_info(commit[1]))
         if verb == "tree":
-            return self.tree(commit[1], rest.strip("/"))
+            return self._tree(commit[1], rest.strip("/"))
         return Answer(404, {"error": f"no such call: {verb}"})
 
-    def refs(self, repository: Repository) -> Json:
+    def _refs(self, repository: Repository) -> Json:
         tags = [{"name": tag, "ref": f"refs/tags/{tag}", "targetCommit": oid} for tag, oid in repository.tags.items()]
         main = {"name": "main", "ref": "refs/heads/main", "targetCommit": repository.commits[-1][0]}
         return {"branches": [main], "converts": [], "tags": tags}
 
-    def tag(self, repository: Repository, revision: str) -> Answer:
-        self.need_write()
-        name = json.loads(self.body())["tag"]
+    def _tag(self, repository: Repository, revision: str) -> Answer:
+        self._need_write()
+        name = json.loads(self._body())["tag"]
         commit = repository.find(revision)
         if commit is None or name in repository.tags:
             return refusal(404 if commit is None else 409, "", "no such revision, or the tag exists")
         repository.tags[name] = commit[0]
         return Answer(200, {})
 
-    def upload_mode(self, file: Json) -> Json:
+    def _upload_mode(self, file: Json) -> Json:
         text = Path(file["path"]).suffix in REGULAR_SUFFIXES or Path(file["path"]).name == ".gitattributes"
         regular = text and file["size"] < REGULAR_BYTES_MAX and b"\0" not in base64.b64decode(file["sample"])
         mode = "regular" if regular else "lfs"
         return {"path": file["path"], "uploadMode": mode, "shouldIgnore": False, "oid": None}
 
-    def make_commit(self, repository: Repository, name: str) -> Answer:
-        self.need_write()
-        lines = [json.loads(line) for line in self.body().splitlines() if line]
+    def _make_commit(self, repository: Repository, name: str) -> Answer:
+        self._need_write()
+        lines = [json.loads(line) for line in self._body().splitlines() if line]
         with self.hub.lock:
             head, before = repository.commits[-1]
             files = dict(before)
@@ -223,7 +229,7 @@ class Handler(BaseHTTPRequestHandler):
         url = f"{self.hub.url}/datasets/{name}/commit/{oid}"
         return Answer(200, {"success": True, "commitOid": oid, "commitUrl": url, "hookOutput": ""})
 
-    def info(self, repository: Repository, name: str, oid: str, files: dict[str, File]) -> Json:
+    def _info(self, repository: Repository, name: str, oid: str, files: dict[str, File]) -> Json:
         return {
             "_id": "0",
             "id": name,
@@ -240,55 +246,55 @@ class Handler(BaseHTTPRequestHandler):
             "siblings": [{"rfilename": path} for path in sorted(files)],
         }
 
-    def paths_info(self, files: dict[str, File]) -> list[Json]:
-        body = self.body()
+    def _paths_info(self, files: dict[str, File]) -> list[Json]:
+        body = self._body()
         paths = json.loads(body)["paths"] if body[:1] == b"{" else parse_qs(body.decode())["paths"]
         found = []
         for path in (path.strip("/") for path in paths):
             if path in files:
-                found.append(self.entry(path, files[path]))
+                found.append(self._entry(path, files[path]))
             elif any(other.startswith(f"{path}/") for other in files):
-                found.append(self.directory(path))
+                found.append(self._directory(path))
         return found
 
-    def tree(self, files: dict[str, File], folder: str) -> Answer:
+    def _tree(self, files: dict[str, File], folder: str) -> Answer:
         prefix = f"{folder}/" if folder else ""
         inside = [path for path in sorted(files) if path.startswith(prefix)]
         if folder and not inside:
             return refusal(404, "EntryNotFound", f"{folder} does not exist")
-        recursive = self.query.get("recursive", ["false"])[0].lower() in ("true", "1")
+        recursive = self._query.get("recursive", ["false"])[0].lower() in ("true", "1")
         entries: dict[str, Json] = {}
         for path in inside:
             parts = path.removeprefix(prefix).split("/")
             for depth in range(1, len(parts) if recursive else min(len(parts), 2)):
                 parent = prefix + "/".join(parts[:depth])
-                entries.setdefault(parent, self.directory(parent))
+                entries.setdefault(parent, self._directory(parent))
             if recursive or len(parts) == 1:
-                entries[path] = self.entry(path, files[path])
-        start = int(self.query.get("cursor", ["0"])[0])
+                entries[path] = self._entry(path, files[path])
+        start = int(self._query.get("cursor", ["0"])[0])
         headers = {}
         if start + self.hub.page < len(entries):
-            kept = "&".join(f"{key}={quote(value[0])}" for key, value in self.query.items() if key != "cursor")
-            following = f"{self.hub.url}{self.raw}?{kept}&cursor={start + self.hub.page}"
+            kept = "&".join(f"{key}={quote(value[0])}" for key, value in self._query.items() if key != "cursor")
+            following = f"{self.hub.url}{self._raw}?{kept}&cursor={start + self.hub.page}"
             headers["Link"] = f'<{following}>; rel="next"'
         return Answer(200, list(entries.values())[start : start + self.hub.page], headers)
 
-    def entry(self, path: str, file: File) -> Json:
+    def _entry(self, path: str, file: File) -> Json:
         entry: Json = {"type": "file", "oid": file.git_oid, "size": file.size, "path": path}
         if file.lfs:
             entry["lfs"] = {"oid": file.sha256, "size": file.size, "pointerSize": 134}
         return entry
 
-    def directory(self, path: str) -> Json:
+    def _directory(self, path: str) -> Json:
         return {"type": "directory", "oid": hashlib.sha1(path.encode()).hexdigest(), "size": 0, "path": path}
 
     # --- files
 
-    def resolve(self, name: str, revision: str, path: str) -> None:
-        commit = self.repository(name).find(revision)
+    def _resolve(self, name: str, revision: str, path: str) -> None:
+        commit = self._repository(name).find(revision)
         if commit is None:
             raise refusal(404, "RevisionNotFound", f"Invalid rev id: {revision}")
-        kind = self.fault.kind if self.fault else None
+        kind = self._fault.kind if self._fault else None
         file = commit[1].get(path)
         if file is None or kind == "missing":
             answer = refusal(404, "EntryNotFound", "Entry not found")
@@ -299,7 +305,7 @@ class Handler(BaseHTTPRequestHandler):
         headers = {"X-Repo-Commit": commit[0], "ETag": etag, "Accept-Ranges": "bytes"}
         if file.lfs:
             headers |= {"X-Linked-Etag": etag, "X-Linked-Size": str(size)}
-        start, stop, status = (0, size, 200) if kind == "whole" else self.range_of(size)
+        start, stop, status = (0, size, 200) if kind == "whole" else byte_range(self.headers.get("Range", ""), size)
         if status == 206:
             start += kind == "elsewhere"
             stop = {"longer": size, "trickle": start + 1}.get(kind or "", stop)
@@ -309,27 +315,16 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header(key, value)
         self.end_headers()
         if self.command == "HEAD":
-            self.note()
+            self._note()
         else:
-            self.send_bytes(self.hub.blob(file.sha256), start, stop, kind)
+            self._send_bytes(self.hub.blob(file.sha256), start, stop, kind)
         self.wfile.flush()
 
-    def range_of(self, size: int) -> tuple[int, int, int]:
-        wanted = re.fullmatch(r"bytes=(\d*)-(\d*)", self.headers.get("Range", ""))
-        if wanted is None:
-            return 0, size, 200
-        if not wanted[1]:
-            return max(0, size - int(wanted[2])), size, 206
-        start = int(wanted[1])
-        if start >= size:
-            raise Answer(416, None, {"Content-Range": f"bytes */{size}"})
-        return start, min(size, int(wanted[2]) + 1) if wanted[2] else size, 206
-
-    def send_bytes(self, path: Path, start: int, stop: int, kind: str | None) -> None:
+    def _send_bytes(self, path: Path, start: int, stop: int, kind: str | None) -> None:
         with path.open("rb") as file:
             # What is small leaves together with the headers, as from any server.
             if kind not in ("drop", "corrupt") and stop - start > SMALL_BYTES:
-                self.note(stop - start)
+                self._note(stop - start)
                 self.wfile.flush()
                 self.connection.sendfile(file, start, stop - start)
                 return
@@ -340,5 +335,5 @@ class Handler(BaseHTTPRequestHandler):
         if kind == "drop":
             content = content[: len(content) // 2]
             self.close_connection = True
-        self.note(len(content))
+        self._note(len(content))
         self.wfile.write(content)

@@ -1,4 +1,7 @@
-"""A small store that obeys every rule of the format, without a simulator: pendulums whose Jacobians are known."""
+"""Small stores that obey every rule of the format, made without a simulator: pendulums whose Jacobians are known.
+
+Each pendulum is a hinge; its motor is one of the actions. The tests of this package use them, too.
+"""
 
 from __future__ import annotations
 
@@ -17,17 +20,20 @@ from dynamic_sparsity.storage import writer
 
 STEP_S = 0.05
 THRESHOLD = 1e-12
+
+__all__ = ["STEP_S", "jacobians", "make_all", "make_attributes", "make_store", "make_unit", "step", "write_units"]
+
 Columns = dict[str, npt.NDArray[Any]]
 Floats = npt.NDArray[np.float64]
 Episodes = list[dict[str, Any]]
 
 
 def make_store(path: Path, *, finalize: bool = True, sync: bool = False, **options: Any) -> Path:
-    """Write a whole synthetic store.
+    """Write a store.
 
     Args:
-        path: The store.
-        finalize: Whether to seal it.
+        path: The store, `ROOT/<Task>/<policy>[-stock].zarr` for `load_dataset` to find it.
+        finalize: Whether to seal it; otherwise it stays incomplete.
         sync: Whether to wait for the disk, as a real run does.
         **options: Of `make_attributes`, and `early` of `make_unit`.
 
@@ -45,22 +51,31 @@ def make_store(path: Path, *, finalize: bool = True, sync: bool = False, **optio
 
 
 def make_all(early: dict[int, int] | None = None, **options: Any) -> tuple[dict[str, Any], Columns, Episodes]:
-    """Attributes, columns and episode table of a whole store, not written.
+    """Make all contents of a store without writing it.
 
     Args:
         early: Of `make_unit`.
         **options: Of `make_attributes`.
+
+    Returns:
+        Attributes, columns by name with rows first, and the episode table.
     """
     attributes = make_attributes(**options)
-    return attributes, *make_unit(attributes, range(attributes["episodes"]), early or {})
+    return attributes, *make_unit(attributes, range(attributes["episodes"]), early)
 
 
 def write_units(path: Path, attributes: dict[str, Any], early: dict[int, int] | None = None) -> None:
-    """Write every unit of a store; a unit is the fewest episodes that fill whole shards."""
+    """Write every unit of a store; a unit is the fewest episodes that fill whole shards.
+
+    Args:
+        path: The store, which exists and is not sealed.
+        attributes: Its attributes.
+        early: Of `make_unit`.
+    """
     length = attributes["episode_length"]
     per_unit = attributes["shard_rows"] // np.gcd(attributes["shard_rows"], length)
     for first in range(0, attributes["episodes"], per_unit):
-        columns, episodes = make_unit(attributes, range(first, first + per_unit), early or {})
+        columns, episodes = make_unit(attributes, range(first, first + per_unit), early)
         writer.write_unit(path, first * length, columns, episodes)
 
 
@@ -81,23 +96,26 @@ def make_attributes(
     task: str = "Pendulums",
     policy: str = "noise",
 ) -> dict[str, Any]:
-    """Attributes of a store of `hinges` pendulums, after a free body if `quaternion`.
+    """Make the attributes of a store of `hinges` pendulums, after a free body if `quaternion`.
 
     Args:
-        episodes: E.
-        episode_length: T, control steps.
+        episodes: Number of episodes, E.
+        episode_length: Control steps per episode, T.
         hinges: Number of pendulums, at least 1.
-        activations: na.
-        actions: da.
+        activations: Number of activations, na.
+        actions: Size of the action, da.
         limits: Constraints that are joint limits.
         pairs: Constraints that are contacts.
         quaternion: Put a free joint first, so that ds = dx + 1.
         stock: Write a store of the stock dynamics.
-        seed: Seed of the run.
+        seed: Seed of initial states and actions.
         chunk_rows: Rows per chunk.
         shard_rows: Rows per shard.
-        task: What the store says is its task.
-        policy: What it says is its policy.
+        task: Name of the task in the attributes.
+        policy: Name of the policy in the attributes.
+
+    Returns:
+        Attributes of the root group, as the schema of stores has them.
     """
     nq, nv = hinges + 7 * quaternion, hinges + 6 * quaternion
     sizes = {"nq": nq, "nv": nv, "na": activations, "nu": actions, "da": actions, "nc": limits + pairs, "np": pairs}
@@ -145,24 +163,38 @@ def make_attributes(
     }
 
 
-def make_unit(attributes: dict[str, Any], episodes: range, early: dict[int, int]) -> tuple[Columns, Episodes]:
-    """Columns and table entries of some episodes; each depends on seed and index only.
+def make_unit(
+    attributes: dict[str, Any], episodes: range, early: dict[int, int] | None = None
+) -> tuple[Columns, Episodes]:
+    """Simulate some episodes; each depends on seed and index only.
 
     Args:
         attributes: Of `make_attributes`.
         episodes: Indices; those beyond the store's last are simulated too, as the last unit's are.
-        early: Episode index to the length at which the task ends it.
+        early: Episode index to the length at which the task ends it; None for none.
+
+    Returns:
+        Columns by name with rows first, in the dtypes of the store, and the entries of the episode table.
     """
     parts, table = [], []
     for index in episodes:
-        columns, entry = _episode(attributes, index, early.get(index, attributes["episode_length"]))
+        columns, entry = _episode(attributes, index, (early or {}).get(index, attributes["episode_length"]))
         parts.append(columns)
         table.append(entry)
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}, table
 
 
 def step(attributes: dict[str, Any], state: Floats, action: Floats) -> Floats:
-    """One control step in ambient coordinates, (ds,), (da,) -> (ds,)."""
+    """Take one control step.
+
+    Args:
+        attributes: Of `make_attributes`.
+        state: float64, shape (ds,), ambient coordinates.
+        action: float64, shape (da,).
+
+    Returns:
+        Next state, float64, shape (ds,).
+    """
     sizes, free = attributes["sizes"], attributes["sizes"]["nq"] > attributes["sizes"]["nv"]
     qpos, qvel, act = np.split(state, [sizes["nq"], sizes["nq"] + sizes["nv"]])
     angles = qpos[7 * free :]
@@ -175,7 +207,15 @@ def step(attributes: dict[str, Any], state: Floats, action: Floats) -> Floats:
 
 
 def jacobians(attributes: dict[str, Any], state: Floats) -> tuple[Floats, Floats]:
-    """The step's derivatives in tangent coordinates, (dx, dx) and (dx, da)."""
+    """Return the derivatives of `step` in tangent coordinates; they do not depend on the action.
+
+    Args:
+        attributes: Of `make_attributes`.
+        state: float64, shape (ds,), ambient coordinates.
+
+    Returns:
+        J_s and J_a, float64, shapes (dx, dx) and (dx, da).
+    """
     sizes, free = attributes["sizes"], attributes["sizes"]["nq"] > attributes["sizes"]["nv"]
     nv, dx, da = sizes["nv"], sizes["dx"], sizes["da"]
     by_state, by_action = np.zeros((dx, dx)), np.zeros((dx, da))
@@ -195,7 +235,7 @@ def jacobians(attributes: dict[str, Any], state: Floats) -> tuple[Floats, Floats
 
 
 def _actuation(sizes: dict[str, int]) -> Floats:
-    """Force on each degree of freedom per action: action i drives the i-th from the last, (nv, da)."""
+    """Return the force on each degree of freedom per action, (nv, da): action i drives the i-th from the last."""
     matrix = np.zeros((sizes["nv"], sizes["da"]))
     for action in range(min(sizes["nv"], sizes["da"])):
         matrix[sizes["nv"] - 1 - action, action] = 1
@@ -258,7 +298,7 @@ def _episode(attributes: dict[str, Any], index: int, length: int) -> tuple[Colum
 
 
 def _turn(quaternion: Floats, turn: Floats) -> Floats:
-    """quaternion times exp(turn), w first, the turn in the body's frame; (4,), (3,) rad -> (4,)."""
+    """Return quaternion times exp(turn), w first, the turn in the body's frame; (4,), (3,) rad -> (4,)."""
     angle = np.linalg.norm(turn)
     w, v = np.cos(angle / 2), turn * (0.5 * np.sinc(angle / (2 * np.pi)))
     return np.concatenate(
@@ -275,13 +315,16 @@ def _cross_matrix(vector: Floats) -> Floats:
 
 
 def _rotation(turn: Floats) -> Floats:
-    """exp of a turn (rad) as a rotation matrix, by Rodrigues' formula."""
+    """Return exp of a turn (rad) as a rotation matrix, by Rodrigues' formula."""
     angle, cross = np.linalg.norm(turn), _cross_matrix(turn)
     half = 0.5 * np.sinc(angle / (2 * np.pi)) ** 2
-    return np.eye(3) + np.sinc(angle / np.pi) * cross + half * (cross @ cross)
+    rotation: Floats = np.eye(3) + np.sinc(angle / np.pi) * cross + half * (cross @ cross)
+    return rotation
 
 
 def _right_jacobian(turn: Floats) -> Floats:
-    """Right Jacobian of the exponential of SO(3); the turn must not be zero."""
+    """Return the right Jacobian of the exponential of SO(3); the turn must not be zero."""
     angle, cross = np.linalg.norm(turn), _cross_matrix(turn)
-    return np.eye(3) - (1 - np.cos(angle)) / angle**2 * cross + (angle - np.sin(angle)) / angle**3 * (cross @ cross)
+    first, second = (1 - np.cos(angle)) / angle**2, (angle - np.sin(angle)) / angle**3
+    jacobian: Floats = np.eye(3) - first * cross + second * (cross @ cross)
+    return jacobian
