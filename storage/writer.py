@@ -1,10 +1,5 @@
 """Write a store so that what is there is right: first a template, then complete shards, then the seal.
 
-A store is made in three steps. `create_store` lays out every array at its final shape. `write_unit` writes whole shards
-and publishes each one's manifest when its files are on disk; killed at any moment, it leaves whole shards and
-`*.partial` files, which `sweep` deletes. `finalize` checks every byte, adds statistics and seals the store with
-`manifest.json`. One process at a time may write: hold `lock`.
-
 A store is made in three steps. `create_store` creates every array at its final shape. `write_unit` writes complete
 shards and publishes each one's manifest when its files are on disk; killed at any moment, it leaves complete shards and
 `*.partial` files, which `sweep` deletes. `finalize` checks every byte, adds statistics and seals the store with
