@@ -134,7 +134,7 @@ def load_dataset(
     if root is None and repo_id is None:
         there = (store_path(DEFAULT_ROOT, task, policy, dynamics) / "zarr.json").exists()
         root, repo_id = (DEFAULT_ROOT, None) if there else (None, default_repository())
-        if root is None and repo_id is None:
+        if root is None and repo_id is None and revision is None and not streaming:
             raise _nowhere(task, policy, dynamics)
     if repo_id is None:
         for option, given in (("revision", revision is not None), ("streaming", streaming)):
