@@ -124,7 +124,6 @@ _DAGGER: dict[str, Any] = {
     "size": 16,
     "horizon": 400,
     "episodes": 32,
-    "short": 0,
     "labels": 4096,
     "updates": 1000,
     "batch_size": 1024,
@@ -141,14 +140,13 @@ _ACROBOT: dict[str, Any] = {
     "labels": 8192,
     "hidden_layers": [96, 96, 96],
     "exploration": [0.2, 0.05],
-    "short": 32,
 }
 _DAGGER_TASKS: dict[str, dict[str, Any]] = {
     "AcrobotSwingup": _ACROBOT,
     "AcrobotSwingupSparse": _ACROBOT,
     "PendulumSwingup": {"horizon": 300, "exploration": [0.2, 0.05]},
 }
-_DAGGER_STEPS = {"AcrobotSwingup": 1_536_000, "AcrobotSwingupSparse": 1_536_000, "PendulumSwingup": 192_000}
+_DAGGER_STEPS = {"AcrobotSwingup": 640_000, "AcrobotSwingupSparse": 640_000, "PendulumSwingup": 192_000}
 _DAGGER_DEFAULT_STEPS = 256_000
 
 _LQR: dict[str, Any] = {
