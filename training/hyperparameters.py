@@ -37,15 +37,6 @@ _CPU_PPO: dict[str, Any] = {
 
 _NEAR: dict[str, Any] = {"num_updates_per_batch": 6, "reward_scaling": 5.0, "entropy_cost": 0.01, "shaping": 0.3}
 
-_TURN: dict[str, Any] = _NEAR | {
-    "unroll_length": 30,
-    "discounting": 0.995,
-    "reward_scaling": 1.0,
-    "policy_hidden_layer_sizes": [64, 64, 64],
-    "value_hidden_layer_sizes": [128, 128, 128],
-}
-"""A turn takes seconds and pays for the rest of the episode: who counts half a second ahead stays where it is."""
-
 _SWING_UP: dict[str, Any] = {
     "batch_size": 256,
     "unroll_length": 40,
@@ -58,8 +49,8 @@ _SWING_UP: dict[str, Any] = {
 
 _CPU_PPO_TASKS: dict[str, dict[str, Any]] = {
     "BallInCup": _NEAR,
-    "FingerTurnEasy": _TURN,
-    "FingerTurnHard": _TURN,
+    "FingerTurnEasy": _NEAR,
+    "FingerTurnHard": _NEAR,
     "SwimmerSwimmer6": {
         "unroll_length": 30,
         "discounting": 0.99,
