@@ -135,45 +135,19 @@ def test_observation_is_the_environments():
     np.testing.assert_array_equal(seen, state.obs)
 
 
-def test_short_episodes_begin_where_they_should():
-    """Beside whole episodes, others begin anew every 100 steps, each in its own state; returns are the whole ones'."""
-    environment, physics = load_environment("PendulumSwingup"), load_physics("PendulumSwingup")
-    policy, key = load_policy("PendulumSwingup"), jax.random.PRNGKey(0)
-    qpos, qvel = (np.random.default_rng(0).normal(size=(4, 1)).astype(np.float32) for _ in range(2))
-    with host_physics(physics.mj_model):
-        play = jax.jit(imitation.episodes_function(environment, 1, 2, 103))
-        returns, observations, at, speed = play(evaluation.policy_arrays(policy), key, qpos, qvel)
-        seen = jax.vmap(lambda q, v: imitation.observation(environment, q, v))(qpos, qvel)
-    assert returns.shape == (1,)
-    assert at.shape == speed.shape == (103, 3, 1)
-    for found, wanted in ((at, qpos), (speed, qvel), (observations, seen)):
-        began = np.concatenate([found[0, 1:], found[100, 1:]])
-        np.testing.assert_allclose(began, wanted, atol=1e-6)
-    assert np.abs(np.diff(at[:, 0], axis=0)).max() < 0.5  # the whole one goes on
-
-
 @pytest.mark.slow
 def test_train_by_imitation(monkeypatch, tmp_path):
     monkeypatch.setattr(run, "EPISODE_LENGTH", 100)
     monkeypatch.setattr(evaluation, "EPISODE_LENGTH", 100)
     short = evaluation.returns
     monkeypatch.setattr(evaluation, "returns", lambda *a, **k: short(*a, **(k | {"episodes": 4, "length": 100})))
-    settings = resolve("PendulumSwingup", "dagger", "cpu", 1600, 3)
-    few = {
-        "samples": 8,
-        "size": 2,
-        "horizon": 50,
-        "episodes": 4,
-        "labels": 64,
-        "updates": 20,
-        "batch_size": 16,
-        "short": 4,
-    }
+    settings = resolve("PendulumSwingup", "dagger", "cpu", 800, 3)
+    few = {"samples": 8, "size": 2, "horizon": 50, "episodes": 4, "labels": 64, "updates": 20, "batch_size": 16}
     few["hidden_layers"] = [8]
     settings = type(settings)(**(vars(settings) | {"hyperparameters": settings.hyperparameters | few}))
     log = Log()
     result = run.train(settings, tmp_path, log)
-    assert [steps for steps, _ in log.points] == [800, 1600]
+    assert [steps for steps, _ in log.points] == [400, 800]
     assert all(is_best for _, is_best in log.points)
     record = read_record(result.path)
     assert (record["algorithm"], record["stages"][0]["size"], record["seed"]) == ("dagger", 2, 3)
@@ -182,7 +156,7 @@ def test_train_by_imitation(monkeypatch, tmp_path):
 
 
 def test_settings_of_imitation():
-    assert resolve("AcrobotSwingup", "dagger", "cpu", None, 0).steps == 1_536_000
+    assert resolve("AcrobotSwingup", "dagger", "cpu", None, 0).steps == 640_000
     assert resolve("PendulumSwingup", "dagger", "cpu", None, 0).hyperparameters["horizon"] == 300
     with pytest.raises(InvalidSettingError, match="it has the profile 'cpu' alone"):
         resolve("PendulumSwingup", "dagger", "playground", None, 0)

@@ -7,9 +7,6 @@ so far. Where several actions are as good, the nearest of them counts: no policy
 right. The rounds' episodes run with the policy's own exploration, in the task's own environment on MuJoCo C, so each
 round's returns are an evaluation too, and the best round's network is kept.
 
-A policy that does not yet reach what pays never comes to the states where it would have to hold it. Beside the rounds'
-episodes, short ones may begin where the teacher has been: what the policy does wrong there is labelled too.
-
 Source: Ross, Gordon, Bagnell, "A reduction of imitation learning and structured prediction to no-regret online
 learning", AISTATS 2011.
 """
@@ -19,7 +16,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from itertools import pairwise
 from typing import Any, Protocol
 
@@ -42,9 +38,6 @@ Array = NDArray[np.float32]
 
 _LARGEST = 0.999
 """Teachers' actions are held within this, where the tanh's inverse is finite."""
-
-_SHORT = 100
-"""Control steps of an episode that begins where the teacher has been."""
 
 _FAR = 1e3
 """The loss of an action that is not good enough: more than any other's."""
@@ -83,7 +76,6 @@ class ImitationSettings:
     Attributes:
         rounds: Rounds of DAgger.
         episodes: Of a round, side by side.
-        short: Episodes of 100 steps side by side, one after the other, that begin in states of the teacher's.
         labels: States that the teacher labels in a round.
         updates: Steps of the optimiser in a round.
         batch_size: States of one of them.
@@ -97,7 +89,6 @@ class ImitationSettings:
 
     rounds: int = 20
     episodes: int = 64
-    short: int = 0
     labels: int = 8192
     updates: int = 2000
     batch_size: int = 1024
@@ -150,7 +141,7 @@ def imitate(
     qpos, qvel, demonstrated = teacher.demonstrate(settings.episodes, settings.hold)
     with host_physics(model):
         observe = jax_runtime.jit(jax.vmap(lambda q, v: observation(environment, q, v)))
-        play = jax_runtime.jit(episodes_function(environment, settings.episodes, settings.short, length))
+        play = jax_runtime.jit(episodes_function(environment, settings.episodes, length))
         seen = [_picked(random, settings.labels, qpos, qvel)]
         inputs = np.asarray(observe(*seen[0]), np.float32)
         labels = teacher.label(*seen[0])
@@ -162,10 +153,8 @@ def imitate(
             rate = settings.learning_rate * 0.1**share
             policy = _with_scale(_fitted(policy, inputs, labels, settings, rate, random), settings.exploration, share)
             key, now = jax.random.split(key)
-            starts = _picked(random, settings.short * -(-length // _SHORT), qpos, qvel)
-            played = play(policy_arrays(policy), now, *starts)
-            returns, observations, at, speed = (np.asarray(part) for part in played)
-            steps = (number + 1) * (settings.episodes + settings.short) * length
+            returns, observations, at, speed = (np.asarray(part) for part in play(policy_arrays(policy), now))
+            steps = (number + 1) * settings.episodes * length
             point = Point(steps, round(time.monotonic() - began, 1), float(returns.mean()), float(returns.std()))
             if not curve or point.mean > max(one.mean for one in curve):
                 best = policy
@@ -176,7 +165,7 @@ def imitate(
                 inputs = np.concatenate([inputs, np.float32(new)])
                 more = teacher.label(q, v)
                 labels = np.concatenate([labels[0], more[0]]), np.concatenate([labels[1], more[1]])
-    return Imitated(best, curve, curve[-1].steps, float(demonstrated.mean()))
+    return Imitated(best, curve, settings.rounds * settings.episodes * length, float(demonstrated.mean()))
 
 
 def observation(environment: Any, qpos: jax.Array, qvel: jax.Array) -> jax.Array:
@@ -187,60 +176,41 @@ def observation(environment: Any, qpos: jax.Array, qvel: jax.Array) -> jax.Array
         qpos: Positions, shape (nq,).
         qvel: Velocities, shape (nv,).
     """
-    seen: jax.Array = environment._get_obs(_data(environment, qpos, qvel), {})
-    return seen
-
-
-def _data(environment: Any, qpos: jax.Array, qvel: jax.Array) -> Any:
     from mujoco import mjx
     from mujoco_playground._src import mjx_env
 
     make: Any = mjx_env.make_data
-    return mjx.forward(environment.mjx_model, make(environment.mj_model, qpos=qpos, qvel=qvel))
+    data = mjx.forward(environment.mjx_model, make(environment.mj_model, qpos=qpos, qvel=qvel))
+    seen: jax.Array = environment._get_obs(data, {})
+    return seen
 
 
-def episodes_function(environment: Any, episodes: int, short: int, length: int) -> Callable[..., tuple[jax.Array, ...]]:
-    """Return a function that plays episodes side by side.
+def episodes_function(environment: Any, episodes: int, length: int) -> Callable[..., tuple[jax.Array, ...]]:
+    """Return a function of a policy's arrays and a random key that plays episodes side by side.
 
-    It takes a policy's arrays, a random key, and the positions and velocities that short episodes begin with, shape
-    (short · number, size), number = ⌈length / 100⌉. Its results are the returns, shape (episodes,), and the
-    observations, positions and velocities before each step, shape (length, episodes + short, size). The policy's
-    activation is swish.
+    Its results are the returns, shape (episodes,), and the observations, positions and velocities before each step,
+    shape (length, episodes, size). The policy's activation is swish.
 
     Args:
         environment: Playground's environment.
-        episodes: Number of episodes from the task's own initial states.
-        short: Number of short episodes beside them.
+        episodes: Number of episodes.
         length: Control steps of each.
     """
 
-    def run(arrays: Any, key: jax.Array, qpos: jax.Array, qvel: jax.Array) -> tuple[jax.Array, ...]:
+    def run(arrays: Any, key: jax.Array) -> tuple[jax.Array, ...]:
         policy = ExpertPolicy("", "swish", arrays["mean"], arrays["std"], arrays["layers"], "")
-        count = episodes + short
-        reset_keys, noise_keys = (jax.random.split(part, count) for part in jax.random.split(key))
+        reset_keys, noise_keys = (jax.random.split(part, episodes) for part in jax.random.split(key))
+        state = jax.vmap(environment.reset)(reset_keys)
         noise = jax.vmap(lambda k: coloured_noise(k, length, policy.action_size, NOISE_BETA))(noise_keys)
 
-        def begin(state: Any, q: jax.Array, v: jax.Array) -> Any:
-            data = _data(environment, q.astype(state.data.qpos.dtype), v.astype(state.data.qvel.dtype))
-            return state.replace(data=data, obs=environment._get_obs(data, state.info))
-
-        def restarted(state: Any, number: jax.Array) -> Any:
-            q, v = (part.reshape(-1, short, part.shape[-1])[number] for part in (qpos, qvel))
-            new = jax.vmap(begin)(jax.tree.map(lambda leaf: leaf[episodes:], state), q, v)
-            return jax.tree.map(lambda old, fresh: old.at[episodes:].set(fresh), state, new)
-
-        def step(carry: tuple[Any, jax.Array], now: tuple[jax.Array, ...]) -> tuple[Any, tuple[jax.Array, ...]]:
-            (state, total), (number, epsilon) = carry, now
-            if short:
-                again = partial(restarted, number=number // _SHORT)
-                state = jax.lax.cond(number % _SHORT == 0, again, lambda same: same, state)
+        def step(carry: tuple[Any, jax.Array], epsilon: jax.Array) -> tuple[Any, tuple[jax.Array, ...]]:
+            state, total = carry
             location, scale = policy.distribution(state.obs)
             after = jax.vmap(environment.step)(state, jnp.tanh(location + scale * epsilon))
             return (after, total + after.reward), (state.obs, state.data.qpos, state.data.qvel)
 
-        carry = jax.vmap(environment.reset)(reset_keys), jnp.zeros(count)
-        (_, total), seen = jax.lax.scan(step, carry, (jnp.arange(length), jnp.swapaxes(noise, 0, 1)))
-        return total[:episodes], *seen
+        (_, total), seen = jax.lax.scan(step, (state, jnp.zeros(episodes)), jnp.swapaxes(noise, 0, 1))
+        return total, *seen
 
     return run
 

@@ -40,7 +40,7 @@ def _imitated(settings: TrainingSettings, length: int, on_evaluation: OnEvaluati
     options = {name: given.pop(name) for name in ("samples", "size", "horizon")}
     teacher = SwingUpTeacher(settings.task, **options, length=length, seed=settings.seed)
     given |= {name: tuple(given[name]) for name in ("hidden_layers", "exploration")}
-    rounds = max(1, round(settings.steps / ((given["episodes"] + given["short"]) * length)))
+    rounds = max(1, round(settings.steps / (given["episodes"] * length)))
     found = imitate(
         settings.task,
         teacher,
