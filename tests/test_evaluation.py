@@ -200,7 +200,7 @@ def test_finished_results_are_left_alone(root, results, capsys):
     before = path.stat().st_mtime_ns
     words = ["train-learner", TASK, "--learner", "hold", "--root", str(root), "--protocol", "smoke"]
     assert cli.main([*words, "--out", str(results), "--seeds", "0,1"]) == 0
-    assert "there already" in capsys.readouterr().out
+    assert "exist already" in capsys.readouterr().out
     assert path.stat().st_mtime_ns == before
 
 

@@ -202,7 +202,7 @@ def test_interrupt_is_not_an_error_message(tmp_path):
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=900)
     assert process.returncode == 130
-    assert "same command goes on" in errors
+    assert "rerun the same command to resume" in errors
     assert "Traceback" not in errors
 
 

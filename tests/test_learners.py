@@ -255,7 +255,7 @@ def test_registry_names_agree():
 
 def test_no_rows_no_learning(tmp_path):
     store = make_store(tmp_path / TASK / "noise.zarr", episodes=1)
-    with pytest.raises(InvalidSettingError, match="make more episodes"):
+    with pytest.raises(InvalidSettingError, match="generate more episodes"):
         read_rows(open_dataset(store, split="test"))
 
 
