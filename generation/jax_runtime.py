@@ -57,6 +57,7 @@ PINNED: Final[dict[str, Any]] = {
     "jax_memory_fitting_effort": 0.0,
     "jax_enable_pgle": False,
     "jax_use_hlo_logistic_lowering": None,
+    "eager_constant_folding": False,
     "jax_custom_jvp3": False,
     "jax_custom_vjp3": False,
     "jax_remat3": False,
