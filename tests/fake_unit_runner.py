@@ -6,11 +6,12 @@ import errno
 import os
 import signal
 import time
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dynamic_sparsity.errors import MissingDependencyError, NotConvergedError
+from dynamic_sparsity.errors import DynamicSparsityWarning, MissingDependencyError, NotConvergedError
 from dynamic_sparsity.generation.executors.protocol import UnitProgress
 from dynamic_sparsity.generation.jobs.units import Unit
 from dynamic_sparsity.generation.settings import Settings
@@ -84,6 +85,21 @@ class MissingUnitRunner(FakeUnitRunner):
 
     def __init__(self) -> None:
         raise MissingDependencyError("Simulating needs jax: pip install it")
+
+
+class BrokenUnitRunner(FakeUnitRunner):
+    """With a fault that has nothing to say for itself."""
+
+    def __init__(self) -> None:
+        raise AssertionError
+
+
+class WarningUnitRunner(FakeUnitRunner):
+    """Warns of something at every store."""
+
+    def describe(self, settings: Settings) -> dict[str, Any]:
+        warnings.warn(f"{settings.task} is made in spite of this", DynamicSparsityWarning, stacklevel=2)
+        return super().describe(settings)
 
 
 def _listed(variable: str, unit: Unit) -> bool:

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from dynamic_sparsity.errors import DynamicSparsityWarning
-from dynamic_sparsity.generation.executors import machine, processes
-from dynamic_sparsity.generation.executors.machine import cores, memory, visible_gpus, workers_on
+from dynamic_sparsity.generation import machine
+from dynamic_sparsity.generation.executors import processes
 from dynamic_sparsity.generation.executors.processes import ProcessExecutor
 from dynamic_sparsity.generation.executors.protocol import UNITS_AT_ONCE
+from dynamic_sparsity.generation.machine import cores, memory, visible_gpus, workers_on
 
 GIB = 2**30
 V2 = "30 25 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n"
@@ -161,6 +162,12 @@ def test_pinned_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     )
     assert cores(tmp_path / "elsewhere") == 2
     assert cores(root) == 1, "half a core is one worker"
+
+
+def test_threads_of_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    for share, expected in (("3", 3), ("0", cores()), ("many", cores()), ("", cores())):
+        monkeypatch.setenv("NPROC", share)
+        assert machine.threads() == expected
 
 
 def test_this_machine() -> None:

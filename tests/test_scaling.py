@@ -9,6 +9,7 @@ import random
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -19,16 +20,19 @@ from processes import children, command_line, files_below, is_alive, kill, runni
 
 from dynamic_sparsity import cli
 from dynamic_sparsity.errors import (
+    CorruptPolicyError,
+    DynamicSparsityWarning,
     IncompleteStoreError,
+    InvalidSettingError,
     MissingDependencyError,
     SettingsMismatchError,
     StoreLockedError,
     UnitsFailedError,
     WorkerError,
 )
-from dynamic_sparsity.generation.executors import machine
+from dynamic_sparsity.generation import machine
 from dynamic_sparsity.generation.executors.processes import ProcessExecutor, device_environment
-from dynamic_sparsity.generation.executors.protocol import UNITS_AT_ONCE
+from dynamic_sparsity.generation.executors.protocol import UNITS_AT_ONCE, Failure
 from dynamic_sparsity.generation.executors.threads import ThreadExecutor
 from dynamic_sparsity.generation.jobs.generate import finalize, generate_all
 from dynamic_sparsity.generation.jobs.status import read_status
@@ -219,6 +223,39 @@ def test_workers_that_never_start_end_the_run(tmp_path):
 def test_a_worker_without_simulator_says_so(tmp_path):
     with pytest.raises(MissingDependencyError, match="pip install"):
         generate_all([fake_unit_runner.settings(1)], tmp_path, ProcessExecutor(2, "fake_unit_runner:MissingUnitRunner"))
+
+
+def test_an_error_that_nobody_expected_keeps_its_class_and_its_traceback(tmp_path):
+    with pytest.raises(WorkerError, match=r"failed with AssertionError: \(without a message\)\. .*--debug") as caught:
+        generate_all([fake_unit_runner.settings(1)], tmp_path, ProcessExecutor(1, "fake_unit_runner:BrokenUnitRunner"))
+    (note,) = caught.value.__notes__
+    assert "raise AssertionError" in note and "fake_unit_runner.py" in note
+
+
+@pytest.mark.parametrize(
+    "error", [CorruptPolicyError("a"), InvalidSettingError("b"), OSError(28, "full", "/x"), KeyError("c")]
+)
+def test_failures_are_exceptions_again(error):
+    sent = json.loads(json.dumps(Failure.from_exception(error).document()))
+    again = Failure.from_document(sent).to_exception()
+    if isinstance(error, KeyError):
+        assert isinstance(again, WorkerError) and "KeyError: 'c'" in str(again)
+    else:
+        assert (type(again), str(again)) == (type(error), str(error))
+
+
+def test_warnings_of_workers_are_heard(tmp_path):
+    with pytest.warns(DynamicSparsityWarning, match="CartpoleBalance is made in spite of this"):
+        generate_all([fake_unit_runner.settings(1)], tmp_path, ProcessExecutor(1, "fake_unit_runner:WarningUnitRunner"))
+
+
+def test_the_command_line_shows_warnings_as_paragraphs(monkeypatch, capsys):
+    def show(*_):
+        warnings.warn("careful\x1b[31m", DynamicSparsityWarning, stacklevel=1)
+
+    monkeypatch.setattr("dynamic_sparsity.cli.show.tasks", show, raising=True)
+    assert cli.main(["list"]) == 0
+    assert capsys.readouterr().err == "Warning: careful\\x1b[31m\n"
 
 
 def test_two_runs_at_once(undisturbed, tmp_path):

@@ -26,9 +26,9 @@ from dataclasses import asdict, dataclass, field
 from typing import IO, Any
 
 from dynamic_sparsity.errors import DynamicSparsityWarning, InvalidSettingError, WorkerError
-from dynamic_sparsity.generation.executors.machine import WORKER_BYTES, cores, memory, visible_gpus, workers_on
 from dynamic_sparsity.generation.executors.protocol import SIMULATION, UNITS_AT_ONCE, Event, EventKind, Failure
 from dynamic_sparsity.generation.jobs.units import Unit
+from dynamic_sparsity.generation.machine import WORKER_BYTES, cores, memory, visible_gpus, workers_on
 from dynamic_sparsity.generation.settings import Settings
 
 POLL_TIMEOUT_S = 0.5

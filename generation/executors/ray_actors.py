@@ -17,7 +17,6 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from dynamic_sparsity.errors import DynamicSparsityWarning, InvalidSettingError, MissingDependencyError, WorkerError
-from dynamic_sparsity.generation.executors.machine import workers_on
 from dynamic_sparsity.generation.executors.processes import share_of_cores, share_of_gpu
 from dynamic_sparsity.generation.executors.protocol import (
     SIMULATION,
@@ -30,6 +29,7 @@ from dynamic_sparsity.generation.executors.protocol import (
 )
 from dynamic_sparsity.generation.executors.threads import ThreadExecutor
 from dynamic_sparsity.generation.jobs.units import Unit
+from dynamic_sparsity.generation.machine import workers_on
 from dynamic_sparsity.generation.settings import Settings
 
 POLL_TIMEOUT_S = 0.5

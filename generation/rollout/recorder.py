@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
@@ -12,6 +11,7 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
+from dynamic_sparsity.generation import machine
 from dynamic_sparsity.generation.physics.model import Physics
 from dynamic_sparsity.generation.rollout.transition import Row
 from dynamic_sparsity.generation.verification import finite_differences, mujoco_steps
@@ -63,8 +63,7 @@ class Recorder:
         self.columns: Columns = {} if memory is None else memory
         self.overflow = False
         self._state = first_state
-        cores = int(os.environ.get("NPROC", 0)) or os.cpu_count() or 1
-        checkers = min(MAX_CHECKERS, max(1, cores // CORES_PER_CHECKER)) if check else 0
+        checkers = min(MAX_CHECKERS, max(1, machine.threads() // CORES_PER_CHECKER)) if check else 0
         steps, counts = physics.dynamics == "converged", bool(physics.constraints.pairs)
         self._stepper = mujoco_steps.Stepper(physics, checkers) if checkers and steps else None
         self._oracles = [finite_differences.MujocoOracle(physics) for _ in range(checkers * (not steps and counts))]

@@ -34,6 +34,12 @@ def cores(root: Path = ROOT) -> int:
     return max(1, int(min([present, *_core_limits(root)])))
 
 
+def threads() -> int:
+    """Return how many threads this process may keep busy: NPROC, which workers get and XLA reads; else `cores`."""
+    share = os.environ.get("NPROC", "")
+    return int(share) if share.isdecimal() and int(share) > 0 else cores()
+
+
 def memory(root: Path = ROOT) -> int:
     """Return how much memory this process may use, bytes: the machine's, or less if its control groups say so.
 
