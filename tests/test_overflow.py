@@ -16,7 +16,7 @@ from dynamic_sparsity.generation.rollout.transition import transition_program
 from dynamic_sparsity.generation.settings import Settings
 from dynamic_sparsity.schemas import FLAG_BITS
 
-TASK, GROUP = "FingerSpin", "finger_spin"
+TASK, GROUP = "CheetahRun", "cheetah"
 USUAL = constraint_solver.MAX_ITERATIONS
 
 
@@ -82,7 +82,7 @@ def test_rows_with_too_few_slots_are_right_all_the_same(monkeypatch: pytest.Monk
         return made, overflow
 
     monkeypatch.setattr(Episodes, "_simulate", counted)
-    made = Episodes.prepare(Settings(TASK, episode_length=20, policy="expert")).simulate(0, 8)
+    made = Episodes.prepare(Settings(TASK, episode_length=10)).simulate(0, 4)
     (few, enough) = asked
     assert few[:2] == (False, True) and few[2] > 1e-6, "MuJoCo C takes other steps"
     assert enough[:2] == (True, False)
