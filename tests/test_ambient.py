@@ -12,7 +12,6 @@ from typing import Any
 import golden
 import jax
 import pytest
-import synthetic
 
 from dynamic_sparsity.errors import InvalidSettingError, SettingsMismatchError
 from dynamic_sparsity.generation import jax_runtime, xla_flags
@@ -24,6 +23,7 @@ from dynamic_sparsity.generation.verification.regenerate import other_settings
 from dynamic_sparsity.schemas.consistency import settings_digest
 from dynamic_sparsity.storage import writer
 from dynamic_sparsity.storage.manifests import read_attributes
+from dynamic_sparsity.testing import stores as synthetic
 
 SMALL = Settings("CartpoleBalance", episodes=16, episode_length=16, policy="mixture")
 

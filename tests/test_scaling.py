@@ -250,10 +250,10 @@ def test_warnings_of_workers_are_heard(tmp_path):
 
 
 def test_the_command_line_shows_warnings_as_paragraphs(monkeypatch, capsys):
-    def show(*_):
+    def command(*_, **__):
         warnings.warn("careful\x1b[31m", DynamicSparsityWarning, stacklevel=1)
 
-    monkeypatch.setattr("dynamic_sparsity.cli.show.tasks", show, raising=True)
+    monkeypatch.setattr("dynamic_sparsity.cli.application.application", command)
     assert cli.main(["list"]) == 0
     assert capsys.readouterr().err == "Warning: careful\\x1b[31m\n"
 
