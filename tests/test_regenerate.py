@@ -20,6 +20,7 @@ from dynamic_sparsity.generation.verification.regenerate import (
     published_settings,
 )
 from dynamic_sparsity.publishing.publish import plan, publish
+from dynamic_sparsity.storage import chunking
 from dynamic_sparsity.testing import HubServer, make_store
 
 
@@ -69,6 +70,22 @@ def test_regenerate(hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     made = load_dataset("CartpoleBalance", root=tmp_path / "new")
     assert made.metadata["settings"] == {**published.metadata["settings"], "seed": 7}
     assert not np.array_equal(made[:]["state"], published[:]["state"])
+
+
+@pytest.mark.parametrize("batch", [1, 64, 1024])
+@pytest.mark.parametrize(("episodes", "length"), [(12, 8), (10, 5), (80, 16), (1, 1), (1000, 1000), (3, 1000)])
+def test_shards_of_a_store_are_made_again(episodes: int, length: int, batch: int) -> None:
+    """Of one with fewer episodes than its batch as well."""
+    layout = chunking.plan(length, 8, batch)
+    unit_episodes = min(layout.unit_episodes, episodes)
+    settings = Settings(task="PointMass", episodes=episodes, episode_length=length, batch=batch)
+    metadata = {"task": "PointMass", "policy": "noise", "dynamics": "converged", "sizes": {"dx": 8}}
+    metadata |= {"episodes": episodes, "episode_length": length}
+    metadata |= {"chunk_rows": layout.chunk_rows, "shard_rows": layout.shard_rows}
+    again = published_settings({**metadata, "settings": settings.document(unit_episodes, "cpu")})
+    planned = chunking.plan(length, 8, again.batch)
+    assert (planned.chunk_rows, planned.shard_rows) == (layout.chunk_rows, layout.shard_rows)
+    assert min(planned.unit_episodes, episodes) == unit_episodes
 
 
 @pytest.mark.parametrize(

@@ -16,12 +16,13 @@ from dynamic_sparsity.errors import CorruptStoreError, InvalidSettingError
 from dynamic_sparsity.generation.executors.threads import ThreadExecutor
 from dynamic_sparsity.generation.jobs.generate import generate, generate_all
 from dynamic_sparsity.generation.jobs.units import Job
-from dynamic_sparsity.generation.settings import Settings
+from dynamic_sparsity.generation.settings import BATCH_MAX, Settings
 from dynamic_sparsity.loaders.hub.publication import PublishedStore
 from dynamic_sparsity.loaders.hub.repository import Repository
 from dynamic_sparsity.loaders.store.store import Store, open_store
 from dynamic_sparsity.loaders.streaming import StreamingDataset
 from dynamic_sparsity.schemas.consistency import complete_settings
+from dynamic_sparsity.storage import chunking
 from dynamic_sparsity.storage.manifests import read_attributes
 from dynamic_sparsity.storage.reading import Reader
 
@@ -77,7 +78,27 @@ def published_settings(metadata: Mapping[str, Any], seed: int | None = None) -> 
     if wrong:
         found = ", ".join(f"{key} {known.get(key)!r:.60}" for key in wrong)
         raise CorruptStoreError(f"the published store's settings have {found}, which are not those of the store")
-    return Settings(**known if seed is None else known | {"seed": seed})
+    known |= {"batch": _batch(metadata)} | ({} if seed is None else {"seed": seed})
+    return Settings(**known)
+
+
+def _batch(metadata: Mapping[str, Any]) -> int:
+    """Return a batch that gives a store's units, and its shards.
+
+    A store of fewer episodes than its batch has units of just those episodes, and shards for a whole batch.
+    """
+    unit_episodes: int = metadata["settings"]["unit_episodes"]
+    length, episodes, dx = metadata["episode_length"], metadata["episodes"], metadata["sizes"]["dx"]
+    wanted = metadata["chunk_rows"], metadata["shard_rows"], unit_episodes
+    if not 1 <= unit_episodes <= BATCH_MAX:
+        # `Settings` says what is wrong with it.
+        return unit_episodes
+    larger = (2**power for power in range(BATCH_MAX.bit_length()) if 2**power > unit_episodes)
+    for batch in (unit_episodes, *larger):
+        layout = chunking.plan(length, dx, batch)
+        if (layout.chunk_rows, layout.shard_rows, min(layout.unit_episodes, episodes)) == wanted:
+            return batch
+    return unit_episodes
 
 
 def regenerate(published: Store, root: Path, seed: int | None) -> tuple[Path, dict[str, tuple[Any, Any]]]:
