@@ -93,7 +93,7 @@ def _batch(metadata: Mapping[str, Any]) -> int:
     if not 1 <= unit_episodes <= BATCH_MAX:
         # `Settings` says what is wrong with it.
         return unit_episodes
-    larger = (2**power for power in range(BATCH_MAX.bit_length()) if 2**power > unit_episodes)
+    larger = (1 << power for power in range(BATCH_MAX.bit_length()) if 1 << power > unit_episodes)
     for batch in (unit_episodes, *larger):
         layout = chunking.plan(length, dx, batch)
         if (layout.chunk_rows, layout.shard_rows, min(layout.unit_episodes, episodes)) == wanted:
