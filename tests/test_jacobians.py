@@ -20,7 +20,7 @@ from dynamic_sparsity.generation.settings import MASK_THRESHOLD
 from dynamic_sparsity.generation.verification import finite_differences
 from dynamic_sparsity.generation.verification.deep import MjxDifferenceOracle
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("no_promotion")]
 
 GROUPS = sorted(tasks.group_representatives())
 
