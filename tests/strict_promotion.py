@@ -34,5 +34,7 @@ def strict_promotion() -> Iterator[None]:
             for name, value in list(vars(module).items()):
                 if inspect.isfunction(value):
                     patches.enter_context(patch.object(module, name, _lenient(value)))
+        context = mjx_private.SolverContext
+        patches.enter_context(patch.object(context, "create", _lenient(context.create)))
         with jax.numpy_rank_promotion("raise"), jax.numpy_dtype_promotion("strict"):
             yield

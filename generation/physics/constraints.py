@@ -170,7 +170,7 @@ def observe(constraints: Constraints, data: mjx.Data, zones: Zones, force: Float
     point_force = jnp.append(force, 0.0)[table].sum(axis=1)
 
     index = jnp.asarray(constraints.pair_index)[contact.geom[:, 0], contact.geom[:, 1]]
-    member = index[:, None] == jnp.arange(n_pairs)
+    member = index[:, None].astype(jnp.int64) == jnp.arange(n_pairs)[None]
     return Features(
         active=jnp.append(single, (member & point_active[:, None]).any(axis=0)),
         rows=rows,
