@@ -129,7 +129,7 @@ class MjxDifferenceOracle:
         dual = manifold.dual_basis(physics.blocks, qpos[0])
         central = jnp.concatenate([(q_up - q_down) @ dual.T, v_up - v_down], axis=1)
         up, down = (
-            jnp.concatenate([(q - qpos[0]) @ dual.T, v - qvel[0]], axis=1) for q, v in ((q_up, v_up), (q_down, v_down))
+            jnp.concatenate([(q - qpos[:1]) @ dual.T, v - qvel[:1]], axis=1) for q, v in ((q_up, v_up), (q_down, v_down))
         )
         columns = jnp.where(side == 0, central, side * (4 * up - down)) / (2 * epsilon)
         return jnp.concatenate([qpos[0], qvel[0]]), columns.T
