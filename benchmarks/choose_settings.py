@@ -107,7 +107,7 @@ def _measure(
     candidates: Sequence[dict[str, Any]],
     rate: float,
 ) -> None:
-    """Train and judge the candidates of one entry on one task, but for those that the record has."""
+    """Train and evaluate the candidates of one entry on one task, except those that the record has."""
     for seed in record["seeds"]:
         missing = [one for one in candidates if not _found(record, entry, one, rate, benchmark.path, seed)]
         started = time.process_time()

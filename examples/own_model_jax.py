@@ -10,7 +10,7 @@ import optax
 
 
 class LinearModel:
-    """Anything with `predict` can be judged; `jacobian` and `edge_score` are for models that have them."""
+    """Anything with `predict` can be evaluated; `jacobian` and `edge_score` are for models that have them."""
 
     def __init__(self, weights, scale):
         self.weights, self.scale = weights, scale

@@ -7,7 +7,7 @@ import torch
 
 
 class Network(torch.nn.Module):
-    """Anything with `predict` can be judged; `jacobian` and `edge_score` are for models that have them."""
+    """Anything with `predict` can be evaluated; `jacobian` and `edge_score` are for models that have them."""
 
     def __init__(self, sizes, scale, width):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Runs of the benchmark: learners trained on several stores, and a model of the user's own judged on one."""
+"""Runs of the benchmark: learners trained on several stores, and a model of the user's own evaluated on one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dynamic_sparsity.learners.results import Benchmark, result_document, result
 from dynamic_sparsity.schemas.naming import StoreLocation
 from dynamic_sparsity.untrusted.names import inside, is_name
 
-__all__ = ["LearnerProgress", "judge", "train_learners"]
+__all__ = ["LearnerProgress", "evaluate_model", "train_learners"]
 
 SAVED_MODEL_SUFFIX = ".npz"
 
@@ -70,7 +70,7 @@ def train_learners(
     again: bool = False,
     stream: bool = False,
 ) -> None:
-    """Train learners on stores, judge them, and write the results. Results that exist are not made again.
+    """Train learners on stores, evaluate them, and write the results. Results that exist are not made again.
 
     Args:
         stores: Where the data are.
@@ -129,7 +129,7 @@ def _model_writer(models: Path, task: str, learner: Any, benchmark: Benchmark) -
     return keep
 
 
-def judge(
+def evaluate_model(
     model: str,
     store: Path,
     budget: Budget,
@@ -139,7 +139,7 @@ def judge(
     supervision: str = "transitions",
     adaptive: bool = False,
 ) -> Iterator[dict[str, Any]]:
-    """Judge a saved model, or train and judge what a user's function returns.
+    """Evaluate a saved model, or train and evaluate what a user's function returns.
 
     Args:
         model: A file that `save_model` wrote, or FILE.py:FUNCTION or package.module:FUNCTION, a function
@@ -165,7 +165,7 @@ def judge(
     learner = _own_learner(model, name, supervision, adaptive)
     benchmark = Benchmark.read(store, budget)
     # Methods of the model that the function returned are called in here, too.
-    with failures_of(f"judging {model}"):
+    with failures_of(f"evaluating {model}"):
         yield from run_learner(benchmark, learner, seeds)
 
 

@@ -8,6 +8,7 @@ import os
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 
@@ -48,6 +49,15 @@ def _float64() -> None:
         from dynamic_sparsity.generation import jax_runtime
 
         jax_runtime.configure()
+
+
+@pytest.fixture
+def no_promotion() -> Iterator[None]:
+    """Neither ranks nor types are promoted by the package's own code in the test."""
+    from strict_promotion import strict_promotion
+
+    with strict_promotion():
+        yield
 
 
 @pytest.fixture

@@ -12,6 +12,8 @@ import pytest
 from dynamic_sparsity.generation import jax_runtime
 from dynamic_sparsity.generation.physics import batch_last
 
+pytestmark = pytest.mark.usefixtures("no_promotion")
+
 ITEMS = 5
 
 
@@ -21,7 +23,7 @@ def _pick(row: dict[str, jax.Array], item: jax.Array) -> tuple[jax.Array, jax.Ar
 
 def _term(picked: tuple[jax.Array, jax.Array]) -> jax.Array:
     scale, vector = picked
-    return scale * batch_last.outer(vector[:, None], vector[:, None])
+    return scale[None, None] * batch_last.outer(vector[:, None], vector[:, None])
 
 
 def _data(size: int, share: float) -> tuple[np.ndarray, dict[str, np.ndarray]]:

@@ -18,6 +18,8 @@ from dynamic_sparsity.generation.physics import collision, constraint_solver, co
 from dynamic_sparsity.generation.physics.model import Physics, load_physics, physics_from_model
 from dynamic_sparsity.generation.physics.step import constrain, with_slots
 
+pytestmark = pytest.mark.usefixtures("no_promotion")
+
 WITH_CONTACTS = ("ball_in_cup", "cheetah", "finger_spin", "finger_turn", "hopper", "humanoid", "walker")
 
 ROUND = """<mujoco><default><geom friction=".6 .1 .1"/></default><worldbody>

@@ -32,16 +32,16 @@ def root(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def judged(root):
+def evaluated(root):
     return read_evaluation_rows(load_dataset(TASK, root=root, split="test"), horizon=4)
 
 
 class Truth:
     """A model that has looked everything up."""
 
-    def __init__(self, judged):
-        self.rows = judged.rows
-        windows = judged.windows
+    def __init__(self, evaluated):
+        self.rows = evaluated.rows
+        windows = evaluated.windows
         states = [self.rows.state, windows["state"].reshape(-1, windows["state"].shape[-1])]
         nexts = [self.rows.next_state, windows["next_state"].reshape(-1, windows["state"].shape[-1])]
         pairs = zip(np.concatenate(states), np.concatenate(nexts), strict=True)
@@ -54,8 +54,8 @@ class Truth:
         return self.rows.jacobian
 
 
-def test_the_truth_is_perfect(judged):
-    found = evaluate(Truth(judged), judged, validation=judged)
+def test_the_truth_is_perfect(evaluated):
+    found = evaluate(Truth(evaluated), evaluated, validation=evaluated)
     assert found["next_state"]["nmse"] == 0
     assert found["next_state"]["open_loop_nmse"] == [0, 0, 0, 0]
     assert found["jacobian"]["relative_error_mean"] == pytest.approx(0, abs=1e-6)
@@ -66,19 +66,19 @@ def test_the_truth_is_perfect(judged):
     json.dumps(found, allow_nan=False)
 
 
-def test_hold_has_error_one_relative_to_itself(judged):
-    found = evaluate(lambda state, action: state, judged)
+def test_hold_has_error_one_relative_to_itself(evaluated):
+    found = evaluate(lambda state, action: state, evaluated)
     assert found["next_state"]["relative_to_hold"] == pytest.approx(1)
     assert found["structure"] is None
     assert found["jacobian"] is None
     assert found["sparsity"]["model"] is None
 
 
-def test_dense_and_empty_graphs_have_values(judged):
-    shape = judged.rows.graph.shape
-    dense = evaluate(lambda s, a: s, judged, edge_score=lambda s, a: np.ones(shape), threshold=0.5)
-    empty = evaluate(lambda s, a: s, judged, edge_score=lambda s, a: np.zeros(shape), threshold=0.5)
-    share = judged.rows.graph.mean()
+def test_dense_and_empty_graphs_have_values(evaluated):
+    shape = evaluated.rows.graph.shape
+    dense = evaluate(lambda s, a: s, evaluated, edge_score=lambda s, a: np.ones(shape), threshold=0.5)
+    empty = evaluate(lambda s, a: s, evaluated, edge_score=lambda s, a: np.zeros(shape), threshold=0.5)
+    share = evaluated.rows.graph.mean()
     assert dense["structure"]["all"]["auroc"] == 0.5
     assert dense["structure"]["all"]["average_precision"] == pytest.approx(share, abs=0.1)
     assert dense["structure"]["all"]["density"] == 1
@@ -88,27 +88,27 @@ def test_dense_and_empty_graphs_have_values(judged):
     assert empty["sparsity"]["relative"] == pytest.approx(1 / (1 - share))
 
 
-def test_error_is_in_standard_deviations(judged):
-    shifted = judged.rows.next_state + 2 * judged.scale.output_std
+def test_error_is_in_standard_deviations(evaluated):
+    shifted = evaluated.rows.next_state + 2 * evaluated.scale.output_std
     # The open loop, of fewer rows, is not what this is about.
-    found = evaluate(lambda s, a: shifted if len(s) == len(shifted) else s, judged)
+    found = evaluate(lambda s, a: shifted if len(s) == len(shifted) else s, evaluated)
     assert found["next_state"]["nmse"] == pytest.approx(4, rel=1e-3)
     assert all(value == pytest.approx(4, rel=1e-3) for value in found["next_state"]["nmse_per_dimension"].values())
 
 
-def test_diverging_models_have_no_number(judged):
-    found = evaluate(lambda s, a: s * np.float32(1e30), judged)
+def test_diverging_models_have_no_number(evaluated):
+    found = evaluate(lambda s, a: s * np.float32(1e30), evaluated)
     assert found["next_state"]["open_loop_nmse"][-1] is None
     json.dumps(found, allow_nan=False)
 
 
-def test_wrong_shapes_are_named(judged):
+def test_wrong_shapes_are_named(evaluated):
     with pytest.raises(InvalidSettingError, match="predict gave"):
-        evaluate(lambda s, a: s[:, :1], judged)
+        evaluate(lambda s, a: s[:, :1], evaluated)
     with pytest.raises(InvalidSettingError, match="jacobian gave"):
-        evaluate(lambda s, a: s, judged, jacobian=lambda s, a: np.zeros((1, 2, 3)))
+        evaluate(lambda s, a: s, evaluated, jacobian=lambda s, a: np.zeros((1, 2, 3)))
     with pytest.raises(InvalidSettingError, match="edge_score gave"):
-        evaluate(lambda s, a: s, judged, edge_score=lambda s, a: np.zeros(3))
+        evaluate(lambda s, a: s, evaluated, edge_score=lambda s, a: np.zeros(3))
 
 
 def test_quaternions_are_ambient(tmp_path):
@@ -131,12 +131,12 @@ def test_limits_are_checked(root):
 
 def test_switches_are_within_episodes(root):
     dataset = load_dataset(TASK, root=root)
-    judged = read_evaluation_rows(dataset)
+    evaluated = read_evaluation_rows(dataset)
     batch = dataset[:]
     graph = np.concatenate([batch["mask_s"], batch["mask_a"]], axis=2)
     for row in range(len(dataset)):
         first = batch["step"][row] == 0
-        assert judged.switch[row] == (not first and (graph[row] != graph[row - 1]).any()), row
+        assert evaluated.switch[row] == (not first and (graph[row] != graph[row - 1]).any()), row
 
 
 def test_no_simulator_and_no_jax_for_evaluate():

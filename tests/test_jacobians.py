@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import mujoco
 import numpy as np
 import pytest
-from linearised import linearised, run
+from jacobian_samples import jacobian_samples, run
 from mujoco import mjx
 from states import varied_states
 
@@ -20,7 +20,7 @@ from dynamic_sparsity.generation.settings import MASK_THRESHOLD
 from dynamic_sparsity.generation.verification import finite_differences
 from dynamic_sparsity.generation.verification.deep import MjxDifferenceOracle
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("no_promotion")]
 
 GROUPS = sorted(tasks.group_representatives())
 
@@ -51,7 +51,7 @@ def errors_against_c(physics, state, action, next_state, jacobian, rows):
 
 @pytest.mark.parametrize("group", GROUPS)
 def test_jacobians_are_mujoco_c_s(group):
-    data = linearised(group)
+    data = jacobian_samples(group)
     rows = range(32 if data.physics.task.nv > 10 else 96)
     errors = errors_against_c(data.physics, data.state, data.action, data.next_state, data.jacobian, rows)
     assert len(errors) >= len(rows) * 0.85
@@ -63,7 +63,7 @@ def test_jacobians_are_mujoco_c_s(group):
 
 @pytest.mark.parametrize("group", GROUPS)
 def test_every_row_converges(group):
-    data = linearised(group)
+    data = jacobian_samples(group)
     assert np.max(data.info.residual) < constraint_solver.RESIDUAL_TOLERANCE
     assert np.max(data.info.iterations) <= 20
     assert np.isfinite(data.jacobian).all()
@@ -71,7 +71,7 @@ def test_every_row_converges(group):
 
 @pytest.mark.parametrize("group", GROUPS)
 def test_states_exercise_the_constraints(group):
-    data = linearised(group)
+    data = jacobian_samples(group)
     active = np.asarray(data.info.features.active)
     if active.size:
         share = active.any(axis=1).any(axis=1).mean()
@@ -80,7 +80,7 @@ def test_states_exercise_the_constraints(group):
 
 @pytest.mark.parametrize("task", TABLE_1)
 def test_table_1(task):
-    data = linearised(tasks.get_task(task).group)
+    data = jacobian_samples(tasks.get_task(task).group)
     zero = (np.abs(data.jacobian) < MASK_THRESHOLD).all(axis=0)
     dx = data.physics.task.dx
     assert (int(zero[:, :dx].sum()), int(zero[:, dx:].sum())) == TABLE_1[task]
@@ -88,7 +88,7 @@ def test_table_1(task):
 
 @pytest.mark.parametrize("group", ["cartpole", "finger_spin", "point_mass"])
 def test_engines_agree(group):
-    data = linearised(group)
+    data = jacobian_samples(group)
     _, jacobian, _ = run(group, data.state, data.action, engine="autodiff_jacobian")
     scale = np.abs(data.jacobian).max(axis=(1, 2), keepdims=True)
     # On a zone's boundary the two may take different sides; elsewhere they differ by rounding.
@@ -99,7 +99,7 @@ def test_engines_agree(group):
 @pytest.mark.parametrize("group", ["ball_in_cup", "cheetah", "finger_spin", "fish"])
 def test_closed_form_is_what_differentiation_gives(group):
     """Contacts, limits, friction loss, spatial and fixed tendons, a free joint, a medium, an implicit integrator."""
-    data = linearised(group)
+    data = jacobian_samples(group)
     physics = data.physics
     assert residual.closed_form_gap(physics) is None
     empty = mjx.make_data(physics.mj_model, impl="jax")
@@ -228,7 +228,7 @@ def test_quaternion_integration_at_rest(omega):
 
 def test_pendulum_closed_form():
     """One semi-implicit Euler step of θ̈ = (m g l sin θ - d θ̇ + g₀ a) / I, twice, differentiated by hand."""
-    data = linearised("pendulum")
+    data = jacobian_samples("pendulum")
     model = data.physics.mj_model
     h, damping = model.opt.timestep, model.dof_damping[0]
     still = mujoco.MjData(model)
@@ -260,7 +260,7 @@ def test_pendulum_closed_form():
 
 def test_double_integrator_is_exact():
     """PointMass: two uncoupled masses, ẍ = (k a - d ẋ) / m; away from its walls the Jacobian is constant."""
-    data = linearised("point_mass")
+    data = jacobian_samples("point_mass")
     free = ~np.asarray(data.info.features.active).any(axis=(1, 2))
     model = data.physics.mj_model
     h, mass = model.opt.timestep, model.body_mass.sum()

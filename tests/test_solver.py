@@ -9,6 +9,8 @@ import pytest
 
 from dynamic_sparsity.generation.physics import constraint_solver
 
+pytestmark = pytest.mark.usefixtures("no_promotion")
+
 solve = jax.jit(constraint_solver.solve)
 
 

@@ -268,7 +268,7 @@ def _fitted(
 
 
 def _apart(location: jax.Array, action: jax.Array) -> jax.Array:
-    """How far tanh(location) is from an action, summed over its dimensions: the matching loss of tanh.
+    """Return how far tanh(location) is from an action, summed over its dimensions: the matching loss of tanh.
 
     It is log cosh(l) - a·l less its least value, that of l = atanh(a). Its derivative by l is tanh(l) - a: it falls
     towards the action from everywhere, where that of the squared distance vanishes as tanh saturates.

@@ -176,6 +176,6 @@ def _tendon_curvature(
     # The row is ± the tendon's Jacobian where the limit acts, else zero.
     sign = jnp.sign(jnp.sum(own * length_jacobian, axis=1))
     d_jacobian = sign[None, :, None] * tendons.jacobian[:, limited]
-    field = data.qacc + row.damping[rows_, None] * data.qvel
-    d_force = -row.stiffness[rows_] * jnp.einsum("jri,ri->jr", d_jacobian, field)
+    field = data.qacc[None] + row.damping[rows_, None] * data.qvel[None]
+    d_force = (-row.stiffness[rows_])[None] * jnp.einsum("jri,ri->jr", d_jacobian, field)
     return jnp.einsum("ri,jr->ij", own, d_force) + jnp.einsum("jri,r->ij", d_jacobian, force)

@@ -158,7 +158,7 @@ def _pick(top: rigid_body.Topology, model: mjx.Model, row: ContactRow, item: jax
     first, second = (contact_response.geom(model, row.centres, row.geom_axes, index) for index in geoms)
     plane = contact_response.is_plane(model, geoms[0])
     at = contact_response.Point(row.position[item], row.frame[item], row.distance[item], first, second, plane)
-    arm, moves = at.position - row.origin[bodies], jnp.asarray(top.moves)[bodies].astype(row.axes.dtype)
+    arm, moves = at.position[None] - row.origin[bodies], jnp.asarray(top.moves)[bodies].astype(row.axes.dtype)
     edges = row.friction[item], row.force[item], row.by_pos[item], row.stiffness[item]
     return _Push(row.axes, row.rates, at, arm, moves, *edges, row.damping[item])
 
@@ -217,8 +217,9 @@ def _difference(x: jax.Array) -> jax.Array:
 def _kinematics(push: _Push, arm: jax.Array, moves: jax.Array) -> _Kinematics:
     axes = push.axes
     angular = jnp.broadcast_to(axes[:, :3], (len(arm), len(axes), *arm.shape[2:]))
-    twists = moves * jnp.concatenate([angular, axes[:, 3:] + _cross(axes[:, :3], arm)], axis=2)
-    fields = jnp.sum(twists * (push.rates[0] + push.damping * push.rates[1])[:, None], axis=1)
+    twists = moves * jnp.concatenate([angular, axes[None, :, 3:] + _cross(axes[:, :3], arm)], axis=2)
+    rates = push.rates[0] + push.damping[None] * push.rates[1]
+    fields = jnp.sum(twists * rates[None, :, None], axis=1)
     twists, fields = materialised(twists, fields)
     return _Kinematics(twists, _difference(twists), _difference(fields), fields[-1])
 
@@ -229,7 +230,7 @@ def _force_by_twist(
     """Return how p × F and F change for six unit twists of body 2, (6, 6, B); without ψ̇."""
     z = _cross(slip[3:], responds.rotation) + _cross(slip[:3], responds.position)
     z += jnp.concatenate([units_cross(second[3:]), units_cross(second[:3])])
-    d_force = responds.distance[:, None] * edges.by_pos - apply(edges.stiffness, z)
+    d_force = responds.distance[:, None] * edges.by_pos[None] - apply(edges.stiffness, z)
     d_force += _cross(responds.rotation, edges.force)
     return jnp.concatenate([_cross(responds.position, edges.force), d_force], axis=1)
 
@@ -237,8 +238,8 @@ def _force_by_twist(
 def _psi_dot(top: rigid_body.Topology, push: _Push, arm: jax.Array, moves: jax.Array) -> jax.Array:
     """Return δ ψ̇ at the point, (nv, 3, B): an axis acts on a side with that side's arm."""
     motions = [rigid_body.motion(top, push.axes, rate) for rate in push.rates]
-    psi = motions[0].psi_dot + push.damping * motions[1].psi_dot
-    return _difference(moves * (psi[:, 3:] + _cross(psi[:, :3], arm)))
+    psi = motions[0].psi_dot + push.damping[None, None] * motions[1].psi_dot
+    return _difference(moves * (psi[None, :, 3:] + _cross(psi[:, :3], arm)))
 
 
 def _by_push(top: rigid_body.Topology, model: mjx.Model, push: _Push) -> jax.Array:

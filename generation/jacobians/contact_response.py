@@ -153,13 +153,13 @@ def responses(at: Point, some: bool, every: bool) -> Response:
 def _to_plane(at: Point) -> Response:
     normal, tangent, axis = at.frame[0], at.frame[2], at.second.axis
     identity = jnp.eye(3, dtype=normal.dtype)[:, :, None]
-    sliding = identity - normal[:, None] * normal / 2
-    turning = (at.second.radius + at.distance / 2) * units_cross(normal)
-    flat = axis - normal * dot(axis, normal)
+    sliding = identity - normal[:, None] * normal[None] / 2
+    turning = (at.second.radius + at.distance / 2)[None, None] * units_cross(normal)
+    flat = axis - normal * dot(axis, normal)[None]
     length = jnp.sqrt(dot(flat, flat))
     aligned = (length > 0) & (at.second.half_length > 0)
-    turn = jnp.where(aligned, 1 / jnp.where(aligned, length, 1.0), 0.0) * cross(axis, tangent)
-    rotation = normal * turn[:, None]
+    turn = jnp.where(aligned, 1 / jnp.where(aligned, length, 1.0), 0.0)[None] * cross(axis, tangent)
+    rotation = normal[None] * turn[:, None]
     none = jnp.zeros_like(normal)
     return Response(
         jnp.concatenate([turning, sliding]),
@@ -172,8 +172,8 @@ def _to_plane(at: Point) -> Response:
 def _between_balls(at: Point) -> Response:
     first, second, normal, tangent = at.first, at.second, at.frame[0], at.frame[2]
     # The balls' centres, and where on the axes they are: MuJoCo's collision leaves both in the point.
-    one = at.position - normal * (first.radius + at.distance / 2)
-    two = at.position + normal * (second.radius + at.distance / 2)
+    one = at.position - normal * (first.radius + at.distance / 2)[None]
+    two = at.position + normal * (second.radius + at.distance / 2)[None]
     length = at.distance + first.radius + second.radius
     x, y = dot(first.axis, one - first.centre), dot(second.axis, two - second.centre)
     slides_x = jnp.abs(x) < first.half_length * (1 - _AT_END)
@@ -189,19 +189,19 @@ def _between_balls(at: Point) -> Response:
     along_first = dot(moved, first.axis[None])
     along_second = dot(swung, gap[None]) + dot(moved, second.axis[None])
     sine2 = jnp.where(slides_x & slides_y, jnp.maximum(1 - cosine * cosine, mujoco.mjMINVAL), 1.0)
-    both = (cosine * along_first - along_second) / sine2
+    both = (cosine[None] * along_first - along_second) / sine2[None]
     dy = jnp.where(slides_x & slides_y, both, jnp.where(slides_y, -along_second, 0.0))
-    dx = jnp.where(slides_x, along_first + cosine * dy, 0.0)
-    d_one = dx[:, None] * first.axis
-    d_gap = moved + dy[:, None] * second.axis - d_one
+    dx = jnp.where(slides_x, along_first + cosine[None] * dy, 0.0)
+    d_one = dx[:, None] * first.axis[None]
+    d_gap = moved + dy[:, None] * second.axis[None] - d_one
     distance = dot(d_gap, jnp.broadcast_to(normal, d_gap.shape))
-    d_normal = (d_gap - normal * distance[:, None]) / jnp.where(length == 0, 1.0, length)
-    position = d_one + d_normal * (first.radius + at.distance / 2) + normal * distance[:, None] / 2
+    d_normal = (d_gap - normal[None] * distance[:, None]) / jnp.where(length == 0, 1.0, length)[None, None]
+    position = d_one + d_normal * (first.radius + at.distance / 2)[None, None] + normal[None] * distance[:, None] / 2
 
     # MuJoCo takes the y axis, or if the normal is near it the z axis, and makes it orthogonal to the normal.
     lead = jnp.where(jnp.abs(normal[1]) < 0.5, normal[1], normal[2])
     spin = -lead / jnp.sqrt(1 - lead * lead)
-    twist = spin * dot(d_normal, jnp.broadcast_to(tangent, d_normal.shape))
-    rotation = cross(jnp.broadcast_to(normal, d_normal.shape), d_normal) + twist[:, None] * normal
+    twist = spin[None] * dot(d_normal, jnp.broadcast_to(tangent, d_normal.shape))
+    rotation = cross(jnp.broadcast_to(normal, d_normal.shape), d_normal) + twist[:, None] * normal[None]
     # tangent · (ω × n) = -ω · (the other tangent).
-    return Response(position, rotation, distance, -normal - spin * at.frame[1])
+    return Response(position, rotation, distance, -normal - spin[None] * at.frame[1])

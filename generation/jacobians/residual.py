@@ -134,7 +134,7 @@ def _tendon_displacements(
 
     def shifts(body: Any, position: jax.Array) -> jax.Array:
         """Rigid displacements (nv, n, 3) of points (n, 3) of bodies (n,)."""
-        moved = axes[:, None, 3:] + jnp.cross(axes[:, None, :3], position - root_com[body])
+        moved = axes[:, None, 3:] + jnp.cross(axes[:, None, :3], (position - root_com[body])[None])
         return jnp.where(top.moves[body].T[:, :, None], moved, 0.0)
 
     turn, velocity = axes[:, None, :3], axes[:, None, 3:]

@@ -246,7 +246,7 @@ def _bias(
     # Row k is P e_k; [c]×[v]× = v cᵀ - (c · v) 1.
     second = jnp.stack([jnp.stack(row, axis=1) for row in rows], axis=1)
     gyration = jnp.swapaxes(cross(turn[:, None], second), 1, 2)
-    identity = jnp.eye(3, dtype=turn.dtype)[:, :, None]
+    identity = jnp.eye(3, dtype=turn.dtype)[None, :, :, None]
     product = shift[:, :, None] * moment[:, None] - dot(moment, shift)[:, None, None] * identity
     return _Bias(
         total(behind, momentum[:, 3:]),
@@ -281,7 +281,7 @@ def inverse_dynamics_derivatives(
         fluid: The medium's forces, if there is one.
     """
     each = axes * qacc[:, None] + moving.axis_rate * qvel[:, None]
-    base = jnp.concatenate([jnp.zeros(3, axes.dtype), -gravity])[:, None]
+    base = jnp.concatenate([jnp.zeros(3, axes.dtype), -gravity])[None, :, None]
     velocity, acceleration = moving.body, base + total(top.moves[top.moving], each)
     momentum = _times_inertia(cinert, velocity)
     force = _times_inertia(cinert, acceleration) + cross_force(velocity, momentum)

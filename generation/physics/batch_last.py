@@ -94,8 +94,9 @@ def sum_over_active(pick: Callable[..., Any], term: Callable[..., jax.Array]) ->
             value = jnp.moveaxis(jnp.where(has, term(chosen), 0.0), -1, 0)
             old = jax.lax.dynamic_slice_in_dim(sums, start, chunk)
             sums = jax.lax.dynamic_update_slice_in_dim(sums, old + value, start, 0)
-            done = start + chunk >= jnp.sum(counts > rank)
-            return rank + done, jnp.where(done, 0, start + chunk), sums
+            left = jnp.sum(counts > rank)
+            done = (start + chunk).astype(left.dtype) >= left
+            return rank + done.astype(rank.dtype), jnp.where(done, 0, start + chunk), sums
 
         zero = jnp.array(0, jnp.int32)
         shape = jax.eval_shape(lambda: term(picked(zero, zero)[1]))
@@ -136,7 +137,13 @@ def dot(a: Float[jax.Array, "... n B"], b: Float[jax.Array, "... n B"]) -> Float
         a: Vectors.
         b: Vectors.
     """
-    return sum((a[..., k, :] * b[..., k, :] for k in range(1, a.shape[-2])), a[..., 0, :] * b[..., 0, :])
+    rank = max(a.ndim, b.ndim) - 1
+
+    def component(x: jax.Array, k: int) -> jax.Array:
+        return jnp.expand_dims(x[..., k, :], range(rank - (x.ndim - 1)))
+
+    first = component(a, 0) * component(b, 0)
+    return sum((component(a, k) * component(b, k) for k in range(1, a.shape[-2])), first)
 
 
 def apply(matrix: Float[jax.Array, "... m n B"], vector: Float[jax.Array, "... n B"]) -> Float[jax.Array, "... m B"]:

@@ -218,9 +218,9 @@ class _Geoms(NamedTuple):
 
 def _to_plane(plane: _Geoms, round_: _Geoms, end: NDArray[np.int64]) -> Points:
     normal = plane.axis
-    centre = round_.centre + (end * round_.half) * round_.axis
+    centre = round_.centre + (end * round_.half)[None] * round_.axis
     distance = _dot(centre - plane.centre, normal) - round_.radius
-    return Points(distance, centre - normal * (round_.radius + distance / 2), normal)
+    return Points(distance, centre - normal * (round_.radius + distance / 2)[None], normal)
 
 
 def _between_balls(first: _Geoms, second: _Geoms, one: Float[jax.Array, "3 n"], two: Float[jax.Array, "3 n"]) -> Points:
@@ -233,11 +233,11 @@ def _between_balls(first: _Geoms, second: _Geoms, one: Float[jax.Array, "3 n"], 
     cross = jnp.cross(first.axis, second.axis, axis=0)
     crossed = _dot(cross, cross)
     parallel = crossed < mujoco.mjMINVAL**2
-    aside = cross / jnp.sqrt(jnp.where(parallel, 1.0, crossed))
-    aside = jnp.where(parallel, jnp.array([[1.0], [0.0], [0.0]]), aside)
-    normal = jnp.where(same, aside, gap / length)
+    aside = cross / jnp.sqrt(jnp.where(parallel, 1.0, crossed))[None]
+    aside = jnp.where(parallel[None], jnp.array([[1.0], [0.0], [0.0]]), aside)
+    normal = jnp.where(same[None], aside, gap / length[None])
     distance = jnp.where(same, 0.0, length) - first.radius - second.radius
-    return Points(distance, one + normal * (first.radius + distance / 2), normal)
+    return Points(distance, one + normal * (first.radius + distance / 2)[None], normal)
 
 
 def _of_capsules(
@@ -254,7 +254,7 @@ def _of_capsules(
     Returns:
         Shares (-1 to 1) of the first and the second capsules' half lengths; and whether the point exists; (n,) each.
     """
-    one, two = first.axis * first.half, second.axis * second.half
+    one, two = first.axis * first.half[None], second.axis * second.half[None]
     between = first.centre - second.centre
     a, b, c = _dot(one, one), -_dot(one, two), _dot(two, two)
     u, v = -_dot(one, between), _dot(two, between)
@@ -270,18 +270,19 @@ def _of_capsules(
 
     # Parallel: from each end of the first capsule, then of the second.
     ends = np.array([[1.0], [-1.0]])
-    to_second, to_first = jnp.clip((v - b * ends) / c, -1.0, 1.0), jnp.clip((u - b * ends) / a, -1.0, 1.0)
+    to_second = jnp.clip((v[None] - b[None] * ends) / c[None], -1.0, 1.0)
+    to_first = jnp.clip((u[None] - b[None] * ends) / a[None], -1.0, 1.0)
     both = jnp.broadcast_to(ends, to_first.shape)
     xs, ys = jnp.concatenate([both, to_first]), jnp.concatenate([to_second, both])
-    ones, twos = first.centre[:, None] + one[:, None] * xs, second.centre[:, None] + two[:, None] * ys
+    ones, twos = first.centre[:, None] + one[:, None] * xs[None], second.centre[:, None] + two[:, None] * ys[None]
     gaps = ones - twos
     distances = jnp.sqrt(gaps[0] ** 2 + gaps[1] ** 2 + gaps[2] ** 2)
     # How many of the four are nearer, or as near and earlier.
     earlier = np.tri(4, k=-1, dtype=bool)[:, :, None]
     nearer = (distances[None] < distances[:, None]) | ((distances[None] == distances[:, None]) & earlier)
-    pick = nearer.sum(axis=1) == rank
+    pick = nearer.sum(axis=1) == rank[None]
     # Where none touches, the nearest stands for the first.
-    pick &= (distances <= reach) | (rank == 0)
+    pick &= (distances <= reach[None]) | (rank == 0)[None]
     px, py = (jnp.sum(jnp.where(pick, shares, 0.0), axis=0) for shares in (xs, ys))
     exists = jnp.where(parallel, jnp.any(pick, axis=0), rank == 0)
     return jnp.where(parallel, px, x), jnp.where(parallel, py, y), exists
@@ -315,11 +316,12 @@ def find(
         elif a == b == CAPSULE:
             reach = table.parameters.margin[own] + first.radius + second.radius
             x, y, exists = _of_capsules(first, second, reach, table.end[own])
-            one, two = first.centre + first.half * x * first.axis, second.centre + second.half * y * second.axis
+            one = first.centre + (first.half * x)[None] * first.axis
+            two = second.centre + (second.half * y)[None] * second.axis
             points = _between_balls(first, second, one, two)
             parts.append(points._replace(distance=jnp.where(exists, points.distance, jnp.inf)))
         else:
             half = second.half if b == CAPSULE else 0 * second.half
             along = jnp.clip(_dot(second.axis, first.centre - second.centre), -half, half)
-            parts.append(_between_balls(first, second, first.centre, second.centre + along * second.axis))
+            parts.append(_between_balls(first, second, first.centre, second.centre + along[None] * second.axis))
     return Points(*(jnp.concatenate(x, axis=-1) for x in zip(*parts, strict=True)))

@@ -172,7 +172,7 @@ def hessian(problem: ConstraintProblem, zone: Zones) -> Float[jax.Array, "nv nv"
         problem: The problem.
         zone: The rows' zones.
     """
-    weighted = problem.jacobian * (problem.stiffness * zone.quadratic)[:, None]
+    weighted = problem.jacobian * (problem.stiffness * zone.quadratic.astype(problem.stiffness.dtype))[:, None]
     product = weighted.T @ problem.jacobian
     return problem.inertia + (product + product.T) / 2
 
@@ -196,7 +196,7 @@ def _exact_step(
 
     def derivative(alpha: jax.Array) -> jax.Array:
         """F'(α) for α of shape (k,)."""
-        moved = y + alpha[:, None] * dy
+        moved = y[None] + alpha[:, None] * dy[None]
         forces = jax.vmap(lambda row: zone_force(problem, zones(problem, row), row))(moved)
         return slope + alpha * curvature - forces @ dy
 

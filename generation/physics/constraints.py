@@ -170,7 +170,7 @@ def observe(constraints: Constraints, data: mjx.Data, zones: Zones, force: Float
     point_force = jnp.append(force, 0.0)[table].sum(axis=1)
 
     index = jnp.asarray(constraints.pair_index)[contact.geom[:, 0], contact.geom[:, 1]]
-    member = index[:, None] == jnp.arange(n_pairs)
+    member = index[:, None].astype(jnp.int64) == jnp.arange(n_pairs)[None]
     return Features(
         active=jnp.append(single, (member & point_active[:, None]).any(axis=0)),
         rows=rows,
@@ -207,7 +207,7 @@ def observe_found(
     place = jnp.where(found.candidate < 0, count, found.candidate)
     by_candidate = jnp.zeros((count, point_zone.shape[1]), bool).at[place].set(point_zone, mode="drop")
     pair = jnp.append(jnp.asarray(table.pair), -1)[place]
-    member = pair[:, None] == jnp.arange(len(table.pairs))
+    member = pair[:, None] == jnp.arange(len(table.pairs))[None]
     return Features(
         active=jnp.append(
             zones.quadratic[: constraints.single_rows], (member & point_zone.any(axis=1)[:, None]).any(axis=0)

@@ -282,9 +282,9 @@ def make_constraint(
     k, b, solimp, weight = (jnp.asarray(x)[index] for x in laws[1:])
 
     # Velocities of the point with each degree of freedom, (slots, nv, 3), each about its tree's centre of mass.
-    arm = contact.pos[:, None] - data.subtree_com[model.body_rootid[model.dof_bodyid]]
+    arm = contact.pos[:, None] - data.subtree_com[model.body_rootid[model.dof_bodyid]][None]
     sign = jnp.where(found.candidate >= 0, 1.0, 0.0)[:, None] * jnp.asarray(laws.sign)[index]
-    velocity = sign[:, :, None] * (data.cdof[:, 3:] + jnp.cross(data.cdof[:, :3], arm))
+    velocity = sign[:, :, None] * (data.cdof[None, :, 3:] + jnp.cross(data.cdof[None, :, :3], arm))
     normal, first, second = (jnp.sum(velocity * contact.frame[:, k, None], axis=2) for k in range(3))
     mu, nu = contact.friction[:, :1], contact.friction[:, 1:2]
     edges = jnp.stack([normal + mu * first, normal - mu * first, normal + nu * second, normal - nu * second], axis=1)

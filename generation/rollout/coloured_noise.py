@@ -57,7 +57,10 @@ def coloured_noise(key: jax.Array, length: int, size: int, beta: float) -> jax.A
 
 
 def _inverse_transform(spectrum: jax.Array, length: int) -> jax.Array:
-    """Real series (length, size) of half a spectrum; on a CPU, bits do not depend on how many are made side by side."""
+    """Return the real series (length, size) of half a spectrum.
+
+    On a CPU, its bits do not depend on how many are made side by side.
+    """
 
     def transform(one: jax.Array) -> jax.Array:
         return jnp.fft.irfft(one, n=length, axis=0)

@@ -128,9 +128,8 @@ class MjxDifferenceOracle:
         (_, q_up, q_down), (_, v_up, v_down) = (jnp.split(x, [1, 1 + 2 * nv + nu]) for x in (qpos, qvel))
         dual = manifold.dual_basis(physics.blocks, qpos[0])
         central = jnp.concatenate([(q_up - q_down) @ dual.T, v_up - v_down], axis=1)
-        up, down = (
-            jnp.concatenate([(q - qpos[0]) @ dual.T, v - qvel[0]], axis=1) for q, v in ((q_up, v_up), (q_down, v_down))
-        )
+        one_sided = ((q_up - qpos[:1], v_up - qvel[:1]), (q_down - qpos[:1], v_down - qvel[:1]))
+        up, down = (jnp.concatenate([q @ dual.T, v], axis=1) for q, v in one_sided)
         columns = jnp.where(side == 0, central, side * (4 * up - down)) / (2 * epsilon)
         return jnp.concatenate([qpos[0], qvel[0]]), columns.T
 

@@ -126,14 +126,14 @@ def evaluate(
     """
     from dynamic_sparsity.learners.protocol import get_budget
     from dynamic_sparsity.learners.results import write_result
-    from dynamic_sparsity.learners.runs import judge
+    from dynamic_sparsity.learners.runs import evaluate_model
     from dynamic_sparsity.schemas.naming import store_path
 
     budget, numbers = get_budget(protocol), parse_seeds(seeds)
     output_folder(out)
     store = store_path(root, task, policy, dynamics)
     console = PlainConsole()
-    results = judge(model, store, budget, numbers, name=name, supervision=supervision, adaptive=adaptive)
+    results = evaluate_model(model, store, budget, numbers, name=name, supervision=supervision, adaptive=adaptive)
     for result in results:
         console.print(_table_of_result(result))
         if out is not None:

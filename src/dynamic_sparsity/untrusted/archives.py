@@ -160,7 +160,7 @@ def read_npz(
 
 
 def _parse_npy(contents: bytes, where: str, error: type[DynamicSparsityError]) -> NDArray[Any]:
-    """One array in NumPy's format, whose shape must be that of the bytes that are there."""
+    """Read one array in NumPy's format, whose shape must be that of the bytes that are there."""
     stream = io.BytesIO(contents)
     version = np.lib.format.read_magic(stream)
     if version not in ((1, 0), (2, 0)):

@@ -24,22 +24,41 @@ class PlainConsole(Console):
     """
 
     def __init__(self, **options: Any) -> None:
-        """Args: those of Rich's `Console` but markup, emoji and highlight."""
+        """Make a console.
+
+        Args:
+            **options: Those of Rich's `Console` except markup, emoji and highlight.
+        """
         super().__init__(markup=False, emoji=False, highlight=False, **options)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """See Rich's `Console`; every text is made printable."""
+        """Render as Rich's `Console`, with every text made printable.
+
+        Args:
+            renderable: What to render.
+            options: As Rich's.
+        """
         # Before it is laid out, so that columns are as wide as what they show.
         shown = printable(renderable) if isinstance(renderable, str) else renderable
         for segment in super().render(shown, options):
             yield segment if segment.control else segment._replace(text=printable(segment.text))
 
     def render_str(self, text: str, **options: Any) -> Text:
-        """See Rich's `Console`; the text is made printable."""
+        """Render a text as Rich's `Console`, made printable.
+
+        Args:
+            text: The text.
+            **options: As Rich's.
+        """
         return super().render_str(printable(text), **options)
 
     def status(self, status: RenderableType, **options: Any) -> Status:
-        """See Rich's `Console`; the words are no markup."""
+        """Return a status as Rich's `Console`, whose words are no markup.
+
+        Args:
+            status: The words.
+            **options: As Rich's.
+        """
         return super().status(Text(status) if isinstance(status, str) else status, **options)
 
 
@@ -47,12 +66,17 @@ class PlainTextColumn(TextColumn):
     """A column of a bar with a text that is no markup."""
 
     def __init__(self, text_format: str, **options: Any) -> None:
-        """Args: those of Rich's `TextColumn` but markup."""
+        """Make a column.
+
+        Args:
+            text_format: As Rich's.
+            **options: Those of Rich's `TextColumn` except markup.
+        """
         super().__init__(text_format, markup=False, **options)
 
 
 def progress(console: PlainConsole, **options: Any) -> Progress:
-    """Bars with what is done, how much of it, and the time left.
+    """Return bars with what is done, how much of it, and the time left.
 
     Args:
         console: Where they are drawn.

@@ -105,7 +105,7 @@ def _finite(digits: str) -> float:
 
 
 def _values(contents: bytes | str) -> int:
-    """No fewer values than JSON text has, except for the outermost one."""
+    """Return a number no smaller than that of the values in a JSON text, without the outermost one."""
     if isinstance(contents, str):
         return sum(map(contents.count, "{[,"))
     return sum(map(contents.count, (b"{", b"[", b",")))

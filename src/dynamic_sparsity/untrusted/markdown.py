@@ -28,7 +28,7 @@ class Markdown(str):
 
 
 def escape(text: object) -> Markdown:
-    """A text as Markdown that shows it as it is, in one line.
+    """Return a text as Markdown that shows it as it is, in one line.
 
     Args:
         text: Anything; `Markdown` is returned as it is, what is no string as its `str`.
@@ -40,7 +40,7 @@ def escape(text: object) -> Markdown:
 
 
 def code(text: str) -> Markdown:
-    """A text in the typeface of code, in one line.
+    """Return a text in the typeface of code, in one line.
 
     Args:
         text: The text.
@@ -52,7 +52,7 @@ def code(text: str) -> Markdown:
 
 
 def link(text: object, target: str) -> Markdown:
-    """A link.
+    """Return a link.
 
     Args:
         text: What is shown; escaped unless it is `Markdown`.
@@ -62,7 +62,7 @@ def link(text: object, target: str) -> Markdown:
 
 
 def table(head: Sequence[object], rows: Iterable[Sequence[object]], align: Sequence[str] | None = None) -> list[str]:
-    """A table.
+    """Return a table.
 
     Args:
         head: Titles of the columns; text, or `Markdown`.

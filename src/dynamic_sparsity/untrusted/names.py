@@ -25,7 +25,7 @@ _DEVICES: Final = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?", 
 
 
 def is_name(value: object) -> bool:
-    """Whether a value can be the name of a file or folder on every platform, and nothing else.
+    """Return whether a value can be the name of a file or folder on every platform, and nothing else.
 
     Args:
         value: Anything.
@@ -88,7 +88,7 @@ def check_relative_path(value: object, what: str, error: type[DynamicSparsityErr
 
 
 def inside(root: Path, relative: str | PurePosixPath, error: type[DynamicSparsityError] = CorruptInputError) -> Path:
-    """Where to write a file below a folder, after a check that it lies there, whatever links there are.
+    """Return where to write a file below a folder, after a check that it is there, whatever links there are.
 
     Args:
         root: The folder; it need not exist.
@@ -108,7 +108,7 @@ def inside(root: Path, relative: str | PurePosixPath, error: type[DynamicSparsit
 
 
 def shown(value: object) -> str:
-    """A value from outside as a message may show it: escaped, and short.
+    """Return a value from outside as a message may show it: escaped, and short.
 
     Args:
         value: Anything.

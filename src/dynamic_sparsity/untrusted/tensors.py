@@ -64,7 +64,7 @@ def read_safetensors(
 def _place(
     entry: object, where: str, error: type[DynamicSparsityError]
 ) -> tuple[np.dtype[Any], tuple[int, ...], int, int]:
-    """Dtype, shape, first byte, and the byte behind the last one of an array, as its entry says."""
+    """Return dtype, shape, first byte, and the byte after the last one of an array, as its entry declares them."""
     if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
         raise error(f"{where} is not described as safetensors do it")
     shape, offsets = entry["shape"], entry["data_offsets"]

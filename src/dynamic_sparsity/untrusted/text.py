@@ -23,7 +23,7 @@ _ACTIVE_IN_HTML: Final = re.compile("[<>&/\u2028\u2029\ud800-\udfff\x7f-\x9f]")
 
 
 def printable(text: str) -> str:
-    """A text with everything that a reader can't see spelled out, as `\\x1b`; newlines and tabs stay.
+    r"""Return a text with everything that a reader can't see written out, as `\x1b`; newlines and tabs stay.
 
     Args:
         text: Any text.
@@ -32,7 +32,7 @@ def printable(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """A printable text without newlines and tabs: they become spaces.
+    """Return a printable text without newlines and tabs: they become spaces.
 
     Args:
         text: Any text.
@@ -41,7 +41,7 @@ def one_line(text: str) -> str:
 
 
 def figure_label(text: str) -> str:
-    """A name beside a figure of matplotlib: short, in one line, and no mathematics.
+    """Return a name as it can stand beside a figure of matplotlib: short, in one line, and no mathematics.
 
     Args:
         text: The name.
@@ -53,7 +53,7 @@ def figure_label(text: str) -> str:
 
 
 def json_in_html(document: Any) -> str:
-    """A document as JSON that stays inside the `<script>` element it is written into, whatever strings it has.
+    """Return a document as JSON that stays inside the `<script>` element it is written into, whatever strings it has.
 
     Args:
         document: What `json.dumps` takes; its numbers are finite.

@@ -20,7 +20,7 @@ BATCH = 128
 
 
 @dataclass(frozen=True)
-class Linearised:
+class JacobianSamples:
     """States, actions and what the residual engine makes of them."""
 
     physics: Physics
@@ -56,8 +56,8 @@ def run(group: str, state: np.ndarray, action: np.ndarray, **options: str) -> tu
 
 
 @cache
-def linearised(group: str, seed: int = 0) -> Linearised:
+def jacobian_samples(group: str, seed: int = 0) -> JacobianSamples:
     """Varied states of a group of tasks with their Jacobians."""
     physics = load_physics(tasks.group_representatives()[group])
     state, action = varied_states(physics, BATCH, seed)
-    return Linearised(physics, state, action, *run(group, state, action))
+    return JacobianSamples(physics, state, action, *run(group, state, action))
