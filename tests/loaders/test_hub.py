@@ -20,6 +20,7 @@ from dynamic_sparsity.errors import (
     HubNotFoundError,
     IncompleteStoreError,
     InvalidSettingError,
+    StoreNotFoundError,
     UnknownNameError,
 )
 from dynamic_sparsity.loaders import JacobianDataset
@@ -180,7 +181,7 @@ def test_default_repository(published: HubServer, root: Path, tmp_path: Path, mo
         ({"columns": ["J"]}, UnknownNameError, ["'J'", "'J_s'"]),
         ({"coordinates": "polar"}, UnknownNameError, ["'polar'"]),
         ({"root": "data"}, InvalidSettingError, ["not both"]),
-        ({"repo_id": None, "streaming": True}, InvalidSettingError, ["repo_id"]),
+        ({"repo_id": None, "streaming": True}, StoreNotFoundError, ["repo_id"]),
     ],
 )
 def test_bad_requests_are_explained(options, error, words, published: HubServer) -> None:

@@ -37,7 +37,7 @@ from dynamic_sparsity.generation.jobs.units import plan_units
 
 UNITS = 6
 TASKS = ("CartpoleBalance", "CheetahRun")
-TESTS = Path(__file__).parent
+HELPERS = Path(__file__).parents[1] / "helpers"
 WORKER = "executors.process_worker"
 
 
@@ -58,7 +58,7 @@ def undisturbed(tmp_path_factory) -> dict[str, str]:
 
 @pytest.fixture(autouse=True)
 def _workers_find_the_fakes(monkeypatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", f"{TESTS}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    monkeypatch.setenv("PYTHONPATH", f"{HELPERS}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def twice(log: Path) -> list[str]:
 
 
 def command(root: Path, *numbers: int) -> list[str]:
-    return [sys.executable, str(TESTS / "drive_fakes.py"), str(root), *map(str, numbers)]
+    return [sys.executable, str(HELPERS / "drive_fakes.py"), str(root), *map(str, numbers)]
 
 
 @contextmanager
@@ -150,6 +150,7 @@ def test_a_machine_that_would_make_another_store_is_refused(tmp_path, monkeypatc
 # ---- killed ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(2))
 def test_survives_the_death_of_workers(undisturbed, tmp_path, stored, seed):
     """Random workers, at random moments; each death costs no more than what that worker was making."""
@@ -174,6 +175,7 @@ def test_survives_the_death_of_workers(undisturbed, tmp_path, stored, seed):
     assert not twice(stored)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 def test_survives_the_death_of_the_driver(undisturbed, tmp_path, stored, workers):
     rng = random.Random(workers)
@@ -189,6 +191,7 @@ def test_survives_the_death_of_the_driver(undisturbed, tmp_path, stored, workers
     assert not twice(stored)
 
 
+@pytest.mark.slow
 def test_a_unit_that_kills_its_worker_is_quarantined(undisturbed, tmp_path):
     finished = drive(tmp_path, 1, **{fake_unit_runner.CRASHING: "2"})
     assert finished.returncode == 3
@@ -201,6 +204,7 @@ def test_a_unit_that_kills_its_worker_is_quarantined(undisturbed, tmp_path):
     assert digests(tmp_path) == undisturbed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_unit_that_fails_is_quarantined(undisturbed, tmp_path, workers):
     finished = drive(tmp_path, workers, **{fake_unit_runner.FAILING: "0,3"})
@@ -221,6 +225,7 @@ def test_a_worker_without_simulator_says_so(tmp_path):
         generate_all([fake_unit_runner.settings(1)], tmp_path, ProcessExecutor(2, "fake_unit_runner:MissingUnitRunner"))
 
 
+@pytest.mark.slow
 def test_two_runs_at_once(undisturbed, tmp_path):
     with started(tmp_path, UNITS, 0, **{fake_unit_runner.SECONDS: "5"}) as first:
         wait_for((tmp_path / TASKS[0] / "noise.zarr" / "zarr.json").exists, first)
@@ -245,6 +250,7 @@ def small_disk(tmp_path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 1])
 def test_full_disk(undisturbed, small_disk, workers):
     finished = drive(small_disk, workers)
@@ -256,6 +262,7 @@ def test_full_disk(undisturbed, small_disk, workers):
     assert digests(small_disk) == undisturbed
 
 
+@pytest.mark.slow
 def test_disk_that_becomes_read_only(undisturbed, small_disk):
     subprocess.run(["mount", "-o", "remount,size=100m", str(small_disk)], check=True)
     assert drive(small_disk, 0, **{fake_unit_runner.FAILING: "1"}).returncode == 3
@@ -268,6 +275,7 @@ def test_disk_that_becomes_read_only(undisturbed, small_disk):
     assert digests(small_disk) == undisturbed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 1])
 def test_full_disk_is_no_reason_to_try_every_unit(tmp_path, workers):
     finished = drive(tmp_path, workers, **{fake_unit_runner.FULL: "1"})
@@ -276,6 +284,7 @@ def test_full_disk_is_no_reason_to_try_every_unit(tmp_path, workers):
     assert not list(tmp_path.rglob("*.partial")), "what another unit was writing"
 
 
+@pytest.mark.slow
 def test_clock_that_goes_backwards(undisturbed, tmp_path):
     (tmp_path / "sitecustomize.py").write_text(
         "import itertools, time\ncount = itertools.count()\ntime.time = lambda: 1e9 - 1e5 * next(count)\n"

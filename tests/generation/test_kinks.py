@@ -5,11 +5,14 @@ from __future__ import annotations
 import jax
 import mujoco
 import numpy as np
+import pytest
 from mujoco import mjx
 
 from dynamic_sparsity.generation import jax_runtime
 from dynamic_sparsity.generation.physics import mjx_private
 from dynamic_sparsity.generation.physics.model import load_physics
+
+pytestmark = pytest.mark.slow
 
 
 def test_springs_at_the_one_length_without_force():

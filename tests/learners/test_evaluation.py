@@ -20,7 +20,7 @@ from dynamic_sparsity.learners.leaderboard_page import compare, leaderboard_page
 from dynamic_sparsity.learners.paper_findings import paper_findings, term_findings
 from dynamic_sparsity.testing import make_store
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 TASK = "Pendulums"
 
 
@@ -200,7 +200,7 @@ def test_finished_results_are_left_alone(root, results, capsys):
     before = path.stat().st_mtime_ns
     words = ["train-learner", TASK, "--learner", "hold", "--root", str(root), "--protocol", "smoke"]
     assert cli.main([*words, "--out", str(results), "--seeds", "0,1"]) == 0
-    assert "there already" in capsys.readouterr().out
+    assert "exist already" in capsys.readouterr().out
     assert path.stat().st_mtime_ns == before
 
 

@@ -12,6 +12,8 @@ from dynamic_sparsity.generation.jobs.store_attributes import joints
 from dynamic_sparsity.generation.physics import manifold
 from dynamic_sparsity.loaders import coordinates
 
+pytestmark = pytest.mark.slow
+
 MODEL = """
 <mujoco>
   <worldbody>

@@ -9,6 +9,8 @@ import pytest
 
 from dynamic_sparsity.generation.physics import constraint_solver
 
+pytestmark = pytest.mark.slow
+
 solve = jax.jit(constraint_solver.solve)
 
 
