@@ -132,6 +132,7 @@ def test_a_sample_of_hostile_publications(published: Published, campaign: Campai
     )
 
 
+@pytest.mark.slow
 def test_a_sample_of_hostile_files(
     template: Template, hdf5: tuple[Path, Mapping[str, str]], campaign: Campaign
 ) -> None:
