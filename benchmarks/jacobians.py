@@ -298,7 +298,7 @@ def main() -> None:
     parser.add_argument("--plot", type=Path, help="write a picture here")
     options = parser.parse_args()
     jax_runtime.configure()
-    sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+    sys.path.insert(0, str(Path(__file__).parent.parent / "tests/helpers"))
     from dynamic_sparsity.generation.tasks import PAPER_TASKS, get_task
 
     records = []

@@ -146,7 +146,7 @@ def main() -> None:
     parser.add_argument("--markdown", type=Path, help="write the table here")
     options = parser.parse_args()
     jax_runtime.configure()
-    sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+    sys.path.insert(0, str(Path(__file__).parent.parent / "tests/helpers"))
     import jax
 
     from dynamic_sparsity.generation.tasks import PAPER_TASKS, get_task

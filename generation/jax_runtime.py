@@ -2,7 +2,7 @@
 
 Users set up JAX and XLA for other programs, by environment variables or in their own code. None of that may decide the
 numbers of a store: a setting is pinned here, or recorded in the store's settings (`numerics`), or refused
-(`xla_flags`), or changes no bit (`tests/test_ambient.py` tries them all).
+(`xla_flags`), or changes no bit (`tests/generation/test_ambient.py` tries them all).
 """
 
 from __future__ import annotations

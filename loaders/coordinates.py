@@ -55,7 +55,7 @@ class _Block:
 
 
 def has_quaternions(joints: Joints) -> bool:
-    """Whether the two coordinate systems differ.
+    """Return whether the two coordinate systems differ.
 
     Args:
         joints: The metadata's `joints`.
@@ -64,7 +64,7 @@ def has_quaternions(joints: Joints) -> bool:
 
 
 def quaternion_basis(quaternion: Array) -> NDArray[np.float64]:
-    """Q(q): how a unit quaternion changes with a rotation in the body's frame, per radian.
+    """Return Q(q): how a unit quaternion changes with a rotation in the body's frame, per radian.
 
     Args:
         quaternion: (w, x, y, z), shape (…, 4); normalised here, and taken for the identity if it is zero.
@@ -82,7 +82,7 @@ def quaternion_basis(quaternion: Array) -> NDArray[np.float64]:
 
 
 def quaternion_projection(quaternion: Array) -> NDArray[np.float64]:
-    """P(q), the left inverse of Q(q) that maps a change of the quaternion's length to zero.
+    """Return P(q), the left inverse of Q(q) that maps a change of the quaternion's length to zero.
 
     Args:
         quaternion: (w, x, y, z), shape (…, 4).
@@ -95,7 +95,7 @@ def quaternion_projection(quaternion: Array) -> NDArray[np.float64]:
 
 
 def tangent_to_ambient(qpos: Array, joints: Joints) -> NDArray[np.float64]:
-    """Q(q) of all joints as one matrix: the derivative of qpos by a change of the tangent position.
+    """Return Q(q) of all joints as one matrix: the derivative of qpos by a change of the tangent position.
 
     Args:
         qpos: Positions, shape (…, nq).
@@ -111,7 +111,7 @@ def tangent_to_ambient(qpos: Array, joints: Joints) -> NDArray[np.float64]:
 
 
 def ambient_to_tangent(qpos: Array, joints: Joints) -> NDArray[np.float64]:
-    """P(q) of all joints as one matrix, the left inverse of `tangent_to_ambient`.
+    """Return P(q) of all joints as one matrix, the left inverse of `tangent_to_ambient`.
 
     Args:
         qpos: Positions, shape (…, nq).
@@ -175,7 +175,7 @@ def to_tangent(J_s: Array, J_a: Array, state: Array, next_state: Array, joints: 
 
 
 def masks_to_ambient(mask_s: Array, mask_a: Array, joints: Joints) -> tuple[Array, Array]:
-    """Masks of the ambient Jacobians: an entry is 1 if any tangent entry that contributes to it is.
+    """Return masks of the ambient Jacobians: an entry is 1 if any tangent entry that contributes to it is.
 
     That is a statement about structure: where Q(q) or P(q) happens to have a zero, or contributions cancel, the
     ambient Jacobian can be 0 though its mask is 1. The value 255 (missing) contributes like the largest of all.
@@ -195,9 +195,9 @@ def masks_to_ambient(mask_s: Array, mask_a: Array, joints: Joints) -> tuple[Arra
 
 
 def masks_to_tangent(mask_s: Array, mask_a: Array, joints: Joints) -> tuple[Array, Array]:
-    """Masks of the tangent Jacobians: an entry is 1 if any ambient entry that contributes to it is.
+    """Return masks of the tangent Jacobians: an entry is 1 if any ambient entry that contributes to it is.
 
-    A quaternion's entries can't be told apart any more in an ambient mask, so this does not undo
+    A quaternion's entries can't be distinguished any more in an ambient mask, so this does not undo
     `masks_to_ambient`: it gives all the ones there were, and maybe more.
 
     Args:
@@ -316,7 +316,7 @@ def _mask_rows(mask: Array, blocks: list[_Block], *, from_tangent: bool) -> Arra
 def _position_matrix(
     qpos: Array, joints: Joints, block_matrix: Callable[[Array], NDArray[np.float64]], *, transposed: bool
 ) -> NDArray[np.float64]:
-    """All joints' blocks in one matrix, (…, nq, nv), or (…, nv, nq) if `transposed`."""
+    """Return all joints' blocks in one matrix, (…, nq, nv), or (…, nv, nq) if `transposed`."""
     nv = sum(POSITION_SIZES.get(joint["type"], 0) - (joint["type"] in ("free", "ball")) for joint in joints)
     blocks = _blocks(joints, 2 * nv, tangent=True)
     nq = blocks[-1].ambient.stop - nv
@@ -324,7 +324,7 @@ def _position_matrix(
         raise InvalidSettingError(f"qpos has shape {qpos.shape}; the joints have nq = {nq}")
     out = np.zeros((*qpos.shape[:-1], nv, nq) if transposed else (*qpos.shape[:-1], nq, nv))
     for block in blocks:
-        # The last block goes on into the velocities.
+        # The last block extends into the velocities.
         q = slice(block.ambient.start, min(block.ambient.stop, nq))
         v = slice(block.tangent.start, min(block.tangent.stop, nv))
         place = (..., v, q) if transposed else (..., q, v)

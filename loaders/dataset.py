@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from dynamic_sparsity.loaders.export.libraries import Exportable
 from dynamic_sparsity.loaders.hdf5.reader import Hdf5Store
-from dynamic_sparsity.loaders.normalization import Normaliser
+from dynamic_sparsity.loaders.normalization import Normalizer
 from dynamic_sparsity.loaders.row_source import Batch, Coordinates
 from dynamic_sparsity.loaders.sampling import Shuffle, check_batch_settings, in_background, positions_of_batches
 from dynamic_sparsity.loaders.stored_rows import StoredRows, shaped
@@ -85,7 +85,7 @@ class JacobianDataset(StoredRows, Exportable):
 
         def read_ahead(blocks: list[NDArray[np.int64]]) -> None:
             for block in blocks:
-                self._fetcher.will_need(self.rows[block], self.columns)
+                self._row_reader.will_need(self.rows[block], self.columns)
 
         order = positions_of_batches(
             self.rows,
@@ -101,7 +101,7 @@ class JacobianDataset(StoredRows, Exportable):
         return in_background(batches) if prefetch else batches
 
     def windows(self, length: int, stride: int = 1) -> Windows:
-        """Windows of consecutive rows that never cross the end of an episode, nor a row that is left out.
+        """Cut the rows into windows of consecutive rows; none crosses the end of an episode or a row that is left out.
 
         Args:
             length: Rows per window, ≥ 1.
@@ -113,7 +113,7 @@ class JacobianDataset(StoredRows, Exportable):
         return Windows(self, window_starts(self.rows, self._episode_numbers(), length, stride), length)
 
     def mask(self, threshold: float = 1e-9, indices: Any = None, *, relative: bool = False) -> Batch:
-        """Masks for another threshold, from the stored Jacobians.
+        """Compute masks for another threshold, from the stored Jacobians.
 
         Those are float32: a derivative within 6e-8 of the threshold, relative to it, may fall on the other side than
         in float64, from which the stored masks were made. What is NaN gives 1.
@@ -130,12 +130,12 @@ class JacobianDataset(StoredRows, Exportable):
             InvalidSettingError: The threshold is not positive.
         """
         rows = np.asarray(self.rows[slice(None) if indices is None else indices])
-        return shaped(self._fetcher.masks(rows.reshape(-1), threshold, relative=relative), rows.shape)
+        return shaped(self._row_reader.masks(rows.reshape(-1), threshold, relative=relative), rows.shape)
 
     @cached_property
     def statistics(self) -> dict[str, dict[str, Array]]:
         """`mean`, `std`, `min`, `max` (float64) and `count` (int64) of each column, fitted on the train split."""
-        return self._normaliser.statistics
+        return self._normalizer.statistics
 
     def normalize(self, batch: Batch) -> Batch:
         """Subtract the means and divide by the standard deviations, by 1 where these are 0.
@@ -146,7 +146,7 @@ class JacobianDataset(StoredRows, Exportable):
         Returns:
             A new dictionary; the arrays keep their dtypes.
         """
-        return self._normaliser.normalize(batch)
+        return self._normalizer.normalize(batch)
 
     def denormalize(self, batch: Batch) -> Batch:
         """Undo `normalize`.
@@ -154,10 +154,10 @@ class JacobianDataset(StoredRows, Exportable):
         Args:
             batch: Arrays by column.
         """
-        return self._normaliser.denormalize(batch)
+        return self._normalizer.denormalize(batch)
 
     def sparsity(self) -> dict[str, Any]:
-        """How often each derivative is zero, over all splits of the store, in tangent coordinates.
+        """Return how often each derivative is zero, over all splits of the store, in tangent coordinates.
 
         Returns:
             `rows_all`, `rows_contact`, `rows_free` (int), and `zero_share_s` (dx, dx), `zero_share_a` (dx, da), also
@@ -173,5 +173,5 @@ class JacobianDataset(StoredRows, Exportable):
         return summary
 
     @cached_property
-    def _normaliser(self) -> Normaliser:
-        return Normaliser(self.store.statistics)
+    def _normalizer(self) -> Normalizer:
+        return Normalizer(self.store.statistics)

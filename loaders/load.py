@@ -82,19 +82,18 @@ def load_dataset(
 ) -> JacobianDataset | StreamingDataset:
     """Open the transitions and Jacobians of a task, from a folder of stores, from the Hugging Face Hub, or a sample.
 
-    From the Hub only that is downloaded which task, policy, split and columns need; it is checked, and kept in the
-    Hub's cache, so that the next time one request (does the revision still name the same commit?) is enough, and
-    offline none.
+    From the Hub, only what task, policy, split and columns need is downloaded. It is checked and kept in the Hub's
+    cache, so that later calls need one request (does the revision still name the same commit?), and offline none.
 
-    Whoever made the data, what comes back is rows as they were sealed, or one of the errors below: nothing of a store
-    or repository is executed, nothing is written but below the Hub's cache, and names, sizes and structure are checked
-    before they are used. With `verify="sha256"` no damaged byte becomes a row. That the numbers are true is not
-    guaranteed, only that they are the ones that were published; and whoever can change the files while they are in use
-    can end the process. docs/security.md says it in full.
+    Data from an untrusted source give the rows that were sealed, or one of the errors below: nothing in a store or
+    repository is executed, nothing is written outside the Hub's cache, and names, sizes and structure are checked
+    before they are used. With `verify="sha256"` no damaged byte becomes a row. It is not checked that the numbers are
+    true, only that they are the published ones; and someone who can change the files while they are in use can end the
+    process. docs/security.md has the details.
 
     Args:
         task: Name of the task, as in MuJoCo Playground: "CartpoleBalance".
-        root: Folder of all stores; the store is `ROOT/<task>/<policy>[-stock].zarr`. Where neither this nor `repo_id`
+        root: Folder of all stores; the store is `ROOT/<task>/<policy>[-stock].zarr`. If neither this nor `repo_id`
             is given: "data" if the store is there, else the repository that DYNAMIC_SPARSITY_REPOSITORY names.
         repo_id: A repository on the Hub, "ORG/NAME".
         revision: Its branch, tag ("v1.0.0") or commit; None for the main branch.
@@ -104,13 +103,14 @@ def load_dataset(
         columns: Which arrays to read, or None for all of them; docs/format.md lists them. Fewer are faster.
         coordinates: "tangent" as stored, or "ambient": Jacobians and masks over (qpos, qvel, act), converted as they
             are read. They differ only in tasks with free or ball joints.
-        verify: "sha256": a shard's hash is compared at its first use. "size": only files' sizes, when opening; a
-            changed byte of an uncompressed array then goes unnoticed, and shards of one size that were exchanged.
+        verify: "sha256": a shard's hash is compared at its first use. "size": only files' sizes are compared, when
+            opening; a changed byte of an uncompressed array, or exchanged shards of the same size, are not noticed.
         exclude_flags: Leave out rows with any of these flags, such as "not_converged".
-        sample: Take the small sample that comes with the package: some tasks, noise and expert, a few hundred rows. It
+        sample: Open the small sample that comes with the package: some tasks, noise and expert, a few hundred rows. It
             needs neither network nor simulator.
         streaming: From the Hub, shard by shard, without keeping what was read.
-        progress: Whether to draw a bar on stderr while downloading (None: if that is a terminal), or what to tell.
+        progress: Whether to draw a bar on stderr while downloading (None: if that is a terminal), or what receives the
+            progress.
 
     Returns:
         The data set; see its class for the dtypes. With `streaming`, a `StreamingDataset`.
@@ -173,7 +173,7 @@ def _sample_root(task: str, policy: str, dynamics: str) -> Path:
 
 
 def _nowhere(task: str, policy: str, dynamics: str) -> StoreNotFoundError:
-    """The error where nothing says where the data are."""
+    """Return the error if nothing says where the data are."""
     ways = []
     if policy in sample_stores().get(task, ()) and dynamics == "converged":
         ways.append(f'for a few hundred rows that come with the package, load_dataset("{task}", sample=True)')

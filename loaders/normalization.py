@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Normaliser"]
+__all__ = ["Normalizer"]
 
 COLUMNS = ("state", "action", "next_state", "delta", "reward")
 MEASURES = ("mean", "std", "min", "max", "count")
@@ -16,7 +16,7 @@ MEASURES = ("mean", "std", "min", "max", "count")
 Array = NDArray[Any]
 
 
-class Normaliser:
+class Normalizer:
     """Means and standard deviations by column.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""Reading rows in the coordinates asked for, and masks for other thresholds."""
+"""Reading rows in the requested coordinates, and masks for other thresholds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dynamic_sparsity.errors import InvalidSettingError, UnknownNameError
 from dynamic_sparsity.loaders import coordinates as conversion
 from dynamic_sparsity.loaders.store.row_store import RowStore
 
-__all__ = ["Batch", "Fetcher", "needed_arrays"]
+__all__ = ["Batch", "RowReader", "needed_arrays"]
 
 JACOBIANS, MASKS = ("J_s", "J_a"), ("mask_s", "mask_a")
 BLOCK_ROWS = 1024  # rows of Jacobians in memory at a time while they are turned into masks
@@ -22,7 +22,7 @@ Batch = dict[str, Array]
 
 
 def needed_arrays(columns: Sequence[str], *, converts: bool) -> list[str]:
-    """The arrays that give some columns, each once.
+    """Return the arrays that give some columns, each once.
 
     Args:
         columns: Names of columns.
@@ -37,7 +37,7 @@ def needed_arrays(columns: Sequence[str], *, converts: bool) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-class Fetcher:
+class RowReader:
     """Rows of a store, in tangent or ambient coordinates."""
 
     def __init__(self, store: RowStore, coordinates: str):
@@ -52,7 +52,7 @@ class Fetcher:
         self._converts = coordinates != store.coordinates and conversion.has_quaternions(self._joints)
 
     def stored_names(self, columns: Sequence[str]) -> list[str]:
-        """The arrays to read for some columns: conversion needs the states, and J_s with J_a.
+        """Return the arrays to read for some columns: conversion needs the states, and J_s with J_a.
 
         Args:
             columns: Names of columns.
@@ -101,7 +101,7 @@ class Fetcher:
         self.store.reader.will_need(self.stored_names(columns), int(rows.min()), int(rows.max()) + 1)
 
     def masks(self, rows: NDArray[np.int64], threshold: float, *, relative: bool) -> Batch:
-        """Masks of the stored float32 Jacobians; see `JacobianDataset.mask`.
+        """Compute masks of the stored float32 Jacobians; see `JacobianDataset.mask`.
 
         Args:
             rows: Rows of the store, int64, shape (n,).

@@ -41,7 +41,12 @@ class RowSource(Protocol):
         """The row in the store of each row here, int64, shape (n,)."""
 
     def with_columns(self, columns: Sequence[str] | str, *, coordinates: Coordinates | None = None) -> Self:
-        """The same rows with other columns."""
+        """Return the same rows with other columns.
+
+        Args:
+            columns: Names of columns.
+            coordinates: "tangent" or "ambient"; None for the present ones.
+        """
 
     def __len__(self) -> int: ...
 

@@ -52,7 +52,7 @@ def positions_of_batches(
     epochs: int | None,
     before_blocks: Callable[[list[Integers]], None],
 ) -> Iterator[Integers]:
-    """Positions in `rows`, batch by batch; the same for the same arguments.
+    """Yield positions in `rows`, batch by batch; the same for the same arguments.
 
     Args:
         rows: The rows there are, int64, shape (n,).
@@ -103,7 +103,7 @@ def _parts(
     generator: np.random.Generator,
     before_blocks: Callable[[list[Integers]], None],
 ) -> Iterator[Integers]:
-    """The positions of one epoch in order, cut where it is convenient."""
+    """Yield the positions of one epoch in order, in parts."""
     if shuffle is False:
         yield np.arange(rows.size)
         return

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from dynamic_sparsity.errors import InvalidSettingError, UnknownNameError
 from dynamic_sparsity.loaders.hdf5.reader import Hdf5Store
-from dynamic_sparsity.loaders.row_reader import Fetcher
+from dynamic_sparsity.loaders.row_reader import RowReader
 from dynamic_sparsity.loaders.row_source import BLOCK_ROWS, COORDINATES, Batch, Coordinates, check_choice
 from dynamic_sparsity.loaders.store.checksums import VerifyMode
 from dynamic_sparsity.loaders.store.row_store import RowStore
@@ -130,7 +130,7 @@ class StoredRows:
         return self._selected(rows)
 
     def _selected(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Those of some rows of the store that were asked for."""
+        """Return those of some rows of the store that are part of this selection."""
         if self.exclude_flags:
             bits = sum(1 << self.metadata["flag_bits"][flag] for flag in self.exclude_flags)
             rows = rows[self.store.reader.gather(["flags"], rows)["flags"] & bits == 0]
@@ -144,7 +144,7 @@ class StoredRows:
         return shaped(self._fetch(rows.reshape(-1)), rows.shape)
 
     def __getitems__(self, keys: list[int]) -> list[Batch]:
-        """Several rows as a list, for torch's DataLoader."""
+        """Return several rows as a list, for torch's DataLoader."""
         batch = self[np.asarray(keys, np.int64)]
         return [{name: values[number, ...] for name, values in batch.items()} for number in range(len(keys))]
 
@@ -165,7 +165,7 @@ class StoredRows:
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        opened = ("store", "rows", "episodes", "statistics", "_fetcher", "_normaliser")
+        opened = ("store", "rows", "episodes", "statistics", "_row_reader", "_normalizer")
         state = {name: value for name, value in self.__dict__.items() if name not in opened}
         if "store" in self.__dict__:
             state["_verified"] = dict(self.store.verified)
@@ -181,7 +181,7 @@ class StoredRows:
         return {"index": numbers, **{name: column[numbers] for name, column in self.store.episodes.items()}}
 
     def episode(self, number: int) -> Batch:
-        """The rows of one episode, in the order of time.
+        """Return the rows of one episode, in the order of time.
 
         Args:
             number: Which one of `episodes`, of this split, that is; negative ones count from the end.
@@ -197,7 +197,7 @@ class StoredRows:
         return self._fetch(np.sort(self.rows[inside]))
 
     def select(self, key: Any) -> Self:
-        """A data set of some of the rows, in the order given; nothing is copied.
+        """Return a data set of some of the rows, in the order given; nothing is copied.
 
         Args:
             key: A boolean mask of shape (len(self),), integers of shape (n,), or a slice.
@@ -224,7 +224,7 @@ class StoredRows:
 
         Raises:
             UnknownNameError: A column does not exist, or was not downloaded.
-            InvalidSettingError: An exported file holds ambient coordinates and tangent ones are asked for.
+            InvalidSettingError: An exported file holds ambient coordinates and tangent ones are requested.
         """
         view = object.__new__(type(self))
         view.__dict__.update(self.__dict__)
@@ -232,25 +232,25 @@ class StoredRows:
         view.columns = tuple(dict.fromkeys(self._known_column(name) for name in names))
         if coordinates is not None and coordinates != self.coordinates:
             view.coordinates = self._known_coordinates(coordinates)
-            view.__dict__.pop("_fetcher", None)
+            view.__dict__.pop("_row_reader", None)
         return view
 
     @cached_property
-    def _fetcher(self) -> Fetcher:
-        return Fetcher(self.store, self.coordinates)
+    def _row_reader(self) -> RowReader:
+        return RowReader(self.store, self.coordinates)
 
     def _fetch(self, rows: NDArray[np.int64]) -> Batch:
-        return self._fetcher.fetch(rows, self.columns)
+        return self._row_reader.fetch(rows, self.columns)
 
     def _episode_numbers(self) -> NDArray[np.int64]:
-        """The episode of each row, int64, shape (len(self),)."""
+        """Return the episode of each row, int64, shape (len(self),)."""
         starts = self.store.episodes["start"]
         order = np.argsort(starts, kind="stable")
         return order[np.searchsorted(starts[order], self.rows, side="right") - 1]
 
 
 def shaped(batch: Batch, shape: tuple[int, ...]) -> Batch:
-    """Give the rows of a batch the dimensions of the key that asked for them.
+    """Give the rows of a batch the dimensions of the key that selected them.
 
     Args:
         batch: Arrays of shape (n, …).

@@ -1,4 +1,4 @@
-"""Reading a published store shard by shard, without keeping it: prefetch, shuffle buffer, and a state to go on from."""
+"""Reading a published store shard by shard, without keeping it: prefetch, shuffle buffer, a state to resume from."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from dynamic_sparsity.loaders.hub.local_copy import LocalCopy
 from dynamic_sparsity.loaders.hub.publication import PublishedStore
 from dynamic_sparsity.loaders.hub.repository import Repository
 from dynamic_sparsity.loaders.hub.shard_window import Receiver, Shards, ShardWindow
-from dynamic_sparsity.loaders.row_reader import Fetcher
+from dynamic_sparsity.loaders.row_reader import RowReader
 from dynamic_sparsity.loaders.row_source import Batch, check_choice
 from dynamic_sparsity.loaders.sampling import check_batch_settings
 
@@ -57,8 +57,8 @@ class StreamSettings:
 class StreamingDataset:
     """Rows of a published store, read over the network as needed; made by `load_dataset(..., streaming=True)`.
 
-    Shards are fetched into memory, one buffer ahead of the one in use, checked, and let go after use: memory holds the
-    shards of two buffers.
+    Shards are fetched into memory, one buffer ahead of the one in use, checked, and released after use: memory holds
+    the shards of two buffers.
     """
 
     def __init__(
@@ -141,11 +141,11 @@ class StreamingDataset:
             batch_size: Rows per batch, ≥ 1.
             seed: Of the order, ≥ 0; each epoch has another order.
             shuffle: Shards in random order, their rows mixed within the buffer. False: in order.
-            buffer_shards: Shards whose rows are mixed, ≥ 1. Memory grows with it: it holds as many again that are
-                fetched. None: two, or one where two would be more than 128 MiB.
+            buffer_shards: Shards whose rows are mixed, ≥ 1. Memory grows with it: the next buffer is fetched
+                meanwhile. None: two, or one if two would be more than 128 MiB.
             drop_last: Leave out an epoch's last batch if it is not full.
             epochs: Passes over the rows; None for no end.
-            part: (i, n): the i-th of n disjoint parts of the shards, for n processes side by side.
+            part: (i, n): the i-th of n disjoint parts of the shards, for n parallel processes.
 
         Returns:
             An iterator of dictionaries of arrays, with `state_dict` and `load_state_dict`.
@@ -178,12 +178,15 @@ class StreamingDataset:
         """
         return self._receiver.receive(self._arrays, shards)
 
-    def rows_of(self, shards: Sequence[int], fetcher: Fetcher) -> Integers:
-        """Rows of the split in some shards, flagged ones left out, int64, shape (n,).
+    def rows_of(self, shards: Sequence[int], row_reader: RowReader) -> Integers:
+        """Return the rows of the split in some shards, without flagged ones.
 
         Args:
             shards: Their numbers.
-            fetcher: Reads them.
+            row_reader: Reads them.
+
+        Returns:
+            Numbers of rows in the store, int64, shape (n,).
         """
         ledger, store = self._copy.ledger, self._copy.store
         parts = []
@@ -196,23 +199,23 @@ class StreamingDataset:
         rows = rows[rows < table["start"][episode] + table["length"][episode]]
         if self.exclude_flags:
             bits = sum(1 << self.metadata["flag_bits"][flag] for flag in self.exclude_flags)
-            rows = rows[fetcher.fetch(rows, ["flags"])["flags"] & bits == 0]
+            rows = rows[row_reader.fetch(rows, ["flags"])["flags"] & bits == 0]
         return rows
 
     def window(self) -> ShardWindow:
-        """A reader of shards that come from `fetch`."""
+        """Return a reader of shards that come from `fetch`."""
         return ShardWindow(self._receiver, self.coordinates)
 
     def close(self) -> None:
-        """Delete the temporary folder; that happens too when the data set is let go."""
+        """Delete the temporary folder; it is also deleted when the data set is garbage-collected."""
         self._cleanup()
 
 
 class BatchStream:
-    """Batches of a `StreamingDataset`: an iterator that can say where it is, and go on from there another time."""
+    """Batches of a `StreamingDataset`: an iterator whose state can be saved and restored."""
 
     def __init__(self, dataset: StreamingDataset, settings: StreamSettings):
-        """For `StreamingDataset.batches`.
+        """Begin before the first row; made by `StreamingDataset.batches`.
 
         Args:
             dataset: Where the rows are.
@@ -232,12 +235,12 @@ class BatchStream:
         return next(self._batches)
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the stream is, as JSON data: `load_state_dict` of an equal stream goes on with the next batch."""
+        """Return the stream's position, JSON data; an equal stream with `load_state_dict` continues from there."""
         place = {"epoch": self._epoch, "group": self._group, "batch": self._batch, "carried": self._carried}
         return {**place, **self._identity()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where another stream stopped.
+        """Continue where another stream stopped.
 
         Args:
             state: Of its `state_dict`.
@@ -257,20 +260,20 @@ class BatchStream:
         self._epoch, self._group, self._batch, self._carried = places
 
     def close(self) -> None:
-        """Stop fetching; the next batch would be fetched anew."""
+        """Stop fetching; the next batch would be fetched again."""
         if self._batches is not None:
             self._batches.close()  # type: ignore[attr-defined]  # it is a generator
             self._batches = None
 
     def _identity(self) -> dict[str, Any]:
-        """What two streams must have in common to give the same batches."""
+        """Return what two streams must have in common to give the same batches."""
         dataset = self.dataset
         rows = {"manifest_sha256": dataset._copy.published.manifest_sha256, "split": dataset.split}
         order = {key: list(value) if key == "part" else value for key, value in asdict(self.settings).items()}
         return {**rows, "exclude_flags": list(dataset.exclude_flags), **order}
 
     def _groups(self, epoch: int) -> list[list[int]]:
-        """The shards of each buffer of an epoch, in the order of their use."""
+        """Return the shards of each buffer of an epoch, in the order of their use."""
         index, parts = self.settings.part
         shards = np.asarray(self.dataset.shards)
         if self.settings.shuffle:
@@ -279,9 +282,9 @@ class BatchStream:
         size = self.settings.buffer_shards
         return [own[start : start + size] for start in range(0, len(own), size)]
 
-    def _order(self, epoch: int, group: int, shards: list[int], fetcher: Fetcher) -> Integers:
-        """The rows of one buffer in the order of their use."""
-        rows = self.dataset.rows_of(shards, fetcher)
+    def _order(self, epoch: int, group: int, shards: list[int], row_reader: RowReader) -> Integers:
+        """Return the rows of one buffer in the order of their use."""
+        rows = self.dataset.rows_of(shards, row_reader)
         if self.settings.shuffle:
             rows = np.random.default_rng([self.settings.seed, epoch, group + 1]).permutation(rows)
         return rows
@@ -298,7 +301,7 @@ class BatchStream:
     def _run_epoch(self, groups: list[list[int]], pool: ThreadPoolExecutor) -> Iterator[Batch]:
         dataset, size = self.dataset, self.settings.batch_size
         window = dataset.window()
-        fetcher = window.fetcher
+        row_reader = window.row_reader
         carried = self._restore(groups, window)
         pending: Future[Shards] | None = None
         try:
@@ -306,7 +309,7 @@ class BatchStream:
                 contents = dataset.fetch(groups[group]) if pending is None else pending.result()
                 pending = pool.submit(dataset.fetch, groups[group + 1]) if group + 1 < len(groups) else None
                 window.show(contents)
-                order = self._order(self._epoch, group, groups[group], fetcher)
+                order = self._order(self._epoch, group, groups[group], row_reader)
                 # The rows left over come first; there are fewer of them than a batch has.
                 before = _rows(carried)
                 full = (before + order.size) // size
@@ -314,13 +317,15 @@ class BatchStream:
                 together = max(1, BLOCK_ROWS // size)
                 for first in range(self._batch, full, together):
                     last = min(full, first + together)
-                    block = fetcher.fetch(order[max(0, first * size - before) : last * size - before], dataset.columns)
+                    block = row_reader.fetch(
+                        order[max(0, first * size - before) : last * size - before], dataset.columns
+                    )
                     block = _joined(carried, block) if first == 0 else block
                     for number in range(first, last):
                         self._batch = number + 1
                         start = (number - first) * size
                         yield {name: values[start : start + size] for name, values in block.items()}
-                left = fetcher.fetch(order[max(0, full * size - before) :], dataset.columns)
+                left = row_reader.fetch(order[max(0, full * size - before) :], dataset.columns)
                 carried = left if full else _joined(carried, left)
                 self._group, self._batch, self._carried = group + 1, 0, _rows(carried)
                 window.show({})
@@ -332,14 +337,14 @@ class BatchStream:
                 pending.cancel()
 
     def _restore(self, groups: list[list[int]], window: ShardWindow) -> Batch:
-        """The rows that earlier buffers of the epoch left over: always the last ones, in their order."""
-        needed, found, fetcher = self._carried, list[Batch](), window.fetcher
+        """Read the rows that earlier buffers of the epoch left over: always the last ones, in their order."""
+        needed, found, row_reader = self._carried, list[Batch](), window.row_reader
         group = self._group
         while needed:
             group -= 1
             window.show(self.dataset.fetch(groups[group]))
-            rows = self._order(self._epoch, group, groups[group], fetcher)[-needed:]
-            found.insert(0, fetcher.fetch(rows, self.dataset.columns))
+            rows = self._order(self._epoch, group, groups[group], row_reader)[-needed:]
+            found.insert(0, row_reader.fetch(rows, self.dataset.columns))
             needed -= rows.size
             window.show({})
         carried: Batch = {}
@@ -353,7 +358,7 @@ def _rows(batch: Batch) -> int:
 
 
 def _joined(first: Batch, second: Batch) -> Batch:
-    """One batch after the other."""
+    """Join two batches."""
     if not _rows(first):
         return second
     return {name: np.concatenate([first[name], values]) for name, values in second.items()}

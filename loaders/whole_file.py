@@ -1,4 +1,4 @@
-"""Files that are written for others: whole or absent, the older one kept until then, nothing left by killed writers."""
+"""Files that appear when they are complete: an older one is kept until then, and killed writers leave nothing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from dynamic_sparsity.errors import DynamicSparsityError, InvalidSettingError, W
 fcntl: Any
 try:
     fcntl = importlib.import_module("fcntl")
-except ImportError:  # Windows, where nobody can tell whether a writer still lives
+except ImportError:  # Windows, where it is not known whether a writer is still running
     fcntl = None
 
 __all__ = ["check_space", "whole_file"]
@@ -26,9 +26,9 @@ __all__ = ["check_space", "whole_file"]
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """A file, open for reading and writing, that appears under its name when the context ends well.
+    """Yield a file, open for reading and writing, that appears under its name when the context ends without an error.
 
-    It lies beside it until then, as `<name>.<token>.partial`, locked. Those that killed writers left are deleted first.
+    Until then it is next to it, as `<name>.<token>.partial`, locked. Those of killed writers are deleted first.
 
     Args:
         path: The file; its folder is made if missing. An older file of that name is replaced, at the end.
@@ -67,7 +67,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def check_space(path: Path, size: int) -> None:
-    """Refuse to begin what the disk has no room for.
+    """Refuse a file that the disk has no room for.
 
     Args:
         path: The file to be written; its folder exists.
@@ -118,7 +118,7 @@ def _lock(descriptor: int, *, wait: bool) -> bool | None:
 
 
 def _sweep(path: Path) -> None:
-    """Delete the unfinished files of writers of this file that live no more."""
+    """Delete the unfinished files of writers of this file that do not run any more."""
     name = re.compile(re.escape(path.name) + r"\.[0-9a-f]{1,16}\.partial")
     for file in path.parent.iterdir():
         if name.fullmatch(file.name) is None:

@@ -17,7 +17,7 @@ Integers = NDArray[np.int64]
 
 
 def window_starts(rows: Integers, episodes: Integers, length: int, stride: int) -> Integers:
-    """Where windows start.
+    """Return where windows start.
 
     Args:
         rows: Rows of the store, int64, shape (n,).
@@ -53,7 +53,7 @@ class Windows:
     """
 
     def __init__(self, dataset: RowSource, starts: Integers, length: int):
-        """For `JacobianDataset.windows`.
+        """Keep what the windows need; made by `JacobianDataset.windows`.
 
         Args:
             dataset: Where the rows are.
@@ -71,7 +71,7 @@ class Windows:
         return self.dataset[self._starts[key][..., None] + np.arange(self.length)]
 
     def __getitems__(self, keys: list[int]) -> list[dict[str, NDArray[Any]]]:
-        """Several windows as a list, for torch's DataLoader."""
+        """Return several windows as a list, for torch's DataLoader."""
         batch = self[np.asarray(keys, np.int64)]
         return [{name: values[number] for name, values in batch.items()} for number in range(len(keys))]
 

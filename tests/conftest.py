@@ -37,18 +37,56 @@ with contextlib.suppress(ImportError):
     )
 
 
+TESTS = Path(__file__).parent
+SIMULATORS = frozenset({"jax", "mujoco", "mujoco_playground", "brax"})
+WITH_SIMULATOR = ("generation", "learners", "policies", "training", "loaders/test_jax_and_grain.py")
+"""Folders and files whose tests may import a simulator; other fast tests must not."""
+WHOLLY_SLOW = ("\npytestmark = pytest.mark.slow\n", "\npytestmark = [pytest.mark.slow, ")
+"""How a file says that all of its tests are slow."""
+EXCEPT = ("learners/test_metrics.py",)
+
+
+def may_simulate(path: Path) -> bool:
+    """Whether the tests of a file may import a simulator."""
+    inside = path.relative_to(TESTS)
+    return inside.as_posix() not in EXCEPT and bool({inside.parts[0], inside.as_posix()} & set(WITH_SIMULATOR))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add `--simulator`, by which `.ci/fast` checks that tests which need no simulator import none."""
+    words = "no: only tests of files that import no simulator; yes: only the others"
+    parser.addoption("--simulator", choices=("no", "yes"), default=None, help=words)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out files without tests that were asked for: to collect them would import their simulators."""
+    if not collection_path.is_relative_to(TESTS) or collection_path.suffix != ".py":
+        return None
+    if config.option.markexpr == "not slow":
+        source = collection_path.read_text(encoding="utf-8")
+        if any(words in source for words in WHOLLY_SLOW):
+            return True
+    wanted = config.getoption("--simulator")
+    return True if wanted is not None and may_simulate(collection_path) is (wanted == "no") else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Fast tests first, so that a mistake shows early."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
 
 
 @pytest.fixture(autouse=True)
-def _float64() -> None:
-    """Float64 in JAX, for the tests of modules that have it loaded; the others start without a simulator."""
+def _simulators(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Float64 in JAX, for the tests of modules that have it loaded; the others must not load a simulator."""
     if "jax" in sys.modules:
         from dynamic_sparsity.generation import jax_runtime
 
         jax_runtime.configure()
+    before = SIMULATORS & sys.modules.keys()
+    yield
+    if not may_simulate(request.path) and request.node.get_closest_marker("slow") is None:
+        loaded = (SIMULATORS & sys.modules.keys()) - before
+        assert not loaded, f"a fast test of what needs no simulator imported {', '.join(sorted(loaded))}"
 
 
 @pytest.fixture

@@ -143,7 +143,7 @@ def check_shard(repository: Repository, published: PublishedStore, shard: int) -
         stop = min(first + metadata["shard_rows"], published.rows)
         window = stream.window()
         window.show(stream.fetch([shard]))
-        store = window.fetcher.store
+        store = window.row_reader.store
         theirs = store.reader.read(store.arrays, first, stop)
     finally:
         stream.close()

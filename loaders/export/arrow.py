@@ -23,7 +23,7 @@ Shapes = Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]]
 
 
 def import_pyarrow() -> Any:
-    """The package pyarrow.
+    """Import the package pyarrow.
 
     Raises:
         MissingDependencyError: It is not installed.
@@ -36,7 +36,7 @@ def import_pyarrow() -> Any:
 
 
 def arrow_schema(shapes: Shapes) -> Any:
-    """The schema of a table of rows, with the features that `datasets` reads.
+    """Make the schema of a table of rows, with the features that `datasets` reads.
 
     Args:
         shapes: Shape of one row, and dtype, by column.
@@ -53,7 +53,7 @@ def arrow_schema(shapes: Shapes) -> Any:
 
 
 def features_of(shapes: Shapes) -> dict[str, Any]:
-    """The features of `datasets`, as JSON has them.
+    """Return the features of `datasets`, as JSON has them.
 
     Args:
         shapes: Shape of one row, and dtype, by column.
@@ -62,7 +62,7 @@ def features_of(shapes: Shapes) -> dict[str, Any]:
 
 
 def card_features(shapes: Shapes) -> list[dict[str, Any]]:
-    """The features of `datasets`, as the header of a repository's card has them.
+    """Return the features of `datasets`, as the header of a repository's card has them.
 
     Args:
         shapes: Shape of one row, and dtype, by column.
@@ -80,7 +80,7 @@ def card_features(shapes: Shapes) -> list[dict[str, Any]]:
 
 
 def shapes_of(batch: Mapping[str, Array]) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
-    """Shape of one row, and dtype, of each column of a batch.
+    """Return the shape of one row, and the dtype, of each column of a batch.
 
     Args:
         batch: Arrays by column, shape (n, …).
@@ -89,7 +89,7 @@ def shapes_of(batch: Mapping[str, Array]) -> dict[str, tuple[tuple[int, ...], np
 
 
 def arrow_table(schema: Any, batch: Mapping[str, Array]) -> Any:
-    """Rows as a table.
+    """Make a table of rows.
 
     Args:
         schema: Of `arrow_schema`.
@@ -119,7 +119,7 @@ def _feature(shape: tuple[int, ...], dtype: np.dtype[Any]) -> dict[str, Any]:
 
 
 def _array(pa: Any, values: Array) -> Any:
-    """An array of shape (n, …) as n Arrow values."""
+    """Return an array of shape (n, …) as n Arrow values."""
     shape = values.shape[1:]
     flat = pa.array(np.ascontiguousarray(values).reshape(-1))
     for length in reversed(shape):

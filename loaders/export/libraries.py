@@ -1,4 +1,4 @@
-"""The same rows for other libraries: Hugging Face datasets, torch, grain, JAX, HDF5; each imported when asked for."""
+"""The same rows for other libraries: Hugging Face datasets, torch, grain, JAX, HDF5; each imported when needed."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ class TorchDataset(torch.utils.data.Dataset):  # type: ignore[misc]  # torch may
     """
 
     def __init__(self, dataset: RowSource):
-        """For `JacobianDataset.to_torch`.
+        """Wrap a data set.
 
         Args:
             dataset: Where the rows are.
@@ -32,6 +32,6 @@ class TorchDataset(torch.utils.data.Dataset):  # type: ignore[misc]  # torch may
         return {name: torch.as_tensor(values) for name, values in self.dataset[key].items()}
 
     def __getitems__(self, keys: list[int]) -> list[dict[str, torch.Tensor]]:
-        """Several rows as a list, for torch's DataLoader."""
+        """Return several rows as a list, for torch's DataLoader."""
         batch = self[keys]
         return [{name: values[number] for name, values in batch.items()} for number in range(len(keys))]

@@ -1,4 +1,4 @@
-"""Chunks of an HDF5 file's datasets, between rows and bytes: the few filters that our files use, without libhdf5."""
+"""Chunks of an HDF5 file's datasets, between rows and bytes: the few filters that are used, without libhdf5."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class ChunkForm:
         return set(self.filters) <= {"fletcher32"}
 
     def encode(self, rows: Array) -> bytes:
-        """The bytes of a chunk.
+        """Encode rows as the bytes of a chunk.
 
         Args:
             rows: At most `chunk_rows` rows.
@@ -84,7 +84,7 @@ class ChunkForm:
         return encoded
 
     def legal_size(self, size: int) -> bool:
-        """Whether a chunk can have that many bytes.
+        """Return whether a chunk can have that many bytes.
 
         Args:
             size: Its size in the file, bytes.
@@ -96,7 +96,7 @@ class ChunkForm:
         return size == self.chunk_bytes
 
     def decode(self, contents: bytes, *, deflated: bool, check: bool) -> Array:
-        """The rows of a chunk, `chunk_rows` of them.
+        """Decode the rows of a chunk, `chunk_rows` of them.
 
         Args:
             contents: Its bytes.
@@ -131,7 +131,7 @@ class ChunkForm:
 
 
 def fletcher32(contents: bytes) -> int:
-    """HDF5's variant of Fletcher's checksum, over 16-bit words.
+    """Return HDF5's variant of Fletcher's checksum, over 16-bit words.
 
     Args:
         contents: Any bytes, of at most 128 MiB.
@@ -153,5 +153,5 @@ def fletcher32(contents: bytes) -> int:
 
 
 def _same_sum(one: int, other: int) -> bool:
-    """Whether two checksums are equal; 0 and 65535 are the same remainder, and either may be written."""
+    """Return whether two checksums are equal; 0 and 65535 are the same remainder, and either may be written."""
     return all((one >> shift & 65535) % 65535 == (other >> shift & 65535) % 65535 for shift in (0, 16))

@@ -1,4 +1,4 @@
-"""What an HDF5 file of ours says about itself, and the checks that it keeps to the schema and to its size."""
+"""The description of an HDF5 file of this package, and checks of it against the schema and the file's size."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ class Contents:
         metadata: The store's attributes.
         split: The split it was written from; "" for all rows.
         coordinates: "tangent" or "ambient".
-        columns: Names of its columns, in the order in which they were asked for.
+        columns: Names of its columns, in the order in which they were requested.
         length: Number of rows.
         arrays: The episode table and the statistics, by `episodes.<column>` and `statistics.<name>`.
         forms: How the rows of each dataset become bytes.
-        tables: Where the chunks of each dataset lie: arrays of `TABLE`, shape (chunks,).
+        tables: Where the chunks of each dataset are: arrays of `TABLE`, shape (chunks,).
         sums: Whether the tables have the chunks' SHA-256; files of version 1 have none.
     """
 
@@ -68,7 +68,7 @@ class Contents:
 
 
 def small_arrays(metadata: Mapping[str, Any]) -> dict[str, tuple[ArraySpec, tuple[int, ...]]]:
-    """The arrays of a file that are no rows, by name, with their shapes.
+    """Return the shapes of the arrays of a file that are not rows, by name.
 
     Args:
         metadata: The store's validated attributes.
@@ -80,7 +80,7 @@ def small_arrays(metadata: Mapping[str, Any]) -> dict[str, tuple[ArraySpec, tupl
 
 
 def row_shapes(metadata: Mapping[str, Any], coordinates: str) -> dict[str, tuple[np.dtype[Any], tuple[int, ...]]]:
-    """Dtype and shape of a row of each dataset that a file may have.
+    """Return the dtype and shape of a row of each dataset that a file may have.
 
     Args:
         metadata: The store's validated attributes.
@@ -94,7 +94,7 @@ def row_shapes(metadata: Mapping[str, Any], coordinates: str) -> dict[str, tuple
 
 
 def check_metadata(metadata: object, where: str) -> dict[str, Any]:
-    """The store's attributes, if they keep to the schema.
+    """Check the store's attributes against the schema, and return them.
 
     Args:
         metadata: What was read.
@@ -116,7 +116,7 @@ def check_metadata(metadata: object, where: str) -> dict[str, Any]:
 def check_names(
     columns: object, split: object, coordinates: object, metadata: Mapping[str, Any], where: str
 ) -> list[str]:
-    """Columns, split and coordinates, if the schema knows them.
+    """Check columns, split and coordinates against the schema, and return them.
 
     Args:
         columns: What was read for each of them.
@@ -144,7 +144,7 @@ def check_names(
 
 
 def check_form(form: ChunkForm, where: str) -> ChunkForm:
-    """How rows were written, if that is a way in which they can be read.
+    """Check that rows were written in a way in which they can be read, and return it.
 
     Args:
         form: What was read.
@@ -164,7 +164,7 @@ def check_form(form: ChunkForm, where: str) -> ChunkForm:
 
 
 def check_contents(contents: Contents, end: int, where: str) -> None:
-    """Check that the chunks lie in the file, one beside the other, and that the arrays hold what they must.
+    """Check that the chunks are inside the file and do not overlap, and that the arrays have the right sizes.
 
     Args:
         contents: What the file says; its metadata, names and forms are checked.
@@ -188,7 +188,7 @@ def check_contents(contents: Contents, end: int, where: str) -> None:
     chunks = ordered_chunks(contents.tables)
     starts, stops = chunks["offset"], chunks["offset"] + chunks["bytes"]
     if starts.size and (int(starts.max()) > end or int(stops[-1]) > end or (starts[1:] < stops[:-1]).any()):
-        raise damaged(where, "its chunks overlap, or lie behind its end")
+        raise damaged(where, "its chunks overlap, or are beyond its end")
     _check_episodes(contents, where)
 
 
@@ -213,7 +213,7 @@ def _check_episodes(contents: Contents, where: str) -> None:
 
 
 def ordered_chunks(tables: Mapping[str, NDArray[np.void]]) -> NDArray[np.void]:
-    """The chunks of all datasets in the order in which they lie in the file.
+    """Return the chunks of all datasets in the order of their positions in the file.
 
     Args:
         tables: Of `Contents`.
@@ -223,10 +223,10 @@ def ordered_chunks(tables: Mapping[str, NDArray[np.void]]) -> NDArray[np.void]:
 
 
 def damaged(where: str, problem: str) -> CorruptStoreError:
-    """The error for a file that can't be trusted.
+    """Return the error for a file that can't be trusted.
 
     Args:
         where: Its path.
         problem: What is wrong.
     """
-    return CorruptStoreError(f"{where} is damaged, or not an HDF5 file of this package ({problem}); write it anew")
+    return CorruptStoreError(f"{where} is damaged, or not an HDF5 file of this package ({problem}); write it again")

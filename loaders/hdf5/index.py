@@ -1,7 +1,7 @@
-"""What an HDF5 file of ours says about itself: where every chunk lies, and all that is no row; checked by the schema.
+"""The index of an HDF5 file of this package: where every chunk is, and everything that is not a row.
 
-Behind the end of what HDF5 takes for the file, `write_hdf5` puts an index: everything that a reader must know, with the
-SHA-256 of each chunk and of all other bytes. So nothing that is damaged goes unnoticed, and libhdf5, which crashes or
+After the end of what HDF5 takes for the file, `write_hdf5` puts an index: everything that a reader must know, with the
+SHA-256 of each chunk and of all other bytes. So every damage is noticed, and libhdf5, which crashes or
 hangs on some damaged files, needn't look at one. docs/hub.md has the layout.
 """
 
@@ -45,7 +45,7 @@ _BLOCK: Final = 2**20
 
 
 def encode_index(contents: Contents, rest_sha256: str) -> bytes:
-    """The index of a file, to be put behind its end.
+    """Encode the index of a file, to be appended to it.
 
     Args:
         contents: What it says.
@@ -73,7 +73,7 @@ def encode_index(contents: Contents, rest_sha256: str) -> bytes:
 
 
 def read_index(descriptor: int, size: int, where: str) -> Contents | None:
-    """Read and check the index of a file, and the bytes that are in no chunk.
+    """Read and check the index of a file, and the bytes outside the chunks.
 
     Args:
         descriptor: The open file.
@@ -143,7 +143,7 @@ def _form(entry: object, dtype: np.dtype[Any], row_shape: tuple[int, ...], where
 
 
 def rest_digest(descriptor: int, end: int, tables: Mapping[str, NDArray[np.void]], where: str) -> str:
-    """The SHA-256 of all bytes that are in no chunk, in their order, hexadecimal.
+    """Return the SHA-256 of all bytes outside the chunks, in their order, hexadecimal.
 
     Args:
         descriptor: The open file.
@@ -162,7 +162,7 @@ def rest_digest(descriptor: int, end: int, tables: Mapping[str, NDArray[np.void]
 
 
 def _rest_of(end: int, tables: Mapping[str, NDArray[np.void]]) -> Iterator[tuple[int, int]]:
-    """The stretches of a file that are in no chunk: start and stop, bytes."""
+    """Return the ranges of a file outside the chunks: start and stop, bytes."""
     chunks = ordered_chunks(tables)
     starts = [*chunks["offset"].tolist(), end]
     stops = [0, *(chunks["offset"] + chunks["bytes"]).tolist()]

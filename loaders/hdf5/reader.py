@@ -1,7 +1,7 @@
-"""Rows as an HDF5 file, in the place of a store: every column under its own name, the rest as attributes of the root.
+"""Rows of an HDF5 file, read like a store: every column under its own name, the rest as attributes of the root.
 
-libhdf5 is not asked: where everything lies follows from the file's own index (`index`), and for files of version
-1, which have none, from what a process of its own finds (`version1`). docs/hub.md has the layout.
+libhdf5 is not used: the position of everything follows from the file's own index (`index`), and for files of version
+1, which have none, from what a separate process finds (`version1`). docs/hub.md has the layout.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Hdf5Reader:
         """
         at = np.searchsorted(self._sorted, rows)
         if rows.size and (not self._sorted.size or (self._sorted[np.minimum(at, self._sorted.size - 1)] != rows).any()):
-            raise IndexError(f"{self._file.path} does not hold all rows asked for")
+            raise IndexError(f"{self._file.path} does not hold all requested rows")
         places = self._order[at] if rows.size else rows
         ordered = places.size < 2 or bool((np.diff(places) > 0).all())
         unique, inverse = (places, slice(None)) if ordered else np.unique(places, return_inverse=True)
@@ -83,7 +83,7 @@ class Hdf5Reader:
         return self.gather(names, np.arange(start, stop))
 
     def will_need(self, names: Iterable[str], start: int, stop: int) -> None:
-        """A hint of which no use is made."""
+        """Ignore the hint; see `ArrayReader.will_need`."""
 
 
 class ChunkedFile:
@@ -128,7 +128,7 @@ class ChunkedFile:
         return taken
 
     def _stretch(self, name: str, number: int, first: int, last: int) -> Array:
-        """Some consecutive rows of one chunk."""
+        """Return some consecutive rows of one chunk."""
         form = self.contents.forms[name]
         if form.raw and self._checked[name][number]:
             offset = int(self.contents.tables[name]["offset"][number]) + first * form.row_bytes
@@ -155,7 +155,7 @@ class ChunkedFile:
         return decoded
 
     def _remember(self, key: tuple[str, int], decoded: Array) -> None:
-        """Keep a decoded chunk, in the place of those that were decoded longest ago."""
+        """Keep a decoded chunk, and drop those that were decoded longest ago."""
         with self._lock:
             self._decoded[key] = decoded
             size = sum(one.nbytes for one in self._decoded.values())
@@ -165,18 +165,18 @@ class ChunkedFile:
     def _damaged(self, name: str, number: int, problem: str) -> CorruptStoreError:
         rows = self.contents.forms[name].chunk_rows
         return CorruptStoreError(
-            f"{self.path}: {name} is damaged from row {number * rows} on ({problem}); write the file anew"
+            f"{self.path}: {name} is damaged from row {number * rows} on ({problem}); write the file again"
         )
 
 
 class Hdf5Store(RowStore):
-    """An HDF5 file in the place of a store.
+    """An HDF5 file, read like a store.
 
     Attributes:
         selection: The row in the store of each row of the file, int64, shape (n,).
         split: The split it was written from; None for all.
         coordinates: "tangent" or "ambient": the coordinates in which it was written.
-        columns: Names of its columns, in the order in which they were asked for.
+        columns: Names of its columns, in the order in which they were requested.
     """
 
     selection: Integers
@@ -227,7 +227,7 @@ class Hdf5Store(RowStore):
             wrong = int(self.selection[np.argmin(inside)])
             raise CorruptStoreError(
                 f"{self.path}: it has row {wrong}, which belongs to no episode of {self.split or 'the store'}; "
-                "write the file anew"
+                "write the file again"
             )
 
     @property

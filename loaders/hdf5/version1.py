@@ -1,7 +1,7 @@
-"""Files of version 1, which have no index: a process of its own asks libhdf5 where their chunks lie.
+"""Files of version 1, which have no index: a separate process asks libhdf5 where their chunks are.
 
 What can be checked of them is: attributes and shapes by the schema, every chunk by its Fletcher-32 checksum. A damaged
-attribute that still keeps to the schema goes unnoticed, as they have no digest.
+attribute that still agrees with the schema is not noticed, as attributes have no digest.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ NOT_OURS: Final = "is damaged, or not an HDF5 file of this package"
 
 
 def read_old(path: Path, descriptor: int, size: int) -> Contents:
-    """What a file of version 1 says, checked.
+    """Read and check the description of a file of version 1.
 
     Args:
         path: The file.
@@ -71,7 +71,7 @@ def read_old(path: Path, descriptor: int, size: int) -> Contents:
 
 
 def _ask_child(path: Path) -> dict[str, Any]:
-    """What the child program finds in the file."""
+    """Return what the child program finds in the file."""
     if sys.modules.get("h5py", path) is None or importlib.util.find_spec("h5py") is None:
         raise MissingDependencyError("HDF5 needs the package h5py: pip install 'dynamic-sparsity[hub]'")
     program = str(Path(__file__).with_name("version1_process.py"))
@@ -124,7 +124,7 @@ def _contents(attributes: dict[str, Any], datasets: dict[str, Any], where: str) 
         if (chunks[:, 0] != np.arange(len(chunks), dtype=np.uint64) * np.uint64(found["chunk_rows"])).any():
             raise CorruptStoreError(f"{where} {NOT_OURS}: chunks of {name} are missing or stand there twice")
         if (chunks[:, 2:] >= 2**32).any():
-            raise CorruptStoreError(f"{where} {NOT_OURS}: a chunk of {name} is larger than any chunk of ours")
+            raise CorruptStoreError(f"{where} {NOT_OURS}: a chunk of {name} is larger than any chunk of this package")
         tables[name] = np.zeros(len(chunks), TABLE)
         for number, field in enumerate(("offset", "bytes", "mask"), 1):
             tables[name][field] = chunks[:, number]

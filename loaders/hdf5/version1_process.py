@@ -1,6 +1,6 @@
-"""A program: lists where the chunks of an HDF5 file lie, so that libhdf5 opens it in a process of its own.
+"""A program that lists where the chunks of an HDF5 file are, so that libhdf5 opens the file in a separate process.
 
-libhdf5 crashes or hangs on some damaged files. This process is thrown away with it, has little memory and time, and
+libhdf5 crashes or hangs on some damaged files. This process may die with it, has little memory and time, and
 reads no row: it follows no link out of the file and writes what it found, as JSON, to its output. Only Python's own
 modules, NumPy and h5py are imported, so that it starts soon.
 """
@@ -20,11 +20,11 @@ CHUNKS_MAX = 5_000_000
 
 
 class Refused(Exception):
-    """What the file has that is not read."""
+    """Something in the file that is not read."""
 
 
 def describe(h5py: Any, np: Any, path: str) -> dict[str, Any]:
-    """Attributes and datasets of the root; anything else there is refused.
+    """Describe the attributes and datasets of the root; refuse anything else there.
 
     Args:
         h5py: The package.
@@ -51,7 +51,16 @@ def describe(h5py: Any, np: Any, path: str) -> dict[str, Any]:
 
 
 def read_attribute(h5py: Any, np: Any, attribute: Any) -> Any:
-    """A string, or an array of numbers with dtype and shape."""
+    """Read a string, or an array of numbers with dtype and shape.
+
+    Args:
+        h5py: The module.
+        np: The module NumPy.
+        attribute: Identifier of the attribute.
+
+    Raises:
+        Refused: It is something else.
+    """
     kind, shape = attribute.get_type(), attribute.get_space().get_simple_extent_dims()
     if kind.get_class() == h5py.h5t.STRING and shape == ():
         found = np.empty((), h5py.string_dtype() if kind.is_variable_str() else kind.dtype)
@@ -69,7 +78,16 @@ def read_attribute(h5py: Any, np: Any, attribute: Any) -> Any:
 
 
 def describe_dataset(h5py: Any, np: Any, dataset: Any) -> dict[str, Any]:
-    """Dtype, shape, filters and chunks of a dataset whose rows lie in this file."""
+    """Describe dtype, shape, filters and chunks of a dataset whose rows are in this file.
+
+    Args:
+        h5py: The module.
+        np: The module NumPy.
+        dataset: Identifier of the dataset.
+
+    Raises:
+        Refused: Its rows are elsewhere, or stored in another way.
+    """
     settings, kind, space = dataset.get_create_plist(), dataset.get_type(), dataset.get_space()
     if settings.get_external_count() or settings.get_layout() != h5py.h5d.CHUNKED:
         raise Refused(f"{dataset.name!r} has its rows in no chunks, or elsewhere")
@@ -103,7 +121,12 @@ def describe_dataset(h5py: Any, np: Any, dataset: Any) -> dict[str, Any]:
 
 
 def limit(memory: int, seconds: int) -> None:
-    """Bound what this process may take: bytes beyond what it has now, and seconds of a processor."""
+    """Limit what this process may use.
+
+    Args:
+        memory: Bytes beyond what it has now.
+        seconds: Seconds of a processor.
+    """
     try:
         import resource
     except ImportError:

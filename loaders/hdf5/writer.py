@@ -1,4 +1,4 @@
-"""Writing rows as an HDF5 file that any reader of HDF5 understands, with an index behind its end for ours."""
+"""Writing rows as an HDF5 file that any reader of HDF5 understands, with an index at its end for `Hdf5Store`."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def write_hdf5(dataset: RowSource, path: Path) -> Path:
 
     Args:
         dataset: The rows.
-        path: The file; it appears whole or not at all. An older one is replaced.
+        path: The file; it appears when it is complete. An older one is replaced.
 
     Raises:
         MissingDependencyError: h5py is not installed.
@@ -62,7 +62,7 @@ def write_hdf5(dataset: RowSource, path: Path) -> Path:
 
 
 def _plan(dataset: RowSource) -> Contents:
-    """All that the file says, but for the chunks' places."""
+    """Return the description of the file, without the positions of the chunks."""
     metadata, store, length = dataset.metadata, dataset.store, len(dataset)
     shapes = row_shapes(metadata, dataset.coordinates)
     forms = {}
@@ -117,7 +117,7 @@ def _write_rows(file: Any, dataset: RowSource, contents: Contents, steady: Stead
 
 
 def _offsets(dataset: Any, length: int) -> list[tuple[int, int]]:
-    """First row and place in the file of each chunk."""
+    """Return the first row and the position in the file of each chunk."""
     found: list[tuple[int, int]] = []
     if not length:
         return found
@@ -147,7 +147,7 @@ class SteadyFile(io.RawIOBase):
         self._place = self._end = 0
 
     def check(self) -> None:
-        """Raise what went wrong.
+        """Raise the error of a failed write.
 
         Raises:
             OSError: A write failed.

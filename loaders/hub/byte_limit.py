@@ -1,4 +1,4 @@
-"""Counting what the Hub's client downloads, so that no more comes than a file may have."""
+"""Counting what the Hub's client downloads, so that it never exceeds the size of the file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class UnexpectedSizeError(Exception):
 
 
 def counter(bytes_max: int, *, exact: bool = False) -> type:
-    """A bar for the Hub's client that ends a download of the wrong size: the client itself takes whatever comes.
+    """Make a progress bar for the Hub's client that ends a download of the wrong size, which the client does not check.
 
     Args:
         bytes_max: How large the file may be.

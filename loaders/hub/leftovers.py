@@ -1,4 +1,4 @@
-"""What killed downloads leave behind: who is at work holds a lock, and what no process holds is deleted.
+"""What killed downloads leave behind: a running process holds a lock, and what no process holds is deleted.
 
 The lock of a file goes with the process that holds it, even if that is killed. So a lock that can be taken says that
 nobody is at work, whatever machine or container the others are on.
@@ -30,7 +30,7 @@ _OWNER: Final = re.compile(r".*\.([0-9]{1,10})-[0-9]+\.partial")
 
 
 def own_partial(path: Path) -> Path:
-    """Where this thread writes what shall appear as `path` when it is whole.
+    """Return where this thread writes what will appear as `path` when it is complete.
 
     Args:
         path: A file or folder.
@@ -43,7 +43,7 @@ def working_on(path: Path) -> Iterator[None]:
     """While it lasts, others leave alone what this process has begun in a folder; what nobody works on goes first.
 
     Args:
-        path: The folder of a copy of a store; it need not exist yet. The lock is a file beside it.
+        path: The folder of a copy of a store; it need not exist yet. The lock is a file next to it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path.with_name(path.name + LOCK_SUFFIX), os.O_RDWR | os.O_CREAT, 0o644)
@@ -98,7 +98,7 @@ def _take(descriptor: int, *, wait: bool, shared: bool = False) -> bool:
 
 
 def _sweep(path: Path) -> None:
-    """Delete the unfinished files of a folder, and unfinished folders beside it."""
+    """Delete the unfinished files of a folder, and unfinished folders next to it."""
     for leftover in [*path.parent.glob(f"{path.name}.*{PARTIAL_SUFFIX}"), *path.rglob(f"*{PARTIAL_SUFFIX}")]:
         if _is_owned(leftover):
             continue
@@ -110,7 +110,7 @@ def _sweep(path: Path) -> None:
 
 
 def _is_owned(leftover: Path) -> bool:
-    """Whether the process that a name tells of is alive here: older versions of this package hold no lock."""
+    """Return whether the process that a name contains runs here: older versions of this package hold no lock."""
     found = _OWNER.fullmatch(leftover.name)
     if found is None or int(found[1]) == os.getpid():
         return False

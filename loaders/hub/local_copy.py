@@ -49,7 +49,7 @@ Integers = NDArray[np.int64]
 
 
 class LocalCopy:
-    """The part of a published store that one split needs, on this machine; arrays are added as they are asked for."""
+    """The part of a published store that one split needs, on this machine; arrays are added when they are requested."""
 
     def __init__(
         self,
@@ -67,11 +67,11 @@ class LocalCopy:
             published: The store.
             split: "train", "validation" or "test"; None for all rows.
             folder: Folder of the copy; by default one in the Hub's cache, the same for the same data and split.
-            force: Fetch the index though it is there, and lay out its files anew.
+            force: Fetch the index although it is there, and write its files again.
 
         Raises:
             UnknownNameError: There is no such split.
-            CorruptStoreError: The index is not what was published, or what is there is damaged.
+            CorruptStoreError: The index is not what was published, or the local copy is damaged.
             HubError: The Hub can't be reached, or refuses.
         """
         if split is not None and split not in SPLITS:
@@ -100,7 +100,7 @@ class LocalCopy:
     def cached_folders(self) -> list[Path]:
         """Where files of the store may be that were downloaded: this split's, which may have holes, and whole ones."""
         folders = [self.repository.folder / self.published.path]
-        with suppress(OSError):  # the client makes the folder, which needs a right to write
+        with suppress(OSError):  # the client makes the folder, which may not be permitted
             folders.insert(0, _cache_folder(self.repository, self.published, self.split) / self.published.path)
         return folders
 
@@ -133,7 +133,7 @@ class LocalCopy:
 
         Args:
             arrays: Their names; `arrays` has all.
-            progress: Told how it goes on.
+            progress: Receives the progress.
             force: Fetch them though they are there.
 
         Raises:
@@ -157,7 +157,7 @@ class LocalCopy:
             progress.finished()
 
     def _lay_out(self, *, force: bool) -> None:
-        """Fetch the index and write its files to the copy's folder, which appears whole or not at all.
+        """Fetch the index and write its files to the copy's folder, which appears when it is complete.
 
         Files of a folder that is there already are replaced one by one: they are the same unless they are damaged.
         """
@@ -202,7 +202,7 @@ class LocalCopy:
         if found != self.published.splits:
             raise CorruptStoreError(
                 f"{self.repository.name}: {self.published.path} has {found} rows by split, but it was published with "
-                f"{dict(self.published.splits)}; whoever published it has to mend that"
+                f"{dict(self.published.splits)}; whoever published it has to fix that"
             )
         ranges = _ranges(store, self.split).tolist()
         (made / PARTIAL_FILE).write_bytes(encode_document(document | {"ranges": ranges}))
@@ -229,20 +229,20 @@ class LocalCopy:
                 if not least <= ledger.size(name) <= most:
                     raise CorruptStoreError(
                         f"{self.repository.name}: {self.published.path}/{name} was published with {ledger.size(name)} "
-                        f"bytes; its rows take {least} to {most}. Whoever published it has to mend that."
+                        f"bytes; its rows take {least} to {most}. Whoever published it has to fix that."
                     )
         check_identity(self.published, store.metadata, size, f"{self.repository.name}: {self.published.path}")
         return store
 
 
 def _cache_folder(repository: Repository, published: PublishedStore, split: str | None) -> Path:
-    """Where a copy lies: the same store in another version of the data is the same copy."""
+    """Return where a copy is kept: the same store in another version of the data is the same copy."""
     name = f"{published.manifest_sha256[:16]}-{split or 'all'}"
     return Path(import_hub().cached_assets_path("dynamic-sparsity", repository.id, name))
 
 
 def _size_bounds(layout: ArrayLayout, shard: int) -> tuple[int, int]:
-    """The least and most bytes that a shard's file may have."""
+    """Return the least and most bytes that a shard's file may have."""
     exact = layout.shard_bytes(shard)
     if exact is not None:
         return exact, exact
@@ -252,7 +252,7 @@ def _size_bounds(layout: ArrayLayout, shard: int) -> tuple[int, int]:
 
 
 def split_rows(store: Store) -> dict[str, int]:
-    """Rows with data, by split.
+    """Return rows with data, by split.
 
     Args:
         store: The store.
@@ -262,7 +262,7 @@ def split_rows(store: Store) -> dict[str, int]:
 
 
 def _ranges(store: Store, split: str | None) -> Integers:
-    """The runs of rows of a split's episodes, int64, shape (runs, 2)."""
+    """Return the runs of rows of a split's episodes, int64, shape (runs, 2)."""
     table = store.episodes
     if split is None:
         return np.asarray([[0, store.rows]], np.int64)

@@ -167,7 +167,7 @@ class Publication:
     stores: tuple[PublishedStore, ...]
 
     def find(self, task: str, policy: str, dynamics: str, where: str) -> PublishedStore:
-        """One of the stores.
+        """Return one of the stores.
 
         Args:
             task: Name of the task.
@@ -188,7 +188,7 @@ class Publication:
         raise HubNotFoundError(f"{where} has no {policy} policy with {dynamics} dynamics of {task}: {', '.join(there)}")
 
     def encode(self) -> bytes:
-        """The bytes of `publication.json`.
+        """Return the bytes of `publication.json`.
 
         Raises:
             CorruptStoreError: No reader would take them.
@@ -245,7 +245,7 @@ class Publication:
 
 
 def config_name(task: str, policy: str, dynamics: str) -> str:
-    """The name of a store's configuration for `datasets.load_dataset`: "CheetahRun-expert".
+    """Return the name of a store's configuration for `datasets.load_dataset`: "CheetahRun-expert".
 
     Args:
         task: Name of the task.
@@ -256,7 +256,7 @@ def config_name(task: str, policy: str, dynamics: str) -> str:
 
 
 def index_path(task: str, store_name: str) -> str:
-    """Where a store's index is in the repository.
+    """Return where a store's index is in the repository.
 
     Args:
         task: Name of the task.
@@ -266,7 +266,7 @@ def index_path(task: str, store_name: str) -> str:
 
 
 def parquet_path(task: str, store_name: str, split: str, number: int, count: int) -> str:
-    """Where a file of a store's Parquet view is in the repository.
+    """Return where a file of a store's Parquet view is in the repository.
 
     Args:
         task: Name of the task.

@@ -1,4 +1,4 @@
-"""Part of a file on the Hub, received into memory: as much as was asked for, whatever the server sends."""
+"""Part of a file on the Hub, received into memory: never more than was requested, whatever the server sends."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def receive_range(url: str, headers: dict[str, str], start: int, out: Bytes) -> 
         hf_raise_for_status(response)
         place = response.headers.get("Content-Range", "")
         if response.status_code == PARTIAL_CONTENT and not place.startswith(f"bytes {start}-"):
-            raise HubError(f"{url}: asked for bytes from {start} on, the Hub answered with {place[:100]!a}")
+            raise HubError(f"{url}: requested bytes from {start}, the Hub answered with {place[:100]!a}")
         # A server may ignore the range and send all of the file.
         done, skip = 0, 0 if response.status_code == PARTIAL_CONTENT else start
         for chunk in response.iter_raw():
@@ -73,7 +73,7 @@ def receive_range(url: str, headers: dict[str, str], start: int, out: Bytes) -> 
 
 
 def _bare_connection(response: Any, size: int) -> socket.socket | None:
-    """The connection on which the rest of a long answer comes, as plain bytes; None if it can't be read as such.
+    """Return the connection on which the rest of a long answer comes, as plain bytes; None if it can't be read as such.
 
     The HTTP client hands out 64 KiB at a time through a dozen generators, and all of that holds Python's lock. Read
     this way, a shard comes several times as fast, and what uses the rows goes on meanwhile. The client closes the
@@ -93,7 +93,7 @@ def _bare_connection(response: Any, size: int) -> socket.socket | None:
 def _receive_all(connection: socket.socket, out: Bytes) -> int:
     """Receive as many bytes as `out` has room for, fewer only if that is all; returns how many.
 
-    One call waits for all of them without Python's lock: each time that it is asked for again, whoever has it may keep
+    One call waits for all of them without Python's lock: at each new request for it, the thread that has it may keep
     it for milliseconds.
     """
     if isinstance(connection, ssl.SSLSocket) or not WAITS_FOR_ALL:

@@ -50,10 +50,10 @@ REPOSITORY_VARIABLE: Final = "DYNAMIC_SPARSITY_REPOSITORY"
 REPOSITORY_PATTERN: Final = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 RANGE_WAIT_MAX_S: Final = 8
 RANGE_TRIES: Final = 6
-"""How often bytes are asked for in a row without any coming."""
+"""Consecutive requests that may bring no byte."""
 
 ANSWERS_MAX: Final = 64
-"""How many answers may come short for one request; each of them has less than was asked for."""
+"""Answers to one request that may be shorter than what was requested."""
 
 HTTP_CLIENTS: Final = ("httpx", "httpcore", "requests")
 Bytes = NDArray[np.uint8]
@@ -61,12 +61,12 @@ LOG_IN: Final = "log in with `hf auth login`, or set the environment variable HF
 
 
 def default_repository() -> str | None:
-    """The repository to load from where none is named, or None if there is none."""
+    """Return the repository to load from where none is named, or None if there is none."""
     return os.environ.get(REPOSITORY_VARIABLE) or DEFAULT_REPOSITORY
 
 
 def import_hub() -> Any:
-    """The client of the Hub.
+    """Return the client of the Hub.
 
     Raises:
         MissingDependencyError: It is not installed.
@@ -81,7 +81,7 @@ def import_hub() -> Any:
 
 
 def redact(text: str) -> str:
-    """A text without anything that looks like a token of the Hub.
+    """Return a text without anything that looks like a token of the Hub.
 
     Args:
         text: A message of another package.
@@ -133,7 +133,7 @@ def _translated(error: Exception, where: str, what: str) -> HubError | None:
     if isinstance(error, errors.EntryNotFoundError):
         return HubNotFoundError(f"{begin}there is no such file in that revision of the repository")
     if isinstance(error, errors.GatedRepoError) or status == 403:
-        return HubAccessError(f"{begin}the token does not allow it (403); use one with the right to do so, or {LOG_IN}")
+        return HubAccessError(f"{begin}the token does not allow it (403); use one that allows it, or {LOG_IN}")
     if status == 412:
         return HubError(
             f"{begin}somebody else has committed to the repository since this began, and nothing was changed; run the "
@@ -173,7 +173,7 @@ class Repository:
 
     Attributes:
         id: "ORG/NAME".
-        revision: The branch, tag or commit asked for.
+        revision: The requested branch, tag or commit.
         commit: Hash of the commit; all files are read from it, whatever happens to the branch.
         publication_path: Where its `publication.json` is in the cache.
     """
@@ -224,7 +224,7 @@ class Repository:
         return Publication.read(self.publication_path, self.name)
 
     def file(self, wanted: PublishedFile, *, force: bool = False) -> Path:
-        """A file, from the Hub's cache or downloaded into it; its SHA-256 is compared.
+        """Return the path of a file in the Hub's cache, downloaded if necessary; its SHA-256 is compared.
 
         Args:
             wanted: The file.
@@ -247,7 +247,7 @@ class Repository:
         raise self.wrong_bytes(wanted.path)
 
     def read(self, wanted: PublishedFile, *, force: bool = False) -> bytes:
-        """A small file's bytes, from the Hub's cache or downloaded into it; the bytes that are returned were checked.
+        """Return the checked bytes of a small file, from the Hub's cache or downloaded into it.
 
         Args:
             wanted: The file.
@@ -265,7 +265,7 @@ class Repository:
         raise self.wrong_bytes(wanted.path)
 
     def _attempts(self, wanted: PublishedFile, *, force: bool) -> Iterator[Path]:
-        """The file in the cache, whatever it is; then the file downloaded anew."""
+        """Yield the file in the cache, whatever it is; then the file downloaded again."""
         hub = import_hub()
         for again in (force, True):
             with hub_errors(self.name, f"reading {wanted.path}"):
@@ -274,7 +274,7 @@ class Repository:
                 yield found
 
     def _download(self, hub: Any, wanted: PublishedFile, *, force: bool) -> Path | None:
-        """The file in the cache; None if what is to come has the wrong size: no more than that is ever written."""
+        """Return the file in the cache; None if the download has the wrong size: no more than that is ever written."""
         options = {"repo_type": "dataset", "revision": self.commit, "force_download": force}
         options |= {"tqdm_class": counter(wanted.bytes, exact=True)}
         try:
@@ -287,7 +287,7 @@ class Repository:
             raise
 
     def wrong_bytes(self, path: str) -> CorruptStoreError:
-        """The error for a file whose bytes are not those that were published.
+        """Return the error for a file whose bytes are not those that were published.
 
         Args:
             path: Its path in the repository.
@@ -298,7 +298,7 @@ class Repository:
         )
 
     def receive(self, path: str, start: int, out: Bytes) -> None:
-        """Read some of a file's bytes; nothing is cached. What the network loses is asked for again, from there on.
+        """Read some of a file's bytes; nothing is cached. What the network loses is requested again.
 
         Args:
             path: The file's path in the repository.
@@ -335,7 +335,7 @@ class Repository:
 
 
 def _is_of_network(error: BaseException) -> bool:
-    """Whether an error is the HTTP client's, whose name changes with the version of the Hub's client."""
+    """Return whether an error is the HTTP client's, whose name changes with the version of the Hub's client."""
     from huggingface_hub.errors import OfflineModeIsEnabled
 
     lost = isinstance(error, ConnectionError | TimeoutError) and not isinstance(error, OfflineModeIsEnabled)

@@ -16,7 +16,7 @@ from dynamic_sparsity.loaders.hub.local_copy import LocalCopy
 from dynamic_sparsity.loaders.hub.repository import quiet
 from dynamic_sparsity.loaders.hub.transfer import THREADS, fetch_run, in_threads
 from dynamic_sparsity.loaders.hub.transfer_plan import FilePlan, plan_files
-from dynamic_sparsity.loaders.row_reader import Fetcher
+from dynamic_sparsity.loaders.row_reader import RowReader
 from dynamic_sparsity.loaders.store.partial import PartialLedger
 from dynamic_sparsity.loaders.store.pieces import row_file
 from dynamic_sparsity.loaders.store.store import Store
@@ -46,7 +46,7 @@ class MemoryLedger(PartialLedger):
     shards_in_memory = True
 
     def __init__(self, root: Path, files: Mapping[str, tuple[str, int]]):
-        """No shard is there yet.
+        """Hold no shard yet.
 
         Args:
             root: Folder of the copy.
@@ -72,11 +72,11 @@ class ShardWindow:
     """The shards of a published store that are in memory, and a reader of their rows; one thread may use it.
 
     Attributes:
-        fetcher: The reader.
+        row_reader: The reader.
     """
 
     def __init__(self, receiver: Receiver, coordinates: str):
-        """No shard is there yet.
+        """Hold no shard yet.
 
         Args:
             receiver: Where the shards come from, and their memory goes back to.
@@ -89,7 +89,7 @@ class ShardWindow:
         self._ledger.check_metadata(store.metadata)
         self._receiver = receiver
         self._store = Store(store.path, self._ledger, store.metadata)
-        self.fetcher = Fetcher(self._store, coordinates)
+        self.row_reader = RowReader(self._store, coordinates)
 
     def show(self, contents: Shards) -> None:
         """Let go of the shards that were there, and read others.
@@ -165,7 +165,7 @@ class Receiver:
         with quiet():
             in_threads(fetch, parts, self._threads)
         if durations:
-            # The quickest request tells how far away the Hub is. Where it is near, threads only wait for each other.
+            # The fastest request shows the latency of the Hub. Where it is small, threads only wait for each other.
             self._threads = int(np.clip(min(durations) / LATENCY_PER_THREAD_S, THREADS_MIN, THREADS))
         return found
 
@@ -187,7 +187,7 @@ class Receiver:
 
 
 def _cut(copy: LocalCopy, plan: FilePlan, part_bytes_max: int) -> FilePlan:
-    """A plan for a large file that is fetched whole, with several requests side by side."""
+    """Return a plan for a large file that is fetched whole, with several requests side by side."""
     pieces = copy.ledger.pieces.get(plan.name)
     if plan.pieces is not None or pieces is None or plan.size <= part_bytes_max:
         return plan

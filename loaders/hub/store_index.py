@@ -74,7 +74,7 @@ def check_identity(published: PublishedStore, metadata: dict[str, Any], size: in
         if {**found, "bytes": size}[key] != value:
             raise CorruptStoreError(
                 f"{where}: its {key} is {shown({**found, 'bytes': size}[key])}, but it was published with "
-                f"{shown(value)}; whoever published it has to mend that"
+                f"{shown(value)}; whoever published it has to fix that"
             )
 
 

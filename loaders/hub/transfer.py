@@ -27,14 +27,14 @@ Bytes = NDArray[np.uint8]
 
 
 def fetch_file(repository: Repository, store_path: str, plan: FilePlan, copy: Path, *, force: bool = False) -> None:
-    """Fetch one file of a store; it appears whole and checked, or not at all.
+    """Fetch one file of a store; it appears when it is complete and checked.
 
     Args:
         repository: Where it is published.
         store_path: The store's folder in the repository.
         plan: Which of its bytes; a whole file goes through the Hub's cache, and the copy has a link to it.
         copy: Folder of the copy of the store.
-        force: Download a whole file though the cache has it.
+        force: Download a whole file although the cache has it.
 
     Raises:
         CorruptStoreError: The bytes are not those that were published, after a second attempt too.

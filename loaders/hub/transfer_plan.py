@@ -48,15 +48,15 @@ class FilePlan:
 
     @cached_property
     def runs(self) -> list[tuple[int, int]]:
-        """First needed piece, and the piece behind the last, of every request; a whole file is one piece."""
+        """First needed piece, and the piece after the last, of every request; a whole file is one piece."""
         if self.pieces is None:
             return [(0, 1)]
         runs: list[tuple[int, int]] = []
         for piece in self.needed:
             start, stop = self.pieces.bounds(piece)
             if runs:
-                first, behind = runs[-1]
-                near = start - self.pieces.bounds(behind - 1)[1] <= GAP_BYTES_MAX
+                first, after = runs[-1]
+                near = start - self.pieces.bounds(after - 1)[1] <= GAP_BYTES_MAX
                 if near and stop - self.pieces.bounds(first)[0] <= self.run_bytes_max:
                     runs[-1] = first, piece + 1
                     continue
@@ -64,7 +64,7 @@ class FilePlan:
         return runs
 
     def bounds(self, run: tuple[int, int]) -> tuple[int, int]:
-        """First byte of a request, and the byte behind its last.
+        """Return the first byte of a request, and the byte after its last.
 
         Args:
             run: One of `runs`.
@@ -74,7 +74,7 @@ class FilePlan:
         return self.pieces.bounds(run[0])[0], self.pieces.bounds(run[1] - 1)[1]
 
     def is_right(self, run: tuple[int, int], contents: Bytes) -> bool:
-        """Whether bytes are those that were published.
+        """Return whether bytes are those that were published.
 
         Args:
             run: One of `runs`.
@@ -100,7 +100,7 @@ class FilePlan:
 def plan_files(
     ledger: PartialLedger, arrays: Sequence[str], shards: Sequence[int] | None = None, *, force: bool = False
 ) -> list[FilePlan]:
-    """The shard files that some arrays of a partial copy still need.
+    """Return the shard files that some arrays of a partial copy still need.
 
     Args:
         ledger: Of the copy.

@@ -1,4 +1,4 @@
-"""What is told how a transfer goes on."""
+"""Reporting the progress of a transfer, as a bar for example."""
 
 from __future__ import annotations
 
@@ -12,36 +12,45 @@ __all__ = ["Bar", "Progress", "Silent", "chosen"]
 
 
 class Progress(Protocol):
-    """Told how a transfer goes on; a bar is drawn from it."""
+    """Receives the progress of a transfer."""
 
     def started(self, what: str, total: int) -> None:
-        """A step begins: what, and how many bytes it has."""
+        """Report that a step begins.
+
+        Args:
+            what: What is transferred.
+            total: Bytes of the step.
+        """
 
     def advanced(self, count: int) -> None:
-        """More bytes are done."""
+        """Report that more bytes were transferred.
+
+        Args:
+            count: How many.
+        """
 
     def finished(self) -> None:
-        """The step has ended."""
+        """Report that the step has ended."""
 
 
 class Silent:
     """Reports nothing."""
 
     def started(self, what: str, total: int) -> None:
-        """Does nothing."""
+        """Do nothing."""
 
     def advanced(self, count: int) -> None:
-        """Does nothing."""
+        """Do nothing."""
 
     def finished(self) -> None:
-        """Does nothing."""
+        """Do nothing."""
 
 
 class Bar:
     """A bar on stderr for each step, with bytes, rate and remaining time."""
 
     def __init__(self) -> None:
-        """Nothing is drawn yet."""
+        """Draw nothing yet."""
         from rich.progress import BarColumn, DownloadColumn, TimeRemainingColumn, TransferSpeedColumn
         from rich.progress import Progress as Bars
 
@@ -71,10 +80,10 @@ class Bar:
 
 
 def chosen(progress: bool | Progress | None) -> Progress:
-    """What to tell.
+    """Choose what receives the progress of a transfer.
 
     Args:
-        progress: That itself, or whether to draw a bar; None: if stderr is a terminal.
+        progress: That itself, or whether to draw a bar; None to draw one if stderr is a terminal.
     """
     if progress is None:
         progress = sys.stderr.isatty()

@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 from dynamic_sparsity.loaders.store.checksums import Ledger
 from dynamic_sparsity.schemas.layout import ArrayLayout, parse_shard_index
 
-__all__ = ["Array", "Column", "Integers", "Places"]
+__all__ = ["Array", "Column", "Integers", "RowLocations"]
 
 Array = NDArray[Any]
 Integers = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Places:
+class RowLocations:
     """Where rows are; the same for every array of a store, so it is worked out once per minibatch.
 
     Attributes:
@@ -44,8 +44,8 @@ class Places:
         return np.unique(self.shard)
 
     @staticmethod
-    def of(rows: Integers, chunk_rows: int, shard_rows: int) -> Places:
-        """Find the places of rows.
+    def of(rows: Integers, chunk_rows: int, shard_rows: int) -> RowLocations:
+        """Find the locations of rows.
 
         Args:
             rows: Rows of the store, int64, shape (n,), none negative.
@@ -54,11 +54,11 @@ class Places:
         """
         chunks = rows // chunk_rows
         shard = rows // shard_rows
-        return Places(rows, shard, chunks - shard * (shard_rows // chunk_rows), rows - chunks * chunk_rows)
+        return RowLocations(rows, shard, chunks - shard * (shard_rows // chunk_rows), rows - chunks * chunk_rows)
 
 
 class Column(ABC):
-    """One array of the store, opened shard by shard as rows are asked for.
+    """One array of the store, opened shard by shard as rows are needed.
 
     There are no locks, which a forked process could inherit locked: opening a shard twice at once does no harm.
     """
@@ -76,11 +76,11 @@ class Column(ABC):
         self._all_ready = False
 
     @abstractmethod
-    def gather(self, places: Places) -> Array:
+    def gather(self, locations: RowLocations) -> Array:
         """Copy out rows in any order.
 
         Args:
-            places: n places of existing rows.
+            locations: n locations of existing rows.
 
         Returns:
             A new array, shape (n, *row_shape).
@@ -95,7 +95,7 @@ class Column(ABC):
 
         Args:
             start: First row.
-            stop: The row behind the last; both within the array.
+            stop: The row after the last; both within the array.
 
         Returns:
             A new array, shape (stop − start, *row_shape).
@@ -109,11 +109,11 @@ class Column(ABC):
 
         Args:
             start: First row.
-            stop: The row behind the last.
+            stop: The row after the last.
         """
 
     def forget(self, shard: int) -> None:
-        """Let go of a shard's rows; it is opened again if they are asked for again.
+        """Release a shard's rows; it is opened again if they are needed again.
 
         Args:
             shard: Its number.

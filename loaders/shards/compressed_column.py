@@ -7,15 +7,15 @@ from functools import lru_cache
 
 import numpy as np
 
-from dynamic_sparsity.loaders.shards.column import Array, Column, Integers, Places
+from dynamic_sparsity.loaders.shards.column import Array, Column, Integers, RowLocations
 from dynamic_sparsity.loaders.store.checksums import Ledger
 from dynamic_sparsity.schemas.layout import CHECKSUM_BYTES, ArrayLayout
 from dynamic_sparsity.untrusted.blosc import frame_problem
 
-__all__ = ["PackedColumn", "decode_shard"]
+__all__ = ["CompressedColumn", "decode_shard"]
 
 
-class PackedColumn(Column):
+class CompressedColumn(Column):
     """A compressed array, decoded into memory: shard by shard for good, or if it is too big, chunk by chunk."""
 
     def __init__(self, layout: ArrayLayout, ledger: Ledger, *, keep_decoded: bool, cache_bytes: int):
@@ -34,18 +34,18 @@ class PackedColumn(Column):
         self._decoded = np.empty(layout.shards * layout.shard_rows, self._row_dtype) if keep_decoded else None
         self._chunk = lru_cache(maxsize=max(1, cache_bytes // layout.chunk_bytes))(self._decode_chunk)
 
-    def gather(self, places: Places) -> Array:
+    def gather(self, locations: RowLocations) -> Array:
         """See `Column.gather`."""
-        self.prepare(places.shards)
+        self.prepare(locations.shards)
         if self._decoded is not None:
-            taken = self._decoded.take(places.rows)
+            taken = self._decoded.take(locations.rows)
         else:
-            taken = np.empty(places.rows.size, self._row_dtype)
-            chunks = places.rows - places.within
+            taken = np.empty(locations.rows.size, self._row_dtype)
+            chunks = locations.rows - locations.within
             for first_row in np.unique(chunks).tolist():
                 chosen = chunks == first_row
-                taken[chosen] = self._chunk(first_row // self.layout.chunk_rows)[places.within[chosen]]
-        return taken.view(self.layout.dtype).reshape(places.rows.size, *self.layout.row_shape)
+                taken[chosen] = self._chunk(first_row // self.layout.chunk_rows)[locations.within[chosen]]
+        return taken.view(self.layout.dtype).reshape(locations.rows.size, *self.layout.row_shape)
 
     def read(self, start: int, stop: int) -> Array:
         """See `Column.read`."""
@@ -66,7 +66,7 @@ class PackedColumn(Column):
         descriptor, status = self.ledger.open(name)
         with os.fdopen(descriptor, "rb") as file:
             contents = file.read()
-        self.ledger.admit(name, contents, status)
+        self.ledger.verify(name, contents, status)
         index = self._checked_index(np.frombuffer(contents, np.uint8), shard)
         if self._decoded is None:
             self._compressed[shard] = contents, index
@@ -75,7 +75,7 @@ class PackedColumn(Column):
         decode_shard(layout, self.ledger, shard, contents, index, self._decoded[start : start + layout.shard_rows])
 
     def _decode_chunk(self, chunk: int) -> Array:
-        """A decoded chunk, counted from the array's first."""
+        """Return a decoded chunk, counted from the array's first."""
         shard, number = divmod(chunk, self.layout.chunks_per_shard)
         contents, index = self._compressed[shard]
         decoded = np.empty(self.layout.chunk_rows, self._row_dtype)
@@ -115,7 +115,7 @@ def decode_shard(layout: ArrayLayout, ledger: Ledger, shard: int, contents: byte
 
 
 def _checked_payload(layout: ArrayLayout, ledger: Ledger, shard: int, number: int, chunk: bytes) -> bytes:
-    """One compressed chunk of a shard without its checksum, after a look at that and at what its frame says."""
+    """Return one compressed chunk of a shard without its checksum, after checking that and the header of its frame."""
     import google_crc32c
 
     payload = chunk[:-CHECKSUM_BYTES]

@@ -6,16 +6,16 @@ import math
 
 import numpy as np
 
-from dynamic_sparsity.loaders.shards.column import Array, Column, Places
+from dynamic_sparsity.loaders.shards.column import Array, Column, RowLocations
 from dynamic_sparsity.loaders.shards.compressed_column import decode_shard
 from dynamic_sparsity.loaders.shards.mapped_column import overlapping_rows
 from dynamic_sparsity.loaders.store.checksums import Ledger
 from dynamic_sparsity.schemas.layout import ArrayLayout
 
-__all__ = ["MemoryColumn"]
+__all__ = ["InMemoryColumn"]
 
 
-class MemoryColumn(Column):
+class InMemoryColumn(Column):
     """An uncompressed or compressed array, of which the ledger has some shards in memory."""
 
     def __init__(self, layout: ArrayLayout, ledger: Ledger):
@@ -31,26 +31,27 @@ class MemoryColumn(Column):
         self._spare: list[Array] = []
         self._unit = math.gcd(layout.chunk_stride, layout.row_bytes)
 
-    def gather(self, places: Places) -> Array:
+    def gather(self, locations: RowLocations) -> Array:
         """See `Column.gather`."""
-        layout, shards = self.layout, places.shards
+        layout, shards = self.layout, locations.shards
         self.prepare(shards)
         if layout.storage == "raw":
-            at = places.chunk * (layout.chunk_stride // self._unit) + places.within * (layout.row_bytes // self._unit)
+            chunk_units, row_units = layout.chunk_stride // self._unit, layout.row_bytes // self._unit
+            at = locations.chunk * chunk_units + locations.within * row_units
         else:
-            at = places.rows - places.shard * layout.shard_rows
+            at = locations.rows - locations.shard * layout.shard_rows
         if shards.size == 1:
             taken: Array = self._rows[int(shards[0])][at]
         else:
             taken = np.empty(at.size, self._row_dtype)
             for shard in shards.tolist():
-                chosen = places.shard == shard
+                chosen = locations.shard == shard
                 taken[chosen] = self._rows[shard][at[chosen]]
         return taken.view(layout.dtype).reshape(at.size, *layout.row_shape)
 
     def read(self, start: int, stop: int) -> Array:
         """See `Column.read`."""
-        return self.gather(Places.of(np.arange(start, stop), self.layout.chunk_rows, self.layout.shard_rows))
+        return self.gather(RowLocations.of(np.arange(start, stop), self.layout.chunk_rows, self.layout.shard_rows))
 
     def forget(self, shard: int) -> None:
         """See `Column.forget`."""

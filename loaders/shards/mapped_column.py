@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dynamic_sparsity.loaders.shards.column import Array, Column, Places
+from dynamic_sparsity.loaders.shards.column import Array, Column, RowLocations
 from dynamic_sparsity.loaders.shards.memory_map import AddressRange
 from dynamic_sparsity.loaders.store.checksums import Ledger
 from dynamic_sparsity.schemas.layout import ArrayLayout
 
-__all__ = ["RawColumn", "overlapping_rows"]
+__all__ = ["MappedColumn", "overlapping_rows"]
 
 
-class RawColumn(Column):
+class MappedColumn(Column):
     """An uncompressed array, mapped into memory; a row is copied once, straight from the page cache."""
 
     def __init__(self, layout: ArrayLayout, ledger: Ledger):
@@ -53,17 +53,17 @@ class RawColumn(Column):
         self._row_units = layout.row_bytes // unit
         self._shard_units = self._range.slot_bytes // unit if self._range else 0
 
-    def gather(self, places: Places) -> Array:
+    def gather(self, locations: RowLocations) -> Array:
         """See `Column.gather`."""
-        self.prepare(places.shards)
-        units = places.chunk * self._chunk_units + places.within * self._row_units
+        self.prepare(locations.shards)
+        units = locations.chunk * self._chunk_units + locations.within * self._row_units
         if self._flat is not None:
-            units += places.shard * self._shard_units
+            units += locations.shard * self._shard_units
             taken: Array = self._flat[units]
         else:
             taken = np.empty(units.size, self._row_dtype)
-            for shard in places.shards.tolist():
-                chosen = places.shard == shard
+            for shard in locations.shards.tolist():
+                chosen = locations.shard == shard
                 flat = overlapping_rows(self._shard_bytes[shard], self._row_dtype, self._unit)
                 taken[chosen] = flat[units[chosen]]
         return taken.view(self.layout.dtype).reshape(units.size, *self.layout.row_shape)
@@ -113,7 +113,7 @@ class RawColumn(Column):
             first, done = first + rows, done + size
 
     def _bytes_of(self, shard: int, descriptor: int, size: int) -> NDArray[np.uint8]:
-        """The bytes of an open shard: mapped, or where that can't be done, copied."""
+        """Return the bytes of an open shard: mapped, or where that can't be done, copied."""
         # Refused are too many mappings in this process, and files of a file system that has none.
         with suppress(OSError):
             if self._range is None:
@@ -133,7 +133,7 @@ class RawColumn(Column):
         finally:
             os.close(descriptor)
         # The bytes that are hashed are the mapped ones: replacing the file later changes neither.
-        self.ledger.admit(name, contents.data, status)
+        self.ledger.verify(name, contents.data, status)
         self._checked_index(contents, shard)
         self._shard_bytes[shard] = contents
 

@@ -28,7 +28,7 @@ MAP_FAILED = ctypes.c_void_p(-1).value
 
 @cache
 def _c_library() -> ctypes.CDLL | None:
-    """The C library with `mmap` declared, or None where addresses can't be chosen this way."""
+    """Return the C library with `mmap` declared, or None where addresses can't be chosen this way."""
     if sys.platform not in ("linux", "darwin") or sys.maxsize < 2**32:
         return None
     library = ctypes.CDLL(None, use_errno=True)
@@ -43,7 +43,7 @@ def _c_library() -> ctypes.CDLL | None:
 class AddressRange:
     """Equally sized slots of address space, next to each other, into which files are mapped read-only.
 
-    A slot without a file, and what lies behind the last page of a file, must not be touched: the process would be
+    A slot without a file, and what is after the last page of a file, must not be touched: the process would be
     killed. `array` is therefore for callers that check their indices against the files' sizes.
     """
 

@@ -1,7 +1,7 @@
 """Reading rows of a store fast: one reader for all its arrays.
 
 Uncompressed arrays are mapped into memory and gathered with one indexing call, compressed ones are decoded into
-memory. How an array lies in its files follows from the store's metadata; nothing else is read.
+memory. How an array is stored in its files follows from the store's metadata; nothing else is read.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dynamic_sparsity.loaders.shards.column import Column, Places
-from dynamic_sparsity.loaders.shards.compressed_column import PackedColumn
-from dynamic_sparsity.loaders.shards.in_memory_column import MemoryColumn
-from dynamic_sparsity.loaders.shards.mapped_column import RawColumn
+from dynamic_sparsity.loaders.shards.column import Column, RowLocations
+from dynamic_sparsity.loaders.shards.compressed_column import CompressedColumn
+from dynamic_sparsity.loaders.shards.in_memory_column import InMemoryColumn
+from dynamic_sparsity.loaders.shards.mapped_column import MappedColumn
 from dynamic_sparsity.loaders.store.checksums import Ledger
 from dynamic_sparsity.schemas.layout import ArrayLayout
 
@@ -28,7 +28,7 @@ Array = NDArray[Any]
 
 
 class ShardReader:
-    """The arrays of a store, opened as they are asked for."""
+    """The arrays of a store, opened when they are needed."""
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class ShardReader:
 
         Args:
             ledger: What the store's files must be.
-            layouts: How each array lies in its files, by name.
+            layouts: How each array is stored in its files, by name.
             rows: Rows of every array.
             before_opening: Called with an array's name before its first shard is opened.
             decoded_bytes: How much memory decoded arrays may take in total, bytes; an array that doesn't fit any
@@ -57,7 +57,7 @@ class ShardReader:
         self._columns: dict[str, Column] = {}
 
     def layout(self, name: str) -> ArrayLayout:
-        """How an array is stored.
+        """Return how an array is stored.
 
         Args:
             name: Its path inside the store.
@@ -80,17 +80,17 @@ class ShardReader:
             CorruptStoreError: A shard that is touched is not what was written.
         """
         if rows.size and not (rows.min() >= 0 and rows.max() < self.rows):
-            raise IndexError(f"rows {rows.min()} to {rows.max()} asked for; the store has rows 0 to {self.rows - 1}")
+            raise IndexError(f"rows are {rows.min()} to {rows.max()}; the store has rows 0 to {self.rows - 1}")
         self.ledger.require(rows)
-        places: dict[tuple[int, int], Places] = {}
+        locations: dict[tuple[int, int], RowLocations] = {}
         result = {}
         for name in names:
             column = self._column(name)
             layout = column.layout
             grid = layout.chunk_rows, layout.shard_rows
-            if grid not in places:
-                places[grid] = Places.of(rows, *grid)
-            result[name] = column.gather(places[grid])
+            if grid not in locations:
+                locations[grid] = RowLocations.of(rows, *grid)
+            result[name] = column.gather(locations[grid])
         return result
 
     def read(self, names: Iterable[str], start: int, stop: int) -> dict[str, Array]:
@@ -99,7 +99,7 @@ class ShardReader:
         Args:
             names: Paths of the arrays inside the store.
             start: First row.
-            stop: The row behind the last.
+            stop: The row after the last.
 
         Returns:
             A new array of shape (stop − start, *row_shape) for each name.
@@ -110,7 +110,7 @@ class ShardReader:
             CorruptStoreError: A shard that is touched is not what was written.
         """
         if not 0 <= start <= stop <= self.rows:
-            raise IndexError(f"rows {start} to {stop} asked for; the store has rows 0 to {self.rows - 1}")
+            raise IndexError(f"rows are {start} to {stop}; the store has rows 0 to {self.rows - 1}")
         self.ledger.require(slice(start, stop))
         return {name: self._column(name).read(start, stop) for name in names}
 
@@ -120,13 +120,13 @@ class ShardReader:
         Args:
             names: Paths of the arrays inside the store.
             start: First row.
-            stop: The row behind the last.
+            stop: The row after the last.
         """
         for name in names:
             self._column(name).will_need(start, stop)
 
     def forget(self, shards: Iterable[int]) -> None:
-        """Let go of shards whose rows are not needed any more.
+        """Release shards whose rows are not needed any more.
 
         Args:
             shards: Their numbers.
@@ -146,10 +146,10 @@ class ShardReader:
         if self._before_opening is not None:
             self._before_opening(name)
         if self.ledger.shards_in_memory:
-            return MemoryColumn(layout, self.ledger)
+            return InMemoryColumn(layout, self.ledger)
         if layout.storage == "raw":
-            return RawColumn(layout, self.ledger)
+            return MappedColumn(layout, self.ledger)
         keep = layout.decoded_bytes <= self._decoded_bytes_left
         if keep:
             self._decoded_bytes_left -= layout.decoded_bytes
-        return PackedColumn(layout, self.ledger, keep_decoded=keep, cache_bytes=CACHE_BYTES)
+        return CompressedColumn(layout, self.ledger, keep_decoded=keep, cache_bytes=CACHE_BYTES)

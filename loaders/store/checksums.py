@@ -1,4 +1,4 @@
-"""What the manifest says about a store's files, and what has been checked of it in this process."""
+"""Expected sizes and hashes of a store's files, and which files were checked in this process."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Ledger:
 
     Attributes:
         root: Folder of the store.
-        verify: Which of the two.
+        mode: Which of the two.
         verified: Size (bytes) and modification time (ns) of each file whose hash was right, by its path inside the
             store. Worker processes get it with the pickled data set and needn't hash the same bytes again.
         shards_in_memory: Whether shards are in memory instead of in files.
@@ -44,7 +44,7 @@ class Ledger:
         verify: VerifyMode = "sha256",
         verified: Mapping[str, tuple[int, int]] | None = None,
     ):
-        """Take the manifest's word.
+        """Check nothing yet.
 
         Args:
             root: Folder of the store.
@@ -58,7 +58,7 @@ class Ledger:
         if verify not in VERIFY_MODES:
             raise InvalidSettingError(f"verify is {verify!r}; it can be 'sha256' or 'size'")
         self.root = root
-        self.verify = verify
+        self.mode = verify
         self.verified: dict[str, tuple[int, int]] = dict(verified or {})
         self._files = files
 
@@ -66,11 +66,11 @@ class Ledger:
         return name in self._files
 
     def names(self) -> list[str]:
-        """Paths of all files inside the store."""
+        """Return the paths of all files inside the store."""
         return list(self._files)
 
     def size(self, name: str) -> int:
-        """Expected size of a file, bytes.
+        """Return the expected size of a file, bytes.
 
         Args:
             name: Its path inside the store.
@@ -83,7 +83,7 @@ class Ledger:
         return self._files[name][1]
 
     def record(self, name: str) -> tuple[str, int]:
-        """Expected SHA-256 (hexadecimal) and size (bytes) of a file.
+        """Return the expected SHA-256 (hexadecimal) and size (bytes) of a file.
 
         Args:
             name: Its path inside the store.
@@ -95,16 +95,16 @@ class Ledger:
         return self._files[name]
 
     def holds(self, start: int, stop: int) -> bool:
-        """Whether any of the rows start…stop is in this copy of the store.
+        """Return whether any of the rows start…stop is in this copy of the store.
 
         Args:
             start: First row.
-            stop: The row behind the last.
+            stop: The row after the last.
         """
         return True
 
     def require(self, rows: NDArray[np.int64] | slice) -> None:
-        """Refuse rows that are not in this copy of the store; a whole store has all of them.
+        """Refuse rows that are not in this copy of the store; a complete store has all of them.
 
         Args:
             rows: Rows of the store, int64, shape (n,), or a slice of them with both ends.
@@ -114,7 +114,7 @@ class Ledger:
         """
 
     def check_metadata(self, metadata: Mapping[str, Any]) -> None:
-        """Compare what this copy of the store says of itself with the store's metadata; a whole store says nothing.
+        """Compare the description of a partial copy with the store's metadata; a complete store has none.
 
         Args:
             metadata: The validated attributes of its root group.
@@ -124,7 +124,7 @@ class Ledger:
         """
 
     def absent(self, arrays: Iterable[str]) -> tuple[str, ...]:
-        """Which of a store's arrays are not in this copy of it.
+        """Return which of a store's arrays are not in this copy of it.
 
         Args:
             arrays: Their names.
@@ -149,7 +149,7 @@ class Ledger:
                 self._check_size(name, status.st_size)
 
     def read(self, name: str) -> bytes:
-        """The contents of a small file; its hash is checked in either mode.
+        """Read a small file; its hash is checked in either mode.
 
         Args:
             name: Its path inside the store.
@@ -166,7 +166,7 @@ class Ledger:
         return contents
 
     def in_memory(self, name: str) -> NDArray[np.uint8] | None:
-        """A shard's bytes, checked, shape (size,), where they are in memory; None: they are in a file.
+        """Return a shard's bytes, checked, shape (size,), where they are in memory; None: they are in a file.
 
         Args:
             name: Its path inside the store.
@@ -197,7 +197,7 @@ class Ledger:
             raise
         return descriptor, status
 
-    def admit(self, name: str, contents: bytes | memoryview, status: os.stat_result) -> None:
+    def verify(self, name: str, contents: bytes | memoryview, status: os.stat_result) -> None:
         """Check the contents of an opened shard, unless that has been done or is not wanted.
 
         Args:
@@ -208,7 +208,7 @@ class Ledger:
         Raises:
             CorruptStoreError: The bytes are not the ones that were written.
         """
-        if self.verify == "size":
+        if self.mode == "size":
             return
         stamp = (status.st_size, status.st_mtime_ns)
         if self.verified.get(name) != stamp:
@@ -230,7 +230,7 @@ class Ledger:
             raise self.corrupt(document, "is not what the schema has for this array")
 
     def corrupt(self, name: str, problem: str) -> CorruptStoreError:
-        """The error for a damaged file.
+        """Return the error for a damaged file.
 
         Args:
             name: Its path inside the store.

@@ -1,8 +1,8 @@
-"""Copies of a store that hold only some of its rows and arrays, as they are downloaded: never taken for the whole.
+"""Copies of a store that hold only some of its rows and arrays, as downloads make them.
 
 Such a copy is the store's folder with all small files, `partial.json`, which says which rows are there, and
 `pieces.json`. A shard file of it may have holes. `pieces.json` lists the SHA-256 of every piece of every shard file,
-so that what is there can be checked without the rest.
+so that downloaded pieces can be checked without the rest.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class PartialLedger(Ledger):
     """The files of a copy that lacks rows or arrays.
 
     Attributes:
-        ranges: First row, and the row behind the last, of each run of rows that is there; int64, shape (runs, 2).
+        ranges: First row, and the row after the last, of each run of rows that was downloaded; int64, shape (runs, 2).
     """
 
     def __init__(
@@ -100,13 +100,13 @@ class PartialLedger(Ledger):
             raise self.corrupt(PIECES_FILE, f"is damaged ({error})") from error
 
     def shard_ranges(self, shard: int) -> Integers:
-        """The runs of rows of a shard that are there, counted from the shard's first row; int64, shape (runs, 2).
+        """Return the downloaded runs of rows of a shard, counted from the shard's first row; int64, shape (runs, 2).
 
         Args:
             shard: Its number.
         """
         first, last = shard * self._shard_rows, (shard + 1) * self._shard_rows
-        # Of the merged runs: there may be as many as episodes, and this is asked for every shard.
+        # Of the merged runs: there may be as many as episodes, and this is called for every shard.
         starts, stops = self._merged[:, 0], self._merged[:, 1]
         touched = self._merged[np.searchsorted(stops, first, "right") : np.searchsorted(starts, last, "left")]
         return np.clip(touched - first, 0, self._shard_rows)
@@ -119,7 +119,7 @@ class PartialLedger(Ledger):
         return {name: place for name, place in found.items() if place[1] in wanted}
 
     def is_there(self, name: str) -> bool:
-        """Whether a file is in this copy, with the right size.
+        """Return whether a file is in this copy, with the right size.
 
         Args:
             name: Its path inside the store.
@@ -133,15 +133,15 @@ class PartialLedger(Ledger):
         """See `Ledger.holds`."""
         # Asked for every chunk: a NumPy call would take longer than the rest of what is done for a small one.
         starts, stops = self._bounds
-        behind = bisect_right(stops, start)
-        return behind < len(starts) and starts[behind] < stop
+        after = bisect_right(stops, start)
+        return after < len(starts) and starts[after] < stop
 
     def require(self, rows: Integers | slice) -> None:
         """See `Ledger.require`."""
         if not self._are_there(rows):
             what = f"the split {self.split!r}" if self.split else "some rows"
             raise IncompleteStoreError(
-                f"{self.root}: only {what} of this store was downloaded, and other rows were asked for; call "
+                f"{self.root}: only {what} of this store was downloaded, and other rows were requested; call "
                 "load_dataset with the split you need, or without one for all rows"
             )
 
@@ -156,14 +156,14 @@ class PartialLedger(Ledger):
             if row_file(name) is None and not self.is_there(name):
                 raise self.corrupt(name, "is missing or has the wrong size")
 
-    def admit(self, name: str, contents: bytes | memoryview, status: Any) -> None:
-        """See `Ledger.admit`; of a file with pieces those are checked that hold rows of this copy."""
+    def verify(self, name: str, contents: bytes | memoryview, status: Any) -> None:
+        """See `Ledger.verify`; of a file with pieces those are checked that hold rows of this copy."""
         pieces, place = self.pieces.get(name), row_file(name)
         if pieces is None or place is None:
-            super().admit(name, contents, status)
+            super().verify(name, contents, status)
             return
         stamp = (status.st_size, status.st_mtime_ns)
-        if self.verify == "size" or self.verified.get(name) == stamp:
+        if self.mode == "size" or self.verified.get(name) == stamp:
             return
         view = memoryview(contents)
         for piece in pieces.needed(self.shard_ranges(place[1])):
@@ -178,7 +178,7 @@ class PartialLedger(Ledger):
 
     @cached_property
     def _merged(self) -> Integers:
-        """The runs of rows that are there, in order, those that touch each other as one; int64, shape (runs, 2)."""
+        """The downloaded runs of rows, in order, those that touch each other as one; int64, shape (runs, 2)."""
         starts, stops = np.sort(self.ranges[:, 0]), np.sort(self.ranges[:, 1])
         if not starts.size:
             return self.ranges
@@ -187,7 +187,7 @@ class PartialLedger(Ledger):
 
     @cached_property
     def _bounds(self) -> tuple[list[int], list[int]]:
-        """The first row of each run of rows that are there, and the row behind its last."""
+        """The first row of each downloaded run of rows, and the row after its last."""
         return self._merged[:, 0].tolist(), self._merged[:, 1].tolist()
 
     @cached_property
@@ -201,7 +201,7 @@ class PartialLedger(Ledger):
         return there
 
     def _are_there(self, rows: Integers | slice) -> bool:
-        """Whether rows are in this copy."""
+        """Return whether rows are in this copy."""
         if self._there is not None:
             return bool(self._there[rows].all())
         if isinstance(rows, slice) and rows.start >= rows.stop:
@@ -215,20 +215,20 @@ class PartialLedger(Ledger):
 
 
 def _parse_ranges(value: object, rows: int, what: str) -> Integers:
-    """Runs of rows as they are written: pairs of whole numbers, none empty, none in two of them."""
+    """Parse runs of rows: pairs of integers, none empty, none overlapping."""
     pairs = check_list(value, what)
     for pair in pairs:
         if type(pair) is not list or len(pair) != 2 or not all(type(row) is int and 0 <= row <= rows for row in pair):
-            raise CorruptStoreError(f"{what}: {shown(str(pair)[:100])} is no first row and row behind the last")
+            raise CorruptStoreError(f"{what}: {shown(str(pair)[:100])} is not a first row and the row after the last")
     ranges = np.asarray(pairs, np.int64).reshape(-1, 2)
     starts, stops = np.sort(ranges[:, 0]), np.sort(ranges[:, 1])
     if (ranges[:, 0] >= ranges[:, 1]).any() or (starts[1:] < stops[:-1]).any():
-        raise CorruptStoreError(f"{what}: a run of rows is empty, or lies in another one")
+        raise CorruptStoreError(f"{what}: a run of rows is empty, or overlaps another one")
     return ranges
 
 
 def copy_corrupt(root: Path, name: str, problem: str) -> CorruptStoreError:
-    """The error for a damaged file of a copy.
+    """Return the error for a damaged file of a copy.
 
     Args:
         root: Folder of the copy.
@@ -247,7 +247,7 @@ def open_ledger(
     verify: VerifyMode,
     verified: Mapping[str, tuple[int, int]] | None,
 ) -> Ledger:
-    """The ledger of a store, whole or partial; the arguments are those of `Ledger`.
+    """Open the ledger of a complete store or a partial copy; the arguments are those of `Ledger`.
 
     Args:
         path: Folder of the store.

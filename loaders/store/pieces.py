@@ -50,7 +50,7 @@ class Pieces:
         Args:
             document: The entry.
             size: Size of the file, bytes.
-            layout: How the array lies in its files.
+            layout: How the array is stored in its files.
             shard: Number of the shard.
             what: What it is; begins the message.
 
@@ -65,7 +65,7 @@ class Pieces:
         if not fits or len(found) != chunks * (layout.chunk_rows // rows) + 1:
             raise CorruptStoreError(f"{what}: {len(found)} pieces of {rows} rows are not those of {chunks} chunks")
         if not all(type(offset) is int and 0 <= offset <= COUNT_MAX for offset in found):
-            raise CorruptStoreError(f"{what}: an offset is no whole number from 0 to {COUNT_MAX}")
+            raise CorruptStoreError(f"{what}: an offset is not an integer from 0 to {COUNT_MAX}")
         offsets = np.asarray(found, np.int64)
         right = offsets[0] == 0 and offsets[-1] == size - layout.index_bytes and bool((np.diff(offsets) > 0).all())
         if right and layout.storage == "raw":
@@ -77,15 +77,15 @@ class Pieces:
         return cls(rows, offsets, size, _parse_digests(entry["sha256"], len(found), f"{what}: sha256"))
 
     def as_json(self) -> dict[str, Any]:
-        """The inverse of `of`."""
+        """Return the entry of `pieces.json`; the inverse of `of`."""
         joined = base64.b64encode(b"".join(self.digests)).decode()
         return {"rows": self.rows, "offsets": self.offsets.tolist(), "sha256": joined}
 
     def needed(self, ranges: Integers) -> list[int]:
-        """The pieces that hold rows, and the index.
+        """Return the pieces that hold rows, and the index.
 
         Args:
-            ranges: First row, and the row behind the last, of each run of rows, counted from the shard's first;
+            ranges: First row, and the row after the last, of each run of rows, counted from the shard's first;
                 int64, shape (runs, 2).
         """
         last = len(self.offsets) - 1
@@ -97,7 +97,7 @@ class Pieces:
         return found
 
     def bounds(self, piece: int) -> tuple[int, int]:
-        """First byte of a piece, and the byte behind its last.
+        """Return the first byte of a piece, and the byte after its last.
 
         Args:
             piece: Its number.
@@ -106,7 +106,7 @@ class Pieces:
         return int(self.offsets[piece]), stop
 
     def is_right(self, piece: int, contents: bytes | memoryview) -> bool:
-        """Whether bytes are those of a piece.
+        """Return whether bytes are those of a piece.
 
         Args:
             piece: Its number.
@@ -116,7 +116,7 @@ class Pieces:
 
 
 def row_file(name: str) -> tuple[str, int] | None:
-    """The row array and the number of the shard that a file holds.
+    """Return the row array and the number of the shard that a file holds.
 
     Args:
         name: Path of the file inside the store.
@@ -131,11 +131,11 @@ def row_file(name: str) -> tuple[str, int] | None:
 def parse_pieces(
     document: Mapping[str, Any], layouts: Mapping[str, ArrayLayout], sizes: Mapping[str, int], what: str
 ) -> dict[str, Pieces]:
-    """The pieces of shard files, by path inside the store; files that are only fetched whole have none.
+    """Parse the pieces of shard files, by path inside the store; files that are only fetched whole have none.
 
     Args:
         document: What `pieces.json` holds.
-        layouts: How each row array lies in its files, by name.
+        layouts: How each row array is stored in its files, by name.
         sizes: Size of every file of the store, bytes.
         what: What it is; begins the message.
 
@@ -155,7 +155,7 @@ def parse_pieces(
 
 
 def _parse_digests(value: object, count: int, what: str) -> tuple[bytes, ...]:
-    """Digests of pieces, as they are written: joined, in base 64."""
+    """Parse digests of pieces: joined, in base 64."""
     try:
         joined = base64.b64decode(value, validate=True) if isinstance(value, str) else b""
     except (binascii.Error, ValueError):

@@ -19,13 +19,36 @@ class ArrayReader(Protocol):
     """Reads rows of several arrays."""
 
     def gather(self, names: Iterable[str], rows: NDArray[np.int64]) -> dict[str, Array]:
-        """Copy rows in any order."""
+        """Copy rows in any order.
+
+        Args:
+            names: Names of arrays.
+            rows: Numbers of rows, int64, shape (n,).
+
+        Returns:
+            Arrays by name, shape (n, …).
+        """
 
     def read(self, names: Iterable[str], start: int, stop: int) -> dict[str, Array]:
-        """Copy consecutive rows."""
+        """Copy consecutive rows.
+
+        Args:
+            names: Names of arrays.
+            start: First row.
+            stop: The row after the last.
+
+        Returns:
+            Arrays by name, shape (stop - start, …).
+        """
 
     def will_need(self, names: Iterable[str], start: int, stop: int) -> None:
-        """Take a hint that consecutive rows will be read soon."""
+        """Take a hint that consecutive rows will be read soon.
+
+        Args:
+            names: Names of arrays.
+            start: First row.
+            stop: The row after the last.
+        """
 
 
 class RowStore(ABC):
@@ -35,7 +58,7 @@ class RowStore(ABC):
         path: Its folder or file, absolute.
         metadata: The validated attributes of the store's root group.
         arrays: Names of its row arrays, in the order of the schema.
-        absent: Row arrays that the whole store has and this copy of it lacks.
+        absent: Row arrays that the complete store has and this copy of it lacks.
         reader: Reads rows of its arrays.
         coordinates: "tangent"; only an exported file may hold Jacobians in "ambient" ones.
         selection: The rows of the store that an exported file holds, int64, shape (n,), in its order; None for a store.

@@ -1,4 +1,4 @@
-"""Finding a store, and opening it: what it says about itself, and whether it is whole."""
+"""Finding a store and opening it: its metadata, and whether it is complete."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ Array = NDArray[Any]
 
 
 def find_stores(root: str | Path = "data") -> list[StoreLocation]:
-    """All stores below a folder, complete or not, sorted by task, policy and dynamics.
+    """Find all stores below a folder, complete or not, sorted by task, policy and dynamics.
 
     Args:
         root: Folder of all stores; it needn't exist.
@@ -56,7 +56,7 @@ def find_stores(root: str | Path = "data") -> list[StoreLocation]:
 
 
 def generate_command(location: StoreLocation, metadata: Mapping[str, Any] | None = None) -> str:
-    """The command that makes a store, and resumes where it stopped.
+    """Return the command that makes a store, or resumes it.
 
     Args:
         location: Which store.
@@ -85,7 +85,7 @@ class Store(RowStore):
     reader: ShardReader
 
     def __init__(self, path: Path, ledger: Ledger, metadata: dict[str, Any], decoded_bytes: int = DECODED_BYTES):
-        """For `open_store`.
+        """Open no array yet; made by `open_store`.
 
         Args:
             path: Its folder, absolute.
@@ -218,7 +218,7 @@ def _read_manifest(path: Path) -> dict[str, Any]:
 
 
 def _records(path: Path, files: Mapping[str, Any]) -> dict[str, tuple[str, int]]:
-    """SHA-256 and size of every file that a manifest lists."""
+    """Return SHA-256 and size of every file that a manifest lists."""
     records = {}
     for name, entry in files.items():
         sha256, size = (entry.get("sha256"), entry.get("bytes")) if type(entry) is dict else (None, None)
@@ -272,7 +272,7 @@ def _raise_not_found(path: Path) -> NoReturn:
 
 
 def _raise_incomplete(path: Path) -> NoReturn:
-    """Say how far the generation got, as well as the unfinished files tell."""
+    """Raise an error that says how far the generation got, as far as the unfinished files show."""
     attributes: dict[str, Any] = {}
     with suppress(CorruptStoreError):
         found = read_json(path / "zarr.json").get("attributes")

@@ -1,4 +1,4 @@
-"""What is to be said of stores in a line each: size, state, and how sparse their Jacobians are."""
+"""Summaries of stores: size, state, and how sparse their Jacobians are."""
 
 from __future__ import annotations
 

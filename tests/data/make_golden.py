@@ -1,9 +1,9 @@
 """Make the golden stores of this version of the format.
 
-    PYTHONPATH=tests python tests/data/make_golden.py
+    PYTHONPATH=tests/helpers python tests/data/make_golden.py
 
 Run it once, when `SCHEMA_VERSION` changes, from a clean checkout; what is there already is never replaced. Every
-version's files stay: readers must be able to read all of them (`tests/test_golden.py`).
+version's files stay: readers must be able to read all of them (`tests/loaders/test_golden.py`).
 """
 
 from __future__ import annotations

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import json
-import sys
 import tarfile
 import tempfile
 from pathlib import Path
@@ -14,7 +13,6 @@ import google_crc32c
 import numpy as np
 from numcodecs.blosc import Blosc
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
 from dynamic_sparsity.loaders import open_dataset
 from dynamic_sparsity.loaders.hub.publication import Publication, PublishedFile, PublishedStore
 from dynamic_sparsity.policies.files import encode_policy

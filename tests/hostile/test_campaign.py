@@ -122,26 +122,27 @@ def result_document(template: Template) -> tuple[dict[str, Any], bytes]:
 
 def test_a_sample_of_hostile_stores(template: Template, campaign: Campaign) -> None:
     made = (to_reader(kind, "load", make, template.content) for kind, make in crafted(template))
-    check(campaign.run(itertools.chain(hostile_stores_of(template, 0, 100), spread(made, 6))), 200)
+    check(campaign.run(itertools.chain(hostile_stores_of(template, 0, 50), spread(made, 12))), 100)
 
 
 def test_a_sample_of_hostile_publications(published: Published, campaign: Campaign) -> None:
     crafts, others = hubs.crafted_publications(published), borrowed.of_publications(published)
     check(
-        campaign.run(itertools.chain(hubs.hub_mutations(published, 0, 20), spread(crafts, 16), spread(others, 20))), 50
+        campaign.run(itertools.chain(hubs.hub_mutations(published, 0, 12), spread(crafts, 24), spread(others, 30))), 30
     )
 
 
+@pytest.mark.slow
 def test_a_sample_of_hostile_files(
     template: Template, hdf5: tuple[Path, Mapping[str, str]], campaign: Campaign
 ) -> None:
     policy = readers.READERS["policy"]({"path": POLICY})
     inputs = itertools.chain(
-        spread(borrowed.of_hdf5(*hdf5, 40), 4),
-        files.policy_mutations(POLICY, policy, 0, 20),
-        spread(borrowed.of_results(*result_document(template)), 40),
+        spread(borrowed.of_hdf5(*hdf5, 40), 12),
+        files.policy_mutations(POLICY, policy, 0, 10),
+        spread(borrowed.of_results(*result_document(template)), 80),
     )
-    check(campaign.run(inputs), 60)
+    check(campaign.run(inputs), 25)
 
 
 # ---- all of them -----------------------------------------------------------------------------------------------------

@@ -432,6 +432,7 @@ def test_rounding_is_no_edge():
     assert found.result().rounding("s").tolist() == [[False, True], [False, False]]
 
 
+@pytest.mark.slow
 def test_command_line(store, tmp_path, capsys):
     from dynamic_sparsity.cli import main
 

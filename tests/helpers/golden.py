@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from dynamic_sparsity.generation.settings import Settings
 
-FOLDER = Path(__file__).parent / "data" / "golden"
+FOLDER = Path(__file__).parents[1] / "data" / "golden"
 REPO = "org/golden"
 
 SETTINGS = {

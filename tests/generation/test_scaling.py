@@ -41,7 +41,7 @@ from dynamic_sparsity.generation.jobs.units import plan_units
 
 UNITS = 6
 TASKS = ("CartpoleBalance", "CheetahRun")
-TESTS = Path(__file__).parent
+HELPERS = Path(__file__).parents[1] / "helpers"
 WORKER = "executors.process_worker"
 
 
@@ -62,7 +62,7 @@ def undisturbed(tmp_path_factory) -> dict[str, str]:
 
 @pytest.fixture(autouse=True)
 def _workers_find_the_fakes(monkeypatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", f"{TESTS}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    monkeypatch.setenv("PYTHONPATH", f"{HELPERS}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def twice(log: Path) -> list[str]:
 
 
 def command(root: Path, *numbers: int) -> list[str]:
-    return [sys.executable, str(TESTS / "drive_fakes.py"), str(root), *map(str, numbers)]
+    return [sys.executable, str(HELPERS / "drive_fakes.py"), str(root), *map(str, numbers)]
 
 
 @contextmanager
@@ -154,6 +154,7 @@ def test_a_machine_that_would_make_another_store_is_refused(tmp_path, monkeypatc
 # ---- killed ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(2))
 def test_survives_the_death_of_workers(undisturbed, tmp_path, stored, seed):
     """Random workers, at random moments; each death costs no more than what that worker was making."""
@@ -178,6 +179,7 @@ def test_survives_the_death_of_workers(undisturbed, tmp_path, stored, seed):
     assert not twice(stored)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 def test_survives_the_death_of_the_driver(undisturbed, tmp_path, stored, workers):
     rng = random.Random(workers)
@@ -193,6 +195,7 @@ def test_survives_the_death_of_the_driver(undisturbed, tmp_path, stored, workers
     assert not twice(stored)
 
 
+@pytest.mark.slow
 def test_a_unit_that_kills_its_worker_is_quarantined(undisturbed, tmp_path):
     finished = drive(tmp_path, 1, **{fake_unit_runner.CRASHING: "2"})
     assert finished.returncode == 3
@@ -205,6 +208,7 @@ def test_a_unit_that_kills_its_worker_is_quarantined(undisturbed, tmp_path):
     assert digests(tmp_path) == undisturbed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_unit_that_fails_is_quarantined(undisturbed, tmp_path, workers):
     finished = drive(tmp_path, workers, **{fake_unit_runner.FAILING: "0,3"})
@@ -258,6 +262,7 @@ def test_the_command_line_shows_warnings_as_paragraphs(monkeypatch, capsys):
     assert capsys.readouterr().err == "Warning: careful\\x1b[31m\n"
 
 
+@pytest.mark.slow
 def test_two_runs_at_once(undisturbed, tmp_path):
     with started(tmp_path, UNITS, 0, **{fake_unit_runner.SECONDS: "5"}) as first:
         wait_for((tmp_path / TASKS[0] / "noise.zarr" / "zarr.json").exists, first)
@@ -282,6 +287,7 @@ def small_disk(tmp_path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 1])
 def test_full_disk(undisturbed, small_disk, workers):
     finished = drive(small_disk, workers)
@@ -293,6 +299,7 @@ def test_full_disk(undisturbed, small_disk, workers):
     assert digests(small_disk) == undisturbed
 
 
+@pytest.mark.slow
 def test_disk_that_becomes_read_only(undisturbed, small_disk):
     subprocess.run(["mount", "-o", "remount,size=100m", str(small_disk)], check=True)
     assert drive(small_disk, 0, **{fake_unit_runner.FAILING: "1"}).returncode == 3
@@ -305,6 +312,7 @@ def test_disk_that_becomes_read_only(undisturbed, small_disk):
     assert digests(small_disk) == undisturbed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 1])
 def test_full_disk_is_no_reason_to_try_every_unit(tmp_path, workers):
     finished = drive(tmp_path, workers, **{fake_unit_runner.FULL: "1"})
@@ -313,6 +321,7 @@ def test_full_disk_is_no_reason_to_try_every_unit(tmp_path, workers):
     assert not list(tmp_path.rglob("*.partial")), "what another unit was writing"
 
 
+@pytest.mark.slow
 def test_clock_that_goes_backwards(undisturbed, tmp_path):
     (tmp_path / "sitecustomize.py").write_text(
         "import itertools, time\ncount = itertools.count()\ntime.time = lambda: 1e9 - 1e5 * next(count)\n"

@@ -20,7 +20,7 @@ from dynamic_sparsity.learners.leaderboard_page import compare, leaderboard_page
 from dynamic_sparsity.learners.paper_findings import paper_findings, term_findings
 from dynamic_sparsity.testing import make_store
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 TASK = "Pendulums"
 
 

@@ -18,6 +18,8 @@ from dynamic_sparsity.generation.verification.deep import (
     hard_rows,
 )
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("bound", [LARGEST_ACTION, -LARGEST_ACTION, 1.0])
 def test_actions_at_their_bound(bound):

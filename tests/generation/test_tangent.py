@@ -12,7 +12,7 @@ from dynamic_sparsity.generation.jobs.store_attributes import joints
 from dynamic_sparsity.generation.physics import manifold
 from dynamic_sparsity.loaders import coordinates
 
-pytestmark = pytest.mark.usefixtures("no_promotion")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("no_promotion")]
 
 MODEL = """
 <mujoco>

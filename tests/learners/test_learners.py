@@ -180,6 +180,7 @@ def test_oracle_is_right_about_structure(benchmark):
     assert document["result"]["sparsity"]["relative"] == pytest.approx(1, abs=0.02)
 
 
+@pytest.mark.slow
 def test_float64_changes_nothing(benchmark):
     """Tests run with JAX in float64; users of learners alone run in float32."""
     code = (
@@ -259,6 +260,7 @@ def test_no_rows_no_learning(tmp_path):
         read_rows(open_dataset(store, split="test"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "loss"), [("mlp", "mae"), ("gated", "mask")])
 def test_streams_teach_as_well(benchmark, name, loss):
     """Rows that are read while training give a model as good, the same for the same seed."""

@@ -16,6 +16,8 @@ from test_scaling import UNITS, digests, drive, shards_done, started, undisturbe
 
 from dynamic_sparsity import cli
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("ray", reason="the extra `ray` is not installed")
 
 ACTORS = -2
@@ -74,7 +76,6 @@ def test_a_unit_that_kills_its_actor_is_quarantined(undisturbed, tmp_path):  # n
 
 # Ray starts nodes by forking, here beside the JAX of other tests; what is forked becomes another program at once.
 @pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")
-@pytest.mark.slow
 def test_survives_the_death_of_a_node(undisturbed, tmp_path):  # noqa: F811
     from ray.cluster_utils import Cluster
 

@@ -18,15 +18,15 @@ from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, ShardingCodec
 from dynamic_sparsity.errors import CorruptStoreError, InvalidSettingError
 from dynamic_sparsity.loaders.shards import memory_map as mapping
 from dynamic_sparsity.loaders.shards.column import Column
-from dynamic_sparsity.loaders.shards.compressed_column import PackedColumn
-from dynamic_sparsity.loaders.shards.mapped_column import RawColumn
+from dynamic_sparsity.loaders.shards.compressed_column import CompressedColumn
+from dynamic_sparsity.loaders.shards.mapped_column import MappedColumn
 from dynamic_sparsity.loaders.shards.reader import ShardReader
 from dynamic_sparsity.loaders.store.checksums import Ledger
 from dynamic_sparsity.schemas.layout import ArrayLayout
 
 KINDS: dict[str, type[Column]] = {
-    "raw": RawColumn,
-    "packed": PackedColumn,
+    "raw": MappedColumn,
+    "packed": CompressedColumn,
 }
 
 

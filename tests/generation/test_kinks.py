@@ -6,7 +6,7 @@ import jax
 import mujoco
 import numpy as np
 import pytest
-from linearised import run
+from jacobian_samples import run
 from mujoco import mjx
 
 from dynamic_sparsity.generation import jax_runtime, tasks
@@ -16,6 +16,8 @@ from dynamic_sparsity.generation.verification import finite_differences
 
 GROUPS = sorted(tasks.group_representatives())
 SCALAR_JOINTS = (mujoco.mjtJoint.mjJNT_SLIDE, mujoco.mjtJoint.mjJNT_HINGE)
+
+pytestmark = pytest.mark.slow
 
 
 def test_springs_at_the_one_length_without_force():

@@ -23,7 +23,7 @@ from dynamic_sparsity.publishing.publish import plan, publish
 from dynamic_sparsity.testing import Fault, HubServer, make_store
 
 REPO = "org/name"
-GUIDE = Path(__file__).parent.parent / "docs" / "hub.md"
+GUIDE = Path(__file__).parents[2] / "docs" / "hub.md"
 SNIPPET = re.compile(r"```python\n(.*?)```", re.DOTALL)
 
 

@@ -22,6 +22,7 @@ def environments():
     return models()
 
 
+@pytest.mark.slow
 def test_all_tasks_of_playground_are_there(environments):
     from mujoco_playground import dm_control_suite
 

@@ -20,7 +20,7 @@ GENTLE = ("cartpole", "pendulum", "point_mass", "reacher_easy", "reacher_hard", 
 
 
 def _example() -> ModuleType:
-    path = Path(__file__).parent.parent / "examples" / "replay_in_mujoco.py"
+    path = Path(__file__).parents[2] / "examples" / "replay_in_mujoco.py"
     spec = importlib.util.spec_from_file_location("replay_in_mujoco", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)

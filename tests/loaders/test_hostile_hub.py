@@ -21,10 +21,12 @@ from hostile_hub import Files, Mutation
 from dynamic_sparsity.publishing.publish import plan, publish
 from dynamic_sparsity.testing import make_store
 
+pytestmark = pytest.mark.slow
+
 REPO, TASK = "org/hostile", "Pendulums"
 SECONDS_MAX = 20
 MEMORY_MAX = 10**9
-CLIENT = Path(__file__).with_name("hostile_client.py")
+CLIENT = Path(__file__).parents[1] / "helpers" / "hostile_client.py"
 
 
 class Client:

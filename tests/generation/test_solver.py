@@ -9,7 +9,7 @@ import pytest
 
 from dynamic_sparsity.generation.physics import constraint_solver
 
-pytestmark = pytest.mark.usefixtures("no_promotion")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("no_promotion")]
 
 solve = jax.jit(constraint_solver.solve)
 

@@ -14,7 +14,7 @@ from dynamic_sparsity.testing import make_store
 
 HUGE = "100000000000000000000000"
 LONG = "9" * 5000
-ENTRIES = str(Path(__file__).parent.parent / "results" / "leaderboard.csv")
+ENTRIES = str(Path(__file__).parents[2] / "results" / "leaderboard.csv")
 STORE = "data/Pendulums/noise.zarr"
 LEARN = ["train-learner", "Pendulums", "--protocol", "smoke", "--learner", "hold"]
 EVALUATE = ["evaluate", "Pendulums", "--protocol", "smoke"]

@@ -127,6 +127,7 @@ def test_nothing_foreign_comes_out(kind: str, least: int, folder: Path) -> None:
     assert outcomes["refused"] > 0.3 * least, outcomes
 
 
+@pytest.mark.slow
 def test_models_of_strangers(folder: Path) -> None:
     jax = pytest.importorskip("jax")
     pytest.importorskip("equinox")

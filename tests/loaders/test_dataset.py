@@ -187,7 +187,7 @@ def test_other_columns_of_the_same_rows(root: Path, dataset: JacobianDataset, tm
     file = JacobianDataset.from_hdf5(some.to_hdf5(tmp_path / "some.h5")).select(slice(5, 20))
     np.testing.assert_array_equal(file.with_columns("step", coordinates="ambient")[:]["step"], other[5:20]["step"])
     sized = load_dataset("Pendulums", root=root, verify="size").with_columns("step")
-    assert sized.store.ledger.verify == "size"  # type: ignore[attr-defined]
+    assert sized.store.ledger.mode == "size"  # type: ignore[attr-defined]
     with pytest.raises(UnknownNameError, match="no column 'jacobian'"):
         some.with_columns("jacobian")
     written = load_dataset("Pendulums", root=root, coordinates="ambient").to_hdf5(tmp_path / "ambient.h5")

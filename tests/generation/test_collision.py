@@ -18,7 +18,7 @@ from dynamic_sparsity.generation.physics import collision, constraint_solver, co
 from dynamic_sparsity.generation.physics.model import Physics, load_physics, physics_from_model
 from dynamic_sparsity.generation.physics.step import constrain, with_slots
 
-pytestmark = pytest.mark.usefixtures("no_promotion")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("no_promotion")]
 
 WITH_CONTACTS = ("ball_in_cup", "cheetah", "finger_spin", "finger_turn", "hopper", "humanoid", "walker")
 
@@ -107,7 +107,6 @@ def _compare(physics: Physics, positions: np.ndarray) -> int:
     return total
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("group", WITH_CONTACTS)
 def test_contacts_are_mujoco_c_s(group):
     physics = load_physics(tasks.group_representatives()[group])

@@ -73,8 +73,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("kind", "count", "least"),
     [
-        ("damaged", COUNT, COUNT),
-        ("forged", 0, 90),
+        ("damaged", COUNT // 10, COUNT // 10),
+        pytest.param("damaged", COUNT, COUNT, marks=pytest.mark.slow),
+        pytest.param("forged", 0, 90, marks=pytest.mark.slow),
         ("others", 0, 9),
         pytest.param("old", COUNT // 20, 10, marks=pytest.mark.slow),
         pytest.param("version 1", 0, 75, marks=pytest.mark.slow),

@@ -65,8 +65,6 @@ def test_all_readers_agree(request_: dict[str, Any], root: Path, tmp_path: Path)
     for rows in (dataset, selected):
         expected = rows[:]
         expect(stacked(list(rows)), expected)
-        expect({name: np.asarray(values) for name, values in rows.to_jax().items()}, expected)
-        expect(stacked(list(rows.to_grain())), expected)
         for path in (None, tmp_path / f"{len(rows)}.arrow"):
             expect(of_datasets(rows.to_hf(path)), expected)
         again = JacobianDataset.from_hdf5(rows.to_hdf5(tmp_path / "rows.h5"))

@@ -281,8 +281,11 @@ def test_sweep_deletes_leftovers_only(tmp_path: Path, reference: Path) -> None:
     assert writer.sweep(tmp_path / "nowhere.zarr") == []
 
 
+HELPERS = Path(__file__).parents[1] / "helpers"
+
+
 def child(*arguments: object, **options: Any) -> AbstractContextManager[subprocess.Popen[Any]]:
-    return running([sys.executable, *arguments], cwd=Path(__file__).parent, **options)
+    return running([sys.executable, *arguments], cwd=HELPERS, **options)
 
 
 # Syncs of a whole run are about 435: kills fall into the template, the shards, the tables and the seal.
@@ -290,7 +293,7 @@ KILL_AT = (5, 170, 300, 420)
 
 
 def test_killed_at_any_moment_a_resumed_run_gives_the_same_bytes(tmp_path: Path, reference: Path) -> None:
-    script = Path(__file__).with_name("killed_writer.py")
+    script = HELPERS / "killed_writer.py"
     left: set[int] = set()
     with ExitStack() as stack:
         children = {}

@@ -1,0 +1,38 @@
+"""Rows for JAX and grain; in a file of their own, as both import JAX."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dynamic_sparsity import load_dataset
+from dynamic_sparsity.loaders import JacobianDataset
+from dynamic_sparsity.testing import make_store
+
+
+@pytest.fixture(params=[False, True], ids=["all", "selected"])
+def rows(request: pytest.FixtureRequest, tmp_path: Path) -> JacobianDataset:
+    make_store(tmp_path / "Pendulums/noise.zarr", early={2: 7}, quaternion=True)
+    dataset = load_dataset("Pendulums", root=tmp_path)
+    return dataset.select(np.random.default_rng(0).permutation(len(dataset))[:30]) if request.param else dataset
+
+
+def expect(found: Any, expected: dict[str, np.ndarray]) -> None:
+    assert list(found) == list(expected)
+    for name, values in expected.items():
+        assert found[name].dtype == values.dtype, name
+        np.testing.assert_array_equal(np.asarray(found[name]), values, err_msg=name)
+
+
+def test_jax_agrees(rows: JacobianDataset) -> None:
+    pytest.importorskip("jax")
+    expect(rows.to_jax(), rows[:])
+
+
+def test_grain_agrees(rows: JacobianDataset) -> None:
+    pytest.importorskip("grain")
+    found = list(rows.to_grain())
+    expect({name: np.stack([row[name] for row in found]) for name in rows.columns}, rows[:])
