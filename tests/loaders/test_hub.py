@@ -20,7 +20,6 @@ from dynamic_sparsity.errors import (
     HubNotFoundError,
     IncompleteStoreError,
     InvalidSettingError,
-    StoreNotFoundError,
     UnknownNameError,
 )
 from dynamic_sparsity.loaders import JacobianDataset
