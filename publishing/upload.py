@@ -26,7 +26,7 @@ CALL_FILES: Final = 256
 
 TRIES: Final = 6
 WAIT_MAX_S: Final = 300.0
-RETRIED: Final = frozenset({408, 412, 429, 500, 502, 503, 504})
+RETRIED: Final = frozenset({408, 429, 500, 502, 503, 504})
 
 Result = TypeVar("Result")
 _SECONDS: Final = re.compile(r"[0-9]{1,9}(?:\.[0-9]{0,9})?")

@@ -8,6 +8,7 @@ import os
 import shutil
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -70,8 +71,16 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return True if wanted is not None and may_simulate(collection_path) is (wanted == "no") else None
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Fast tests first, so that a mistake shows early."""
+    """Mark slow what `fast_sample(every)` leaves out; fast tests first, so that a mistake shows early."""
+    counts: Counter[str] = Counter()
+    for item in items:
+        if (sample := item.get_closest_marker("fast_sample")) is not None:
+            name = item.nodeid.partition("[")[0]
+            if counts[name] % sample.args[0]:
+                item.add_marker(pytest.mark.slow)
+            counts[name] += 1
     items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
 
 

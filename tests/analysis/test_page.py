@@ -47,6 +47,7 @@ def page(tmp_path_factory):
     return report(root, root / "report", options=OPTIONS, frames=7, render=drawn)
 
 
+@pytest.mark.slow
 def test_one_file_with_everything_inside(page):
     text = page.read_text()
     assert not re.findall(r"(?:src|href)=[\"'](?!#|data:)", text)
@@ -90,6 +91,7 @@ def browser():
         launched.close()
 
 
+@pytest.mark.slow
 def test_hover_and_scrub(browser, page):
     driver = playwright_of_tests()
     tab = browser.new_page(viewport={"width": 1280, "height": 1000})

@@ -163,7 +163,12 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("words", "expected"), WRONG, ids=lambda value: " ".join(value)[:60] if value else "")
+TRAINING = ("train-learner", "evaluate")
+"""Commands whose settings are those of learners: to check them imports a simulator."""
+CASES = [pytest.param(*case, marks=[pytest.mark.slow] if case[0][0] in TRAINING else []) for case in WRONG]
+
+
+@pytest.mark.parametrize(("words", "expected"), CASES, ids=lambda value: " ".join(value)[:60] if value else "")
 def test_wrong_values(words: list[str], expected: str, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = {path: path.stat().st_mtime_ns for path in here.rglob("*") if "__pycache__" not in path.parts}
     assert cli.main(words) == 1

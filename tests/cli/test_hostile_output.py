@@ -175,6 +175,7 @@ def test_report(root: Path, tmp_path: Path) -> None:
     assert "innerHTML" not in script and "insertAdjacentHTML" not in script and "document.write" not in script
 
 
+@pytest.mark.slow
 def test_commands(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     store = root / "Pendulums/noise.zarr"
     for words in (["info", str(store)], ["verify", str(store)], ["list", "--root", str(root)]):
@@ -206,6 +207,7 @@ def test_cards(root: Path, tmp_path: Path) -> None:
     assert names.is_file()
 
 
+@pytest.mark.fast_sample(4)
 @pytest.mark.parametrize("name", ["x[/b]y", "[bold]", ":bomb:", "a\x1b[31mb", "e\u202ef", "two\nlines", "sur\udce9"])
 def test_paths_in_messages(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     store = make_store(tmp_path / name / "Pendulums/noise.zarr")

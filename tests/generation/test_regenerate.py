@@ -41,6 +41,7 @@ def test_other_settings() -> None:
     assert other_settings(published, present) == {"jax": ("1", "3")}
 
 
+@pytest.mark.slow
 def test_differences_are_reported(hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     make_store(tmp_path / "data/Pendulums/noise.zarr")
     publish(plan(tmp_path / "data", "org/name"))

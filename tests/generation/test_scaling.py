@@ -110,6 +110,7 @@ def shards_done(root: Path) -> int:
 # ---- where units are made does not matter ----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_processes_make_the_same_bytes(undisturbed, tmp_path):
     assert drive(tmp_path, 2).returncode == 0
     assert digests(tmp_path) == undisturbed
@@ -357,6 +358,7 @@ def test_status_files_that_are_none_are_left_out(tmp_path):
     assert read_status_files(tmp_path / "noise.zarr") == [good]
 
 
+@pytest.mark.slow
 def test_status_of_a_run(tmp_path, capsys):
     store = tmp_path / TASKS[0] / "noise.zarr"
     shown = {}

@@ -120,11 +120,13 @@ def result_document(template: Template) -> tuple[dict[str, Any], bytes]:
 # ---- a sample, fast --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_sample_of_hostile_stores(template: Template, campaign: Campaign) -> None:
     made = (to_reader(kind, "load", make, template.content) for kind, make in crafted(template))
     check(campaign.run(itertools.chain(hostile_stores_of(template, 0, 50), spread(made, 12))), 100)
 
 
+@pytest.mark.slow
 def test_a_sample_of_hostile_publications(published: Published, campaign: Campaign) -> None:
     crafts, others = hubs.crafted_publications(published), borrowed.of_publications(published)
     check(

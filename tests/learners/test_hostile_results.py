@@ -120,6 +120,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.fast_sample(10)
 @pytest.mark.parametrize(("kind", "least"), [("policy", 200), ("result", 600), ("leaderboard", 300)])
 def test_nothing_foreign_comes_out(kind: str, least: int, folder: Path) -> None:
     outcomes = in_child(RUN, str(folder), kind)

@@ -21,6 +21,7 @@ def rows(seed: int, ties: bool, count: int = 20, entries: int = 12):
     return (scores.round(1) if ties else scores), truth
 
 
+@pytest.mark.slow
 @given(SEEDS, st.booleans())
 @settings(max_examples=25, deadline=None)
 def test_rankings_are_those_of_scikit_learn(seed, ties):
@@ -32,6 +33,7 @@ def test_rankings_are_those_of_scikit_learn(seed, ties):
         assert area[number] == pytest.approx(reference.roc_auc_score(truth[number], scores[number]))
 
 
+@pytest.mark.slow
 @given(SEEDS)
 @settings(max_examples=25, deadline=None)
 def test_f1_and_distance(seed):
@@ -97,6 +99,7 @@ def test_when_an_edge_is_there():
     assert metrics.edge_auroc(truth.astype(float), truth) == (1.0, 1)
 
 
+@pytest.mark.slow
 @given(SEEDS, st.booleans())
 @settings(max_examples=10, deadline=None)
 def test_threshold_is_about_the_best(seed, ties):

@@ -48,6 +48,7 @@ def test_values(version: str, name: str, tmp_path: Path) -> None:
     assert golden.digests(dataset[:]) == facts(version, name)["columns"]
 
 
+@pytest.mark.fast_sample(3)
 @pytest.mark.parametrize(("version", "name"), STORES)
 def test_verify_finds_nothing(version: str, name: str, tmp_path: Path) -> None:
     assert verify_store(unpacked(version, name, tmp_path)) == []

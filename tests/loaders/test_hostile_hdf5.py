@@ -88,6 +88,7 @@ def test_nothing_is_silent(kind: str, count: int, least: int, folder: Path) -> N
     assert outcomes["refused"] >= 0.9 * sum(outcomes.values()) or kind == "old", outcomes
 
 
+@pytest.mark.slow
 def test_every_bit_of_the_ends_counts(folder: Path) -> None:
     """Where what describes the file lies: not one flip goes unnoticed."""
     good = (folder / "good.h5").read_bytes()
@@ -170,6 +171,7 @@ for limit in limits:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "name"), [("to_hdf5", "rows.h5"), ("to_hf", "rows.arrow")])
 def test_full_disks(method: str, name: str, folder: Path, tmp_path: Path) -> None:
     """Whichever write fails, the older file stays, nothing else does, and the process lives."""

@@ -74,6 +74,7 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return waits
 
 
+@pytest.mark.fast_sample(3)
 @pytest.mark.parametrize("split", [None, "train", "validation", "test"])
 def test_same_rows_as_from_the_folder(split: str | None, published: HubServer, root: Path) -> None:
     found = load_dataset("Pendulums", repo_id=REPO, split=split)
@@ -86,6 +87,7 @@ def test_same_rows_as_from_the_folder(split: str | None, published: HubServer, r
     assert found.sparsity()["rows_all"] > 0
 
 
+@pytest.mark.fast_sample(4)
 @pytest.mark.parametrize("options", [{}, {"coordinates": "ambient"}, {"exclude_flags": ["active_set_changed"]}])
 @pytest.mark.parametrize("columns", [None, "J_a", ["mask_s", "reward"]])
 def test_same_options_as_from_the_folder(options, columns, published: HubServer, root: Path) -> None:
@@ -208,6 +210,7 @@ FAULTS = [
 ]
 
 
+@pytest.mark.fast_sample(5)
 @pytest.mark.parametrize(("fault", "split"), list(zip(FAULTS, cycle([None, "test"]), strict=False)))
 def test_passing_faults_are_mended(fault: Fault, split, published: HubServer, root: Path, no_waiting) -> None:
     published.faults = [Fault(**vars(fault))]
@@ -218,6 +221,7 @@ def test_passing_faults_are_mended(fault: Fault, split, published: HubServer, ro
     same(found, load_dataset("Pendulums", root=root, split=split))
 
 
+@pytest.mark.fast_sample(5)
 @pytest.mark.parametrize(
     ("kind", "error", "words"),
     [
@@ -277,6 +281,7 @@ def test_progress_is_told(published: HubServer) -> None:
     assert not told
 
 
+@pytest.mark.slow
 def test_a_new_version_replaces_the_old(published: HubServer, root: Path, tmp_path: Path) -> None:
     before = load_dataset("Pendulums", repo_id=REPO, split="test")[:]
     make_store(tmp_path / "new/Pendulums/noise.zarr", seed=5, **SIZES)
@@ -288,6 +293,7 @@ def test_a_new_version_replaces_the_old(published: HubServer, root: Path, tmp_pa
     np.testing.assert_array_equal(old[:]["state"], before["state"])
 
 
+@pytest.mark.fast_sample(3)
 @pytest.mark.parametrize("damage", ["flip", "truncate", "delete"])
 def test_a_damaged_cache_is_noticed(damage: str, published: HubServer, root: Path, tmp_path: Path, capsys) -> None:
     expected = load_dataset("Pendulums", root=root)

@@ -87,6 +87,7 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
 }
 
 
+@pytest.mark.fast_sample(33)
 @pytest.mark.parametrize("damage", DAMAGE)
 @pytest.mark.parametrize(
     "name",
@@ -103,6 +104,7 @@ def test_force_repairs_small_files(name: str, damage: str, copy: Path, root: Pat
     assert not list(copy.parent.rglob("*.partial"))
 
 
+@pytest.mark.fast_sample(5)
 @pytest.mark.parametrize("damage", ["folder", "fifo", "link", "file for a folder", "link for a folder"])
 def test_force_repairs_shards(damage: str, copy: Path, root: Path, tmp_path: Path) -> None:
     shard = next(path for path in (copy / "J_s/c").rglob("0") if path.is_file())
@@ -144,6 +146,7 @@ def test_a_copy_of_another_manifest_is_not_read(copy: Path, root: Path, tmp_path
         load_dataset(TASK, repo_id=REPO, split="test")
 
 
+@pytest.mark.fast_sample(4)
 @pytest.mark.parametrize(
     "change",
     [
@@ -296,6 +299,7 @@ def test_no_extraction_of_tar_files(published: HubServer, root: Path, monkeypatc
     check(root)
 
 
+@pytest.mark.slow
 def test_errors_are_ours(copy: Path) -> None:
     for name in ("zarr.json", "pieces.json", PARTIAL_FILE):
         (copy / name).write_bytes(b'{"a":' * 100_000)

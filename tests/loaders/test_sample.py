@@ -32,6 +32,7 @@ def test_its_stores() -> None:
     assert sum(path.stat().st_size for path in SAMPLE_ROOT.rglob("*") if path.is_file()) <= BYTES_MAX
 
 
+@pytest.mark.fast_sample(8)
 @pytest.mark.parametrize("policy", ["noise", "expert"])
 @pytest.mark.parametrize("task", TASKS)
 def test_a_store(task: str, policy: str) -> None:

@@ -94,6 +94,7 @@ def each_mapping(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
     yield
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("each_mapping")
 @settings(
     max_examples=30,

@@ -71,6 +71,7 @@ REQUESTS: list[dict[str, Any]] = [
 ]
 
 
+@pytest.mark.fast_sample(4)
 @pytest.mark.parametrize("request_", REQUESTS, ids=str)
 def test_same_rows_in_small_parts(
     request_: dict[str, Any], published: HubServer, root: Path, small_parts: None
@@ -78,6 +79,7 @@ def test_same_rows_in_small_parts(
     test_same_rows(request_, published, root)
 
 
+@pytest.mark.fast_sample(4)
 @pytest.mark.parametrize("request_", REQUESTS, ids=str)
 def test_same_rows(request_: dict[str, Any], published: HubServer, root: Path) -> None:
     expected = load_dataset("Pendulums", root=root, **request_)[:]
@@ -95,6 +97,7 @@ def test_same_rows(request_: dict[str, Any], published: HubServer, root: Path) -
     stream.close()
 
 
+@pytest.mark.fast_sample(4)
 @pytest.mark.parametrize("drop_last", [False, True])
 @pytest.mark.parametrize("batch_size", [64, 100])
 def test_goes_on_where_it_stopped(batch_size: int, drop_last: bool, published: HubServer) -> None:

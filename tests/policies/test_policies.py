@@ -83,6 +83,7 @@ def test_damaged_files_are_refused(policy, file, damage):
         load_policy(file)
 
 
+@pytest.mark.fast_sample(2)
 @pytest.mark.parametrize("algorithm", ["ppo", "sac"])
 def test_network_is_braxs(algorithm):
     """Location and scale of our few lines are those that brax's own inference uses, to the last bits of float32."""
@@ -115,6 +116,7 @@ def test_network_is_braxs(algorithm):
     np.testing.assert_allclose(jnp.tanh(location), action, rtol=2e-6, atol=2e-6)
 
 
+@pytest.mark.fast_sample(2)
 def test_each_kind_of_action(policy):
     keys = jax.vmap(jax.random.PRNGKey)(np.arange(EPISODES))
     observation = jnp.asarray(np.random.default_rng(2).normal(size=(EPISODES, OBSERVATION)))

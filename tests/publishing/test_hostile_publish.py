@@ -52,6 +52,7 @@ def staged(root: Path, pattern: str) -> Path:
     return found
 
 
+@pytest.mark.fast_sample(100)
 @pytest.mark.parametrize("name", ["J_s/c/1/0/0", "mask_s/c/0/0/0", "episodes/zarr.json", "zarr.json"])
 def test_a_store_that_rots_unseen_is_not_planned(name: str, root: Path, hub: HubServer) -> None:
     rot(root / STORE / name, 5)
@@ -60,6 +61,7 @@ def test_a_store_that_rots_unseen_is_not_planned(name: str, root: Path, hub: Hub
     assert REPO not in hub.repositories
 
 
+@pytest.mark.fast_sample(100)
 @pytest.mark.parametrize("pattern", ["index.tar.xz", "train-*.parquet", "test-*.parquet"])
 @pytest.mark.parametrize("damage", ["rot", "cut", "empty", "folder"])
 def test_a_staged_file_that_rots_is_made_anew(damage: str, pattern: str, root: Path, hub: HubServer) -> None:
@@ -87,6 +89,7 @@ def test_a_staged_file_that_rots_is_made_anew(damage: str, pattern: str, root: P
     assert hub.content(REPO, there) == good
 
 
+@pytest.mark.fast_sample(100)
 @pytest.mark.parametrize("record", ["", "{}", "[]", '{"files": 3}', "garbage", None])
 def test_a_record_that_rots_costs_only_time(record: str | None, root: Path, hub: HubServer) -> None:
     path, index = staged(root, "made.json"), staged(root, "index.tar.xz")
@@ -100,6 +103,7 @@ def test_a_record_that_rots_costs_only_time(record: str | None, root: Path, hub:
     assert json.loads(path.read_text())["verified"] is True
 
 
+@pytest.mark.fast_sample(100)
 @pytest.mark.parametrize(
     "name", [f"{STORE}/J_s/c/0/0/0", f"{STORE}/zarr.json", f"{STORE}/manifest.json", "index.tar.xz", "train-*.parquet"]
 )
@@ -163,6 +167,7 @@ def test_additional_links_are_refused(target: str, root: Path, hub: HubServer) -
         plan(root, REPO)
 
 
+@pytest.mark.slow
 def test_a_store_may_lie_on_another_disk(root: Path, hub: HubServer, tmp_path: Path) -> None:
     linked(root / STORE, tmp_path / "elsewhere" / "noise.zarr")
     publish(plan(root, REPO))
@@ -236,6 +241,7 @@ def fail_at(hub: HubServer, monkeypatch: pytest.MonkeyPatch, number: int) -> Cal
     return lambda: seen
 
 
+@pytest.mark.slow
 def test_an_interrupted_update_changes_nothing(
     root: Path, hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

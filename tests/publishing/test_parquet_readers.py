@@ -80,6 +80,7 @@ def test_pandas(folder: Path, expected: Arrays) -> None:
         np.testing.assert_array_equal(found, values, err_msg=name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("streaming", [False, True])
 def test_datasets_with_the_cards_features(folder: Path, expected: Arrays, tmp_path: Path, streaming: bool) -> None:
     datasets: Any = pytest.importorskip("datasets")

@@ -54,6 +54,7 @@ def run_publish(*words: str) -> int:
     return cli.main(["publish", *words])
 
 
+@pytest.mark.slow
 def test_publish_then_nothing_is_sent_again(root: Path, hub: HubServer) -> None:
     first = plan(root, REPO, tag="v1.0.0")
     assert first.uploads == first.files and not first.remote.exists
@@ -75,6 +76,7 @@ def test_publish_then_nothing_is_sent_again(root: Path, hub: HubServer) -> None:
     assert not plan(root, REPO).changes  # made anew, to the same bits
 
 
+@pytest.mark.slow
 def test_nothing_is_built_on_what_somebody_else_has_published_meanwhile(
     root: Path, hub: HubServer, tmp_path: Path
 ) -> None:
@@ -103,6 +105,7 @@ def test_every_file_of_every_store_is_there(root: Path, hub: HubServer) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_an_interrupted_upload_goes_on(one: Path, hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dynamic_sparsity.publishing.upload.BATCH_FILES", 40)
     monkeypatch.setattr("dynamic_sparsity.publishing.upload.TRIES", 1)
@@ -129,6 +132,7 @@ def test_an_interrupted_upload_goes_on(one: Path, hub: HubServer, monkeypatch: p
     assert not plan(one, REPO).changes
 
 
+@pytest.mark.slow
 def test_a_damaged_store_is_not_published(one: Path, hub: HubServer) -> None:
     plan(one, REPO)
     shard = one / "Pendulums/noise.zarr/J_s/c/1/0/0"
@@ -155,6 +159,7 @@ def test_dry_run_sends_nothing(root: Path, hub: HubServer, capsys: pytest.Captur
     assert not [seen for seen in hub.requests if seen.method not in ("GET", "HEAD")]
 
 
+@pytest.mark.slow
 def test_command(one: Path, hub: HubServer, capsys: pytest.CaptureFixture[str]) -> None:
     words = [str(one), "--repo", REPO, "--private", "--tag", "v1.0.0"]
     assert run_publish(*words) == 0
@@ -164,6 +169,7 @@ def test_command(one: Path, hub: HubServer, capsys: pytest.CaptureFixture[str]) 
     assert "up to date" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_busy_hub(one: Path, hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
     waits: list[float] = []
     monkeypatch.setattr("time.sleep", waits.append)
@@ -178,6 +184,7 @@ def test_busy_hub(one: Path, hub: HubServer, monkeypatch: pytest.MonkeyPatch) ->
     assert not plan(one, REPO, tag="v1.0.0").changes
 
 
+@pytest.mark.slow
 def test_no_token(one: Path, hub: HubServer, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     monkeypatch.delenv("HF_TOKEN")
     made = plan(one, REPO)
@@ -188,6 +195,7 @@ def test_no_token(one: Path, hub: HubServer, monkeypatch: pytest.MonkeyPatch, ca
     assert not hub.repositories
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("token", "status"), [("hf_reader", "403"), ("hf_expiredSecret", "401")])
 def test_no_right_to_write(token: str, status: str, one: Path, hub: HubServer, monkeypatch, capfd) -> None:
     publish(plan(one, REPO))
@@ -207,6 +215,7 @@ def test_token_is_never_shown(one: Path, hub: HubServer, monkeypatch: pytest.Mon
     assert "SecretOfMine" not in "".join(capfd.readouterr())
 
 
+@pytest.mark.slow
 def test_versions_follow_each_other(root: Path, hub: HubServer, tmp_path: Path) -> None:
     swings = tmp_path / "Swings"
     shutil.move(root / "Swings", swings)
@@ -244,6 +253,7 @@ def test_impossible_versions(tag: str, made: Path) -> None:
         versions.parse_tag(tag)
 
 
+@pytest.mark.slow
 def test_card(root: Path, hub: HubServer, tmp_path: Path) -> None:
     publish(plan(root, REPO, tag="v1.0.0"))
     text = hub.content(REPO, "README.md").decode()
@@ -276,6 +286,7 @@ def test_card(root: Path, hub: HubServer, tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-W", "error", "-c", checked], check=True, cwd=tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("streaming", [False, True])
 def test_datasets_reads_the_parquet_view(streaming: bool, root: Path, hub: HubServer, tmp_path: Path) -> None:
     publish(plan(root, REPO))
@@ -297,6 +308,7 @@ def test_datasets_reads_the_parquet_view(streaming: bool, root: Path, hub: HubSe
                 np.testing.assert_array_equal(np.stack([row[name] for row in rows]), values, err_msg=name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "fault",
     [

@@ -42,6 +42,7 @@ def reseal(path: Path) -> None:
     (path / "manifest.json").write_text(json.dumps(manifest))
 
 
+@pytest.mark.fast_sample(3)
 @pytest.mark.parametrize(
     "options",
     [
@@ -143,6 +144,7 @@ DAMAGES: list[tuple[Damage, str, str]] = [
 ]
 
 
+@pytest.mark.fast_sample(5)
 @pytest.mark.parametrize(("damage", "where", "what"), DAMAGES)
 def test_damage_is_found_and_named(store: Path, damage: Damage, where: str, what: str) -> None:
     damage(store)
@@ -197,6 +199,7 @@ def forge(name: str, change: Callable[[Any], Any]) -> Damage:
     return damage
 
 
+@pytest.mark.fast_sample(5)
 @pytest.mark.parametrize(
     ("damage", "where", "what"),
     [

@@ -292,6 +292,7 @@ def child(*arguments: object, **options: Any) -> AbstractContextManager[subproce
 KILL_AT = (5, 170, 300, 420)
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_a_resumed_run_gives_the_same_bytes(tmp_path: Path, reference: Path) -> None:
     script = HELPERS / "killed_writer.py"
     left: set[int] = set()

@@ -16,6 +16,7 @@ from dynamic_sparsity.testing import make_all, make_store
 GUIDE = (Path(__file__).parents[2] / "docs" / "testing.md").read_text()
 
 
+@pytest.mark.slow
 def test_the_guide_runs(tmp_path: Path) -> None:
     pytest.importorskip("huggingface_hub")
     pytest.importorskip("matplotlib")
@@ -41,6 +42,7 @@ def test_it_imports_neither_simulator_nor_client() -> None:
     subprocess.run([sys.executable, "-c", script], check=True)
 
 
+@pytest.mark.slow
 def test_the_server_runs_by_itself(tmp_path: Path) -> None:
     words = [sys.executable, "-m", "dynamic_sparsity.testing.hub_server", str(tmp_path / "hub")]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:

@@ -92,6 +92,7 @@ def test_swing_up_teacher(pendulum):
     assert (actions[0][good[0]] < 0).all() and (actions[1][good[1]] > 0).all()
 
 
+@pytest.mark.slow
 def test_regulator_balances():
     """A and B are the exact Jacobians, so the closed loop is stable on the true simulator, and without it is not."""
     physics = load_physics("AcrobotSwingup")

@@ -124,6 +124,7 @@ def a_policy(folder, task="CartpoleBalance", inputs=5, hidden=6, activation="swi
     return path, policy
 
 
+@pytest.mark.slow
 def test_begin_with_a_policy(tmp_path):
     """brax's parameters are the policy, and the run has its network's form and its history."""
     settings = resolve("CartpoleSwingup", "ppo", "cpu", None, 0)
@@ -242,6 +243,7 @@ def test_an_expert_beats_noise_and_no_action():
     assert not evaluation.beats_chance(record_of(100.0, 200.0, 10.0))
 
 
+@pytest.mark.slow
 def test_every_policy_loads_and_acts():
     assert set(available()) >= {"CartpoleBalance", "ReacherHard"}
     for task in available():
