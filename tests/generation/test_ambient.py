@@ -206,6 +206,7 @@ def test_right_flags_are_not(tmp_path: Path) -> None:
         xla_flags.check({**os.environ, "XLA_FLAGS": text})
 
 
+@pytest.mark.slow
 def test_a_run_with_wrong_flags_ends_before_it_loads_a_simulator(tmp_path: Path) -> None:
     finished = generated(tmp_path, {"XLA_FLAGS": "--xla_no_such_flag=3"})
     assert finished.returncode == 1

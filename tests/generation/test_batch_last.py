@@ -44,6 +44,7 @@ def program() -> Any:
     return jax.jit(jax.vmap(batch_last.sum_over_active(_pick, _term)))
 
 
+@pytest.mark.fast_sample(8)
 @pytest.mark.parametrize("size", [1, 7, 64, 65, 200])
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.6, 1.0])
 def test_sums_what_is_active_and_nothing_else(program: Any, size: int, share: float) -> None:

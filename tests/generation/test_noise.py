@@ -24,6 +24,7 @@ def spectral_slope(series):
     return np.polyfit(np.log(np.arange(1, len(power) + 1)), np.log(power), 1)[0]
 
 
+@pytest.mark.fast_sample(4)
 @pytest.mark.parametrize("beta", [0.0, 0.5, 1.0, 2.0])
 def test_like_colorednoise(beta):
     ours = np.asarray(coloured_noise(jax.random.PRNGKey(0), LENGTH, SERIES, beta))
@@ -42,6 +43,7 @@ def test_series_are_independent():
     assert np.abs(correlation).max() < 0.15
 
 
+@pytest.mark.fast_sample(4)
 @pytest.mark.parametrize("length", [1, 2, 3, 7])
 def test_short_series(length):
     assert np.isfinite(np.asarray(coloured_noise(jax.random.PRNGKey(2), length, 3, 0.5))).all()

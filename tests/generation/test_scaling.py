@@ -116,6 +116,7 @@ def test_processes_make_the_same_bytes(undisturbed, tmp_path):
     assert digests(tmp_path) == undisturbed
 
 
+@pytest.mark.slow
 def test_jobs_of_an_array(undisturbed, tmp_path):
     with ExitStack() as stack:
         slowly = {fake_unit_runner.SECONDS: "0.1"}

@@ -184,6 +184,7 @@ def test_examples_are_short():
         assert len(code) <= 40, path
 
 
+@pytest.mark.slow
 def test_results_say_where_they_come_from(results):
     path = results / "smoke" / TASK / "noise" / "gated-l0-1.json"
     document = json.loads(path.read_text())

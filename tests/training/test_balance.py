@@ -18,6 +18,8 @@ from dynamic_sparsity.training.balance_search import START, episode
 from dynamic_sparsity.training.host_physics import host_physics
 from dynamic_sparsity.training.hyperparameters import resolve
 
+pytestmark = pytest.mark.slow
+
 
 def by_differences(physics, qpos, control):
     """A and B of a control step in a pose at rest, by MuJoCo C's central differences."""

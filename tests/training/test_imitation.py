@@ -17,6 +17,8 @@ from dynamic_sparsity.training import returns as evaluation
 from dynamic_sparsity.training.host_physics import host_physics
 from dynamic_sparsity.training.hyperparameters import resolve
 
+pytestmark = pytest.mark.slow
+
 PLANAR = ["AcrobotSwingup", "CartpoleSwingup", "PendulumSwingup"]
 
 
