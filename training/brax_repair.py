@@ -2,10 +2,12 @@
 
 Its PPO and SAC call `jax.device_put_replicated`, which jax 0.10 no longer has (google/brax#671). And the evaluator that
 SAC insists on fails after training has begun, as jax 0.10's `pmap` leaves its mesh in the types of what it returns.
-SAC's own way to resume from parameters fails too: it puts them in without the axis over devices; and it gives its
-critic and its optimisers to nobody, without which a run would not be resumed, but begin again from better parameters.
+SAC's own way to resume from parameters fails too: it puts them in without the axis over devices (google/brax#659); and
+it gives its critic and its optimisers to nobody, without which a run would not be resumed, but begin again from better
+parameters (google/brax#655).
 
-This module can go when a brax is required that calls neither, and whose SAC takes and gives a complete training state.
+This module can go when a brax is required that calls neither, and whose SAC takes and gives a complete training state:
+`tests/test_upstream.py` fails as soon as one is installed.
 """
 
 from __future__ import annotations

@@ -2,7 +2,9 @@
 
 JAX's batched LAPACK kernels on a CPU wait for workers of the very thread pool they run in; with few cores all workers
 can end up waiting for each other, and the program hangs (seen with jaxlib 0.10.2 on two cores, in a batched triangular
-solve). The systems here have 1 to 27 unknowns, for which plain elimination does as well.
+solve; jax-ml/jax#36927 reports that the same kernels became slower with that division of work). The systems here have 1
+to 27 unknowns, for which plain elimination does as well. `tests/test_upstream.py` fails when JAX no longer calls LAPACK
+for them.
 """
 
 from __future__ import annotations
