@@ -29,7 +29,7 @@ from jaxtyping import Float
 from mujoco import mjx
 
 from dynamic_sparsity.generation.physics import constraints, contact_slots, mjx_private
-from dynamic_sparsity.generation.physics.constraint_solver import Zones
+from dynamic_sparsity.generation.physics.constraint_problem import Zones
 from dynamic_sparsity.generation.physics.model import Physics
 
 

@@ -38,7 +38,7 @@ from jaxtyping import Float
 from mujoco import mjx
 
 from dynamic_sparsity.generation.jacobians import residual
-from dynamic_sparsity.generation.physics import constraint_solver, linear_algebra, manifold
+from dynamic_sparsity.generation.physics import constraint_problem, constraint_solver, linear_algebra, manifold
 from dynamic_sparsity.generation.physics.model import Physics
 from dynamic_sparsity.generation.physics.step import (
     Forward,
@@ -83,7 +83,7 @@ def acceleration_jacobian(
     covered = residual.closed_form_gap(physics) is None
     blocks = (residual.closed_form if covered else residual.by_autodiff)(physics, result, w)
     inertia = mjx.full_m(m, d)
-    hessian = inertia if result.problem is None else constraint_solver.hessian(result.problem, result.zones)
+    hessian = inertia if result.problem is None else constraint_problem.hessian(result.problem, result.zones)
     jacobian = -linear_algebra.solve_positive_definite(hessian, blocks.residual)
     q_matrix = implicit_derivative(physics, d)
     if q_matrix is None or blocks.implicit is None:

@@ -29,15 +29,15 @@ from dynamic_sparsity.generation.jacobians.constraint_rows import (
     constraint_rows,
     limit_derivatives,
 )
-from dynamic_sparsity.generation.physics import collision, constraint_solver, manifold, mjx_private
+from dynamic_sparsity.generation.physics import collision, constraint_problem, manifold, mjx_private
 from dynamic_sparsity.generation.physics.batch_last import batch_last
 from dynamic_sparsity.generation.physics.model import Physics
 from dynamic_sparsity.generation.physics.step import (
     Forward,
     constrain,
-    constraint_problem,
     implicit_derivative,
     is_implicit,
+    problem_of,
 )
 
 
@@ -304,15 +304,15 @@ def _velocity_stage(physics: Physics, d: mjx.Data) -> mjx.Data:
 
 
 def _evaluate(
-    physics: Physics, d: mjx.Data, zones: constraint_solver.Zones, w: Float[jax.Array, " nv"]
+    physics: Physics, d: mjx.Data, zones: constraint_problem.Zones, w: Float[jax.Array, " nv"]
 ) -> tuple[jax.Array, ...]:
     """Return G, and E if there is one, both of shape (nv,), from data of all stages."""
     m, x = physics.mjx_model, d.qacc
     residual = d.qfrc_bias + m.dof_armature * x - d.qfrc_passive - d.qfrc_actuator
     if d._impl.efc_J.size:
-        problem = constraint_problem(physics, d)
+        problem = problem_of(physics, d)
         y = problem.jacobian @ x - problem.reference
-        residual -= problem.jacobian.T @ constraint_solver.zone_force(problem, zones, y)
+        residual -= problem.jacobian.T @ constraint_problem.zone_force(problem, zones, y)
     q_matrix = implicit_derivative(physics, d)
     if q_matrix is None:
         return (residual,)

@@ -20,7 +20,7 @@ from mujoco import mjx
 
 from dynamic_sparsity.errors import UnsupportedModelError
 from dynamic_sparsity.generation.physics import collision, contact_slots, mjx_private
-from dynamic_sparsity.generation.physics.constraint_solver import Zones
+from dynamic_sparsity.generation.physics.constraint_problem import Zones
 
 _BALL = mujoco.mjtJoint.mjJNT_BALL
 _SCALAR = (mujoco.mjtJoint.mjJNT_SLIDE, mujoco.mjtJoint.mjJNT_HINGE)

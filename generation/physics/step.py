@@ -29,6 +29,7 @@ from jaxtyping import Bool, Float, Int
 from mujoco import mjx
 
 from dynamic_sparsity.generation.physics import (
+    constraint_problem,
     constraint_solver,
     constraints,
     contact_slots,
@@ -69,8 +70,8 @@ class Forward(NamedTuple):
     """
 
     data: mjx.Data
-    problem: constraint_solver.ConstraintProblem | None
-    zones: constraint_solver.Zones
+    problem: constraint_problem.ConstraintProblem | None
+    zones: constraint_problem.Zones
     info: Substep
 
 
@@ -110,7 +111,7 @@ def _position_stage(physics: Physics, data: mjx.Data) -> tuple[mjx.Data, contact
     return mjx.transmission(m, d), found
 
 
-def constraint_problem(physics: Physics, d: mjx.Data) -> constraint_solver.ConstraintProblem:
+def problem_of(physics: Physics, d: mjx.Data) -> constraint_problem.ConstraintProblem:
     """Return the constraint problem of MJX data.
 
     Args:
@@ -119,7 +120,7 @@ def constraint_problem(physics: Physics, d: mjx.Data) -> constraint_solver.Const
     """
     m, impl = physics.mjx_model, d._impl
     few = None if physics.candidates is None else contact_slots.few_rows(physics.candidates, physics.task.group, d)
-    return constraint_solver.ConstraintProblem(
+    return constraint_problem.ConstraintProblem(
         inertia=mjx.full_m(m, d),
         smooth_force=d.qfrc_smooth,
         jacobian=impl.efc_J,
@@ -151,11 +152,11 @@ def forward(
     d = mjx.fwd_acceleration(m, mjx.fwd_actuation(m, d))
     no, zero = jnp.array(False), jnp.array(0.0)
     if d._impl.efc_J.size == 0:
-        zones = constraint_solver.Zones(*(jnp.zeros(0, bool) for _ in range(3)))
+        zones = constraint_problem.Zones(*(jnp.zeros(0, bool) for _ in range(3)))
         features = constraints.observe(physics.constraints, d, zones, jnp.zeros(0))
         info = Substep(features, zero, jnp.array(0, jnp.int32), no, no)
         return Forward(d.replace(qacc=d.qacc_smooth), None, zones, info)
-    problem = constraint_problem(physics, d)
+    problem = problem_of(physics, d)
     if physics.dynamics == "converged":
         solution = constraint_solver.solve(problem, jax.lax.stop_gradient(d.qacc_smooth), max_iterations)
         d = d.tree_replace(

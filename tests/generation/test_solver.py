@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dynamic_sparsity.generation.physics import constraint_solver
+from dynamic_sparsity.generation.physics import constraint_problem, constraint_solver
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("no_promotion")]
 
@@ -19,7 +19,7 @@ def problem(rng, nv=4, n_equality=0, n_friction=2, n_unilateral=6):
     root = rng.normal(size=(nv, nv))
     friction_loss = np.zeros(nefc)
     friction_loss[n_equality : n_equality + n_friction] = rng.uniform(0.1, 2, n_friction)
-    return constraint_solver.ConstraintProblem(
+    return constraint_problem.ConstraintProblem(
         inertia=jnp.asarray(root @ root.T + np.eye(nv)),
         smooth_force=jnp.asarray(rng.normal(size=nv) * 5),
         jacobian=jnp.asarray(rng.normal(size=(nefc, nv))),
@@ -88,7 +88,7 @@ def test_derivative(shape):
             inertia = data.inertia + t * 0.01 * other.inertia
             changed = {name: moved(name) for name in fields}
             fixed = {"n_equality": data.n_equality, "n_friction": data.n_friction}
-            solution = solve(constraint_solver.ConstraintProblem(inertia=inertia, **changed, **fixed), start)
+            solution = solve(constraint_problem.ConstraintProblem(inertia=inertia, **changed, **fixed), start)
             return solution.acceleration, solution.force
 
         tangents = jax.jvp(at, (0.0,), (1.0,))[1]
@@ -101,7 +101,7 @@ def test_derivative(shape):
 
 def test_nothing_acts():
     data = problem(np.random.default_rng(3), n_friction=0)
-    far = constraint_solver.ConstraintProblem(**{**vars(data), "reference": jnp.full(6, -1e6)})
+    far = constraint_problem.ConstraintProblem(**{**vars(data), "reference": jnp.full(6, -1e6)})
     solution = solve(far, jnp.zeros(4))
     np.testing.assert_allclose(solution.acceleration, np.linalg.solve(far.inertia, far.smooth_force), rtol=1e-12)
     assert not solution.zones.quadratic.any()
@@ -109,7 +109,7 @@ def test_nothing_acts():
 
 def test_nan_stops_at_once():
     data = problem(np.random.default_rng(4))
-    broken = constraint_solver.ConstraintProblem(**{**vars(data), "smooth_force": jnp.full(4, jnp.nan)})
+    broken = constraint_problem.ConstraintProblem(**{**vars(data), "smooth_force": jnp.full(4, jnp.nan)})
     solution = solve(broken, jnp.zeros(4))
     assert solution.iterations <= 2
     assert not solution.residual <= constraint_solver.RESIDUAL_TOLERANCE
