@@ -9,12 +9,14 @@ import shutil
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
+from dynamic_sparsity.errors import MissingDependencyError
 from dynamic_sparsity.testing import HubServer
 
 # Tests never reach out to the network, whatever a library would like to do: its Hub is a server on this machine. The
@@ -44,6 +46,11 @@ WITH_SIMULATOR = ("generation", "learners", "policies", "training", "loaders/tes
 """Folders and files whose tests may import a simulator; other fast tests must not."""
 WHOLLY_SLOW = ("\npytestmark = pytest.mark.slow\n", "\npytestmark = [pytest.mark.slow, ")
 """How a file says that all of its tests are slow."""
+OF_EXTRAS = SIMULATORS | {
+    *("colorednoise", "datasets", "equinox", "grain", "h5py", "huggingface_hub", "matplotlib", "optax", "pandas"),
+    *("pyarrow", "ray", "safetensors", "sklearn", "torch"),
+}
+"""Packages of extras: tests that need one skip where it is not installed."""
 EXCEPT = ("learners/test_metrics.py",)
 
 
@@ -69,6 +76,54 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
             return True
     wanted = config.getoption("--simulator")
     return True if wanted is not None and may_simulate(collection_path) is (wanted == "no") else None
+
+
+def missing_extra(error: BaseException | None) -> str | None:
+    """The name of the package of one of our extras whose absence is why an error came; None if none is absent."""
+    while error is not None:
+        name = (getattr(error, "name", None) or "").partition(".")[0] if isinstance(error, ImportError) else ""
+        if name in OF_EXTRAS and find_spec(name) is None:
+            return name
+        error = error.__cause__
+    return None
+
+
+class OptionalModule(pytest.Module):
+    """A file of tests, which skips where a package of one of our extras is missing."""
+
+    def _getobj(self) -> object:
+        try:
+            return super()._getobj()
+        except self.CollectError as error:
+            if name := missing_extra(error):
+                pytest.skip(f"{name} is not installed", allow_module_level=True)
+            raise
+
+
+def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> pytest.Module:
+    """Collect files of tests so that they skip without their extras, as on a reader's machine."""
+    return OptionalModule.from_parent(parent, path=module_path)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup() -> Generator[None, object, object]:
+    """Skip a test whose fixtures need a package of an extra that is not installed."""
+    return (yield from _skipping())
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Generator[None, object, object]:
+    """Skip a test that needs a package of an extra that is not installed."""
+    return (yield from _skipping())
+
+
+def _skipping() -> Generator[None, object, object]:
+    try:
+        return (yield)
+    except (MissingDependencyError, ImportError) as error:
+        if name := missing_extra(error):
+            pytest.skip(f"{name} is not installed")
+        raise
 
 
 @pytest.hookimpl(tryfirst=True)
