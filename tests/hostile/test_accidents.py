@@ -35,6 +35,7 @@ def test_some_damages_of_every_kind(template: Template, campaign: Campaign) -> N
 @pytest.mark.slow
 def test_no_damage_is_silent(template: Template, campaign: Campaign) -> None:
     record = campaign.run(accidents(template))
+    record.keep()
     assert not record.findings, record.summary()
     assert record.inputs >= 1500 and record.outcomes["refused"] >= 1500
     print(record.summary())

@@ -86,6 +86,7 @@ def heavy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Campaign]:
 
 def check(record: Record, least: int) -> None:
     print(record.summary())
+    record.keep()
     assert not record.findings, record.summary()
     assert record.inputs >= least
     assert record.outcomes["refused"] > record.inputs / 4, "the inputs are not hostile"
