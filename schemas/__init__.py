@@ -46,7 +46,7 @@ READABLE_VERSIONS: Final = ("1.0.0", "1.1.0")
 MUJOCO_TOLERANCE: Final = 1e-6
 """`mujoco_difference` from which on a row is flagged `differs_from_mujoco`; rounding to float32 gives 6e-8."""
 
-SCHEMA_NAMES: Final = ("store", "shard_manifest", "manifest", "episodes", "policy")
+SCHEMA_NAMES: Final = ("store", "shard_manifest", "manifest", "episodes", "policy", "scene")
 
 ERRORS_MAX: Final = 50
 NODES_SHOWN_MAX: Final = 200
