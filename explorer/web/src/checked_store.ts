@@ -12,6 +12,8 @@ export interface FileRecord {
 }
 
 const CACHE_BYTES = 256 * 2 ** 20;
+/** Of a file that a server sends in the place of a range. */
+const WHOLE_BYTES_MAX = 64 * 2 ** 20;
 const MANIFEST_BYTES_MAX = 64 * 2 ** 20;
 
 /** What was fetched since the page was opened, for the footer. */
@@ -113,7 +115,8 @@ export class CheckedStore implements AsyncReadable {
   }
 }
 
-async function fetchBytes(url: string, range: [number, number] | undefined, max: number): Promise<Uint8Array> {
+/** A file, or a range of it; never more bytes than expected are taken. */
+export async function fetchBytes(url: string, range: [number, number] | undefined, max: number): Promise<Uint8Array> {
   const headers: HeadersInit = range ? { Range: `bytes=${range[0]}-${range[1]}` } : {};
   let response: Response;
   try {
@@ -124,10 +127,11 @@ async function fetchBytes(url: string, range: [number, number] | undefined, max:
   if (!response.ok) throw new Error(`${url}: the server answered ${response.status} ${response.statusText}`);
   const declared = Number(response.headers.get("Content-Length") ?? 0);
   const whole = range !== undefined && response.status !== 206;
-  if (!whole && declared > max) throw new DamagedError(`${url} has ${declared} bytes; ${max} were expected`);
+  if (declared > (whole ? WHOLE_BYTES_MAX : max)) throw new DamagedError(`${url} has ${declared} bytes; ${max} were expected`);
   const bytes = new Uint8Array(await response.arrayBuffer());
   // A server may ignore the range and send all of the file.
   const part = whole ? bytes.subarray(range[0], range[1] + 1) : bytes;
+  if (!range && bytes.length > max) throw new DamagedError(`${url} has ${bytes.length} bytes; ${max} were expected`);
   if (range && part.length !== range[1] - range[0] + 1)
     throw new DamagedError(`${url} ended early: ${part.length} bytes came`);
   return part;

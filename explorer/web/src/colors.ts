@@ -1,6 +1,9 @@
 // Colours that people with any colour vision can tell apart: cividis for magnitudes, Okabe and Ito's for series.
 
-export const SERIES = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00"];
+/** The colour of a series or band: Okabe and Ito's, lighter on a dark page. */
+export function seriesColor(index: number): string {
+  return theme(`--series-${index % 4}`);
+}
 
 // cividis at 9 places, interpolated between.
 const CIVIDIS = [

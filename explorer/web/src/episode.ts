@@ -89,6 +89,11 @@ export class EpisodeData {
     return this.store.bytesOf(this.dx * (this.dx + this.da), start, start + this.length);
   }
 
+  /** Flags of a row as a bit field. */
+  flagsAt(row: number): number {
+    return this.flags.data[row];
+  }
+
   isActive(row: number, kind: string): boolean {
     if (!this.active) return false;
     return this.store.metadata.constraints.some(

@@ -42,6 +42,8 @@ export interface Scene {
   version: 1;
   task: string;
   bodies: SceneBody[];
+  /** Tendons that go from place to place on bodies. */
+  strings: { name: string; places: { body: number; pos: Vector }[]; rgba: [number, number, number, number] }[];
   extent: number;
 }
 
@@ -119,4 +121,8 @@ export function geomPose(body: Pose, geom: SceneGeom): Pose {
     position: add(body.position, rotate(body.orientation, geom.pos)),
     orientation: multiply(body.orientation, geom.quat),
   };
+}
+
+export function placeOn(body: Pose, pos: Vector): Vector {
+  return add(body.position, rotate(body.orientation, pos));
 }

@@ -3,26 +3,26 @@
 import {
   AmbientLight,
   ArrowHelper,
-  BoxGeometry,
-  type BufferGeometry,
-  CapsuleGeometry,
-  CylinderGeometry,
+  BufferGeometry,
+  Color,
   DirectionalLight,
-  GridHelper,
+  Fog,
+  Line,
+  LineBasicMaterial,
   Mesh,
   MeshStandardMaterial,
   PerspectiveCamera,
-  PlaneGeometry,
   Scene as ThreeScene,
-  SphereGeometry,
   Vector3,
   WebGLRenderer,
 } from "three";
 import { OrbitControls } from "three/examples/jsm/controls/OrbitControls.js";
-import { bodyPoses, geomPose, rotate, type Pose, type Scene, type SceneGeom, type Vector } from "./kinematics";
+import { theme } from "./colors";
+import { contactPlace } from "./contacts";
+import { Floor, geometryOf } from "./geoms";
+import { bodyPoses, geomPose, placeOn, type Pose, type Scene, type SceneGeom, type Vector } from "./kinematics";
 
 const ARROW_COLOR = 0xd55e00;
-const PLANE_HALF_SIZE = 20;
 
 export interface ContactForce {
   geom1: string;
@@ -30,113 +30,156 @@ export interface ContactForce {
   newtons: number;
 }
 
+interface Placed {
+  geom: SceneGeom;
+  pose: Pose;
+  moves: boolean;
+}
+
 export class SceneView {
   private readonly renderer: WebGLRenderer;
   private readonly camera = new PerspectiveCamera(35, 1, 0.01, 500);
   private readonly world = new ThreeScene();
   private readonly controls: OrbitControls;
-  private readonly meshes = new Map<string, Mesh>();
+  private readonly meshes = new Map<SceneGeom, Mesh>();
+  private readonly floor = new Floor();
+  private strings: Line[] = [];
   private arrows: ArrowHelper[] = [];
   private scene: Scene | null = null;
-  private center: Vector = [0, 0, 0];
+  /** What the camera looks at; null until the robot has its first pose. */
+  private center: Vector3 | null = null;
+  private size = 1;
 
   constructor(private readonly host: HTMLElement) {
-    this.renderer = new WebGLRenderer({ antialias: true, alpha: true });
+    this.renderer = new WebGLRenderer({ antialias: true });
     this.renderer.setPixelRatio(Math.min(2, window.devicePixelRatio));
-    host.append(this.renderer.domElement);
-    this.renderer.domElement.setAttribute("aria-label", "The robot in three dimensions; drag to turn, scroll to zoom");
-    this.renderer.domElement.setAttribute("role", "img");
+    const canvas = this.renderer.domElement;
+    host.append(canvas);
+    canvas.setAttribute("aria-label", "The robot in three dimensions; drag to turn, scroll to zoom");
+    canvas.setAttribute("role", "img");
     this.camera.up.set(0, 0, 1);
-    this.controls = new OrbitControls(this.camera, this.renderer.domElement);
+    this.controls = new OrbitControls(this.camera, canvas);
     this.controls.addEventListener("change", () => this.draw());
     const sun = new DirectionalLight(0xffffff, 2);
     sun.position.set(2, -3, 6);
-    this.world.add(new AmbientLight(0xffffff, 1.4), sun);
+    this.world.add(new AmbientLight(0xffffff, 1.6), sun, this.floor.group);
+    this.paint();
+    window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => (this.paint(), this.draw()));
     new ResizeObserver(() => this.resize()).observe(host);
-    this.resize();
   }
 
   /** Build the robot; poses come with `show`. */
-  load(scene: Scene): void {
+  load(scene: Scene | null): void {
+    this.clear();
     this.scene = scene;
-    for (const mesh of this.meshes.values()) this.world.remove(mesh);
-    this.meshes.clear();
-    for (const [number, body] of scene.bodies.entries())
-      for (const [index, geom] of body.geoms.entries()) {
-        const [red, green, blue, alpha] = geom.rgba;
-        if (alpha === 0) continue;
-        const material = new MeshStandardMaterial({ roughness: 0.7, transparent: alpha < 1, opacity: alpha });
-        material.color.setRGB(red, green, blue);
-        const mesh = new Mesh(geometryOf(geom), material);
-        if (geom.type === "plane") material.color.set(0x8a9099);
-        this.meshes.set(`${number}/${index}`, mesh);
-        this.world.add(mesh);
-      }
-    const grid = new GridHelper(2 * PLANE_HALF_SIZE, 2 * PLANE_HALF_SIZE, 0x888888, 0x999999);
-    grid.rotation.x = Math.PI / 2;
-    grid.position.z = 0.002;
-    if (scene.bodies[0].geoms.some((geom) => geom.type === "plane")) {
-      this.meshes.set("grid", grid as unknown as Mesh);
-      this.world.add(grid);
+    if (!scene) return;
+    for (const geom of scene.bodies.flatMap((body) => body.geoms)) {
+      const [red, green, blue, alpha] = geom.rgba;
+      if (alpha === 0 || geom.type === "plane") continue;
+      const material = new MeshStandardMaterial({ roughness: 0.7, transparent: alpha < 1, opacity: alpha });
+      material.color.setRGB(red, green, blue, "srgb");
+      const mesh = new Mesh(geometryOf(geom), material);
+      this.meshes.set(geom, mesh);
+      this.world.add(mesh);
     }
-    const far = Math.max(0.5, scene.extent) * 2.2;
-    this.center = [0, 0, 0];
-    this.camera.position.set(0.35 * far, -far, 0.45 * far);
-    this.controls.target.set(0, 0, 0.25 * scene.extent);
-    this.controls.update();
+    for (const string of scene.strings) {
+      const line = new Line(new BufferGeometry(), new LineBasicMaterial({ color: new Color(...string.rgba.slice(0, 3)) }));
+      this.strings.push(line);
+      this.world.add(line);
+    }
   }
 
-  /** Pose the robot and draw the forces. */
+  /** Pose the robot and draw the forces; `largest` has the longest arrow, N. */
   show(qpos: ArrayLike<number>, forces: ContactForce[], largest: number): void {
     if (!this.scene) return;
     const poses = bodyPoses(this.scene, qpos);
-    const places = new Map<string, { geom: SceneGeom; pose: Pose }>();
-    for (const [number, body] of this.scene.bodies.entries())
-      for (const [index, geom] of body.geoms.entries()) {
-        const pose = geomPose(poses[number], geom);
-        places.set(geom.name, { geom, pose });
-        const mesh = this.meshes.get(`${number}/${index}`);
-        if (!mesh) continue;
-        const [w, x, y, z] = pose.orientation;
-        mesh.position.set(...pose.position);
-        mesh.quaternion.set(x, y, z, w);
-      }
-    this.follow(poses);
-    for (const arrow of this.arrows) this.world.remove(arrow);
+    const placed = this.place(poses);
+    for (const { geom, pose } of placed) {
+      const mesh = this.meshes.get(geom);
+      const [w, x, y, z] = pose.orientation;
+      mesh?.position.set(...pose.position);
+      mesh?.quaternion.set(x, y, z, w);
+    }
+    for (const [index, string] of this.scene.strings.entries())
+      this.strings[index].geometry.setFromPoints(string.places.map(({ body, pos }) => new Vector3(...placeOn(poses[body], pos))));
+    this.look(placed);
+    const plane = placed.find(({ geom }) => geom.type === "plane");
+    this.floor.show(plane?.pose ?? null, this.center!, this.size);
+    this.drawForces(new Map(placed.map((one) => [one.geom.name, one])), forces, largest);
+    this.draw();
+  }
+
+  private clear(): void {
+    for (const mesh of this.meshes.values()) this.world.remove(mesh);
+    this.world.remove(...this.strings, ...this.arrows);
+    this.meshes.clear();
+    this.strings = [];
+    this.arrows = [];
+    this.center = null;
+    this.floor.show(null, new Vector3(), 1);
+    this.draw();
+  }
+
+  private place(poses: Pose[]): Placed[] {
+    const moves: boolean[] = [];
+    return this.scene!.bodies.flatMap((body, number) => {
+      moves.push(number > 0 && (body.joints.length > 0 || moves[body.parent]));
+      return body.geoms.map((geom) => ({ geom, pose: geomPose(poses[number], geom), moves: moves[number] }));
+    });
+  }
+
+  private drawForces(places: Map<string, Placed>, forces: ContactForce[], largest: number): void {
+    this.world.remove(...this.arrows);
     this.arrows = forces.flatMap((force) => {
       const [first, second] = [places.get(force.geom1), places.get(force.geom2)];
       if (!first || !second || !(force.newtons > 0)) return [];
       const { at, direction } = contactPlace(first, second);
-      const length = this.scene!.extent * (0.15 + 0.6 * (force.newtons / Math.max(largest, 1e-9)));
-      return [new ArrowHelper(new Vector3(...direction), new Vector3(...at), length, ARROW_COLOR, 0.25 * length, 0.15 * length)];
+      const length = this.size * (0.15 + 0.7 * (force.newtons / Math.max(largest, 1e-9)));
+      const head = Math.min(0.3 * length, 0.12 * this.size);
+      return [new ArrowHelper(new Vector3(...direction), new Vector3(...at), length, ARROW_COLOR, head, 0.6 * head)];
     });
-    for (const arrow of this.arrows) this.world.add(arrow);
-    this.draw();
+    if (this.arrows.length) this.world.add(...this.arrows);
   }
 
-  clear(): void {
-    for (const mesh of this.meshes.values()) this.world.remove(mesh);
-    for (const arrow of this.arrows) this.world.remove(arrow);
-    this.meshes.clear();
-    this.arrows = [];
-    this.scene = null;
-    this.draw();
+  /** Frame the robot when it is new, and keep one that moves away in view. */
+  private look(placed: Placed[]): void {
+    const moving = placed.filter((one) => one.moves).map(({ pose }) => pose.position);
+    const points = moving.length ? moving : placed.map(({ pose }) => pose.position);
+    const axes = [0, 1, 2].map((axis) => points.map((point) => point[axis]));
+    const middle = new Vector3(...(axes.map((values) => (Math.min(...values) + Math.max(...values)) / 2) as Vector));
+    if (this.center) {
+      // Up and down stay as they are, so that a jump is seen as one.
+      const shift = new Vector3(middle.x - this.center.x, middle.y - this.center.y, 0);
+      this.camera.position.add(shift);
+      this.controls.target.add(shift);
+      this.center.add(shift);
+    } else {
+      const spread = axes.map((values) => Math.max(...values) - Math.min(...values));
+      this.size = Math.max(0.25 * this.scene!.extent, Math.hypot(...spread)) || 1;
+      // A robot that lies in a plane is seen from above.
+      const flat = spread[2] < 0.2 * Math.hypot(spread[0], spread[1]) && this.scene!.bodies[0].geoms.some(({ type }) => type === "plane");
+      const way = flat ? new Vector3(0.1, -0.7, 1.1) : new Vector3(0.45, -1.3, 0.45);
+      this.center = middle.clone();
+      this.controls.target.copy(middle);
+      this.camera.position.copy(middle).addScaledVector(way.normalize(), 2.6 * this.size);
+      this.camera.near = 0.02 * this.size;
+      this.camera.far = 60 * this.size;
+      this.camera.updateProjectionMatrix();
+      (this.world.fog as Fog).near = 5 * this.size;
+      (this.world.fog as Fog).far = 16 * this.size;
+    }
+    this.controls.update();
+  }
+
+  private paint(): void {
+    const background = new Color(theme("--panel"));
+    this.world.background = background;
+    this.world.fog = new Fog(background, (this.world.fog as Fog | null)?.near ?? 5, (this.world.fog as Fog | null)?.far ?? 16);
+    this.floor.paint(new Color(theme("--floor")), new Color(theme("--line")));
   }
 
   private draw(): void {
     this.renderer.render(this.world, this.camera);
-  }
-
-  /** Keep a robot that moves away in view. */
-  private follow(poses: Pose[]): void {
-    const moving = poses.slice(1);
-    if (!moving.length) return;
-    const center = [0, 1, 2].map((axis) => moving.reduce((sum, pose) => sum + pose.position[axis], 0) / moving.length);
-    const shift = center.map((value, axis) => value - this.center[axis]);
-    this.center = center as Vector;
-    this.camera.position.add(new Vector3(shift[0], shift[1], 0));
-    this.controls.target.add(new Vector3(shift[0], shift[1], 0));
-    this.controls.update();
   }
 
   private resize(): void {
@@ -147,55 +190,4 @@ export class SceneView {
     this.camera.updateProjectionMatrix();
     this.draw();
   }
-}
-
-function geometryOf(geom: SceneGeom): BufferGeometry {
-  const [a, b, c] = geom.size;
-  switch (geom.type) {
-    case "plane":
-      return new PlaneGeometry(2 * (a || PLANE_HALF_SIZE), 2 * (b || PLANE_HALF_SIZE));
-    case "sphere":
-      return new SphereGeometry(a, 32, 16);
-    case "ellipsoid":
-      return new SphereGeometry(1, 32, 16).scale(a, b, c);
-    case "box":
-      return new BoxGeometry(2 * a, 2 * b, 2 * c);
-    // three.js has its axis along y, MuJoCo along z.
-    case "capsule":
-      return new CapsuleGeometry(a, 2 * b, 8, 24).rotateX(Math.PI / 2);
-    case "cylinder":
-      return new CylinderGeometry(a, a, 2 * b, 32).rotateX(Math.PI / 2);
-  }
-}
-
-/** About where two geoms touch, and which way the second pushes the first away. */
-function contactPlace(
-  first: { geom: SceneGeom; pose: Pose },
-  second: { geom: SceneGeom; pose: Pose },
-): { at: Vector; direction: Vector } {
-  const [plane, other] = second.geom.type === "plane" ? [second, first] : [first, second];
-  if (plane.geom.type === "plane") {
-    const normal = rotate(plane.pose.orientation, [0, 0, 1]);
-    const down: Vector = [-normal[0], -normal[1], -normal[2]];
-    return { at: support(other, down), direction: normal };
-  }
-  const way = new Vector3(...first.pose.position).sub(new Vector3(...second.pose.position)).normalize();
-  const direction: Vector = way.lengthSq() > 0 ? [way.x, way.y, way.z] : [0, 0, 1];
-  return { at: support(second, direction), direction };
-}
-
-/** The point of a geom that lies furthest in a direction. */
-function support({ geom, pose }: { geom: SceneGeom; pose: Pose }, direction: Vector): Vector {
-  const [w, x, y, z] = pose.orientation;
-  const local = rotate([w, -x, -y, -z], direction);
-  const [a, b, c] = geom.size;
-  const radial = Math.hypot(local[0], local[1]) || 1;
-  let point: Vector;
-  if (geom.type === "box") point = [a * Math.sign(local[0]), b * Math.sign(local[1]), c * Math.sign(local[2])];
-  else if (geom.type === "capsule") point = [a * local[0], a * local[1], a * local[2] + b * Math.sign(local[2])];
-  else if (geom.type === "cylinder") point = [(a * local[0]) / radial, (a * local[1]) / radial, b * Math.sign(local[2])];
-  else if (geom.type === "ellipsoid") point = [a * local[0], b * local[1], c * local[2]];
-  else point = [a * local[0], a * local[1], a * local[2]];
-  const moved = rotate(pose.orientation, point);
-  return [pose.position[0] + moved[0], pose.position[1] + moved[1], pose.position[2] + moved[2]];
 }

@@ -1,6 +1,6 @@
 // What happens over an episode: sparsity, bands of contacts and limits, chosen entries; zoom by wheel or by keys.
 
-import { SERIES, theme } from "./colors";
+import { seriesColor, theme } from "./colors";
 
 export interface Series {
   name: string;
@@ -46,6 +46,7 @@ export class Timeline {
     this.canvas.addEventListener("pointerup", () => (this.dragging = false));
     this.canvas.addEventListener("dblclick", () => this.zoomTo([0, this.length]));
     this.canvas.addEventListener("wheel", (event) => this.wheel(event), { passive: false });
+    window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.draw());
     new ResizeObserver(() => this.draw()).observe(host);
   }
 
@@ -146,7 +147,7 @@ export class Timeline {
     context.beginPath();
     context.rect(LEFT, top, width - LEFT - RIGHT, height);
     context.clip();
-    context.strokeStyle = SERIES[index % SERIES.length];
+    context.strokeStyle = seriesColor(index);
     context.lineWidth = 1.25;
     context.beginPath();
     for (let row = first; row < last; row++) {
@@ -162,7 +163,7 @@ export class Timeline {
     context.fillStyle = theme("--muted");
     context.textAlign = "right";
     context.fillText(band.name, LEFT - 4, top + 11);
-    context.fillStyle = SERIES[band.color];
+    context.fillStyle = seriesColor(band.color);
     const [first, last] = [Math.floor(this.view[0]), Math.min(this.length, Math.ceil(this.view[1]))];
     let start = -1;
     for (let row = first; row <= last; row++) {
