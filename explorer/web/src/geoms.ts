@@ -56,7 +56,8 @@ export class Floor {
   readonly group = new Group();
   private readonly sheet = new Mesh(
     new PlaneGeometry(LINES, LINES),
-    new MeshBasicMaterial({ polygonOffset: true, polygonOffsetFactor: 2, polygonOffsetUnits: 2 }),
+    // Some robots pass through it, and are seen below.
+    new MeshBasicMaterial({ transparent: true, opacity: 0.75, depthWrite: false }),
   );
   private readonly grid = new LineSegments(gridGeometry(), new LineBasicMaterial());
 

@@ -316,6 +316,7 @@ function explained(error: unknown): string {
   return parts.join(": ") || String(error);
 }
 
-// For tests of the kinematics.
-Object.assign(window, { explorerKinematics: { bodyPoses, geomPose } });
-void new Explorer().start();
+const explorer = new Explorer();
+// For tests: what is on canvases can't be read from them.
+Object.assign(window, { explorer, explorerKinematics: { bodyPoses, geomPose } });
+void explorer.start();

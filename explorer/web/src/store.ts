@@ -89,7 +89,8 @@ export class JacobianStore {
     const rest = array.shape.slice(1).map(() => null);
     const found = await zarr.get(array, [zarr.slice(start, stop), ...rest]);
     const shape = found.shape.slice(1);
-    return { data: found.data as Numbers, shape, size: shape.reduce((product, length) => product * length, 1) };
+    const data = rowMajor(found.data as Numbers, found.shape, found.stride);
+    return { data, shape, size: shape.reduce((product, length) => product * length, 1) };
   }
 
   /** How many bytes `rows` would have to fetch at most, of an uncompressed array of float32. */
@@ -101,7 +102,7 @@ export class JacobianStore {
   /** All of a small array, as numbers. */
   async small(name: string): Promise<number[]> {
     const found = await zarr.get(await this.array(name));
-    return Array.from(found.data as ArrayLike<number | bigint>, Number);
+    return Array.from(rowMajor(found.data as Numbers, found.shape, found.stride) as ArrayLike<number | bigint>, Number);
   }
 
   private array(name: string): Promise<zarr.Array<zarr.DataType, CheckedStore>> {
@@ -113,4 +114,24 @@ export class JacobianStore {
     }
     return found;
   }
+}
+
+/** Numbers with the last dimension next to each other: zarrita keeps the order of an array's transpose codec. */
+function rowMajor(data: Numbers, shape: number[], stride: number[]): Numbers {
+  const wanted = shape.map((_, axis) => shape.slice(axis + 1).reduce((product, length) => product * length, 1));
+  if (wanted.every((step, axis) => step === stride[axis] || shape[axis] === 1)) return data;
+  const out = new (data.constructor as new (length: number) => Numbers)(data.length);
+  const index = new Array<number>(shape.length).fill(0);
+  for (let at = 0, from = 0; at < out.length; at++) {
+    out[at] = data[from];
+    // The next entry, as an odometer goes on; the place it is read from moves along.
+    for (let axis = shape.length - 1; axis >= 0; axis--) {
+      index[axis] += 1;
+      from += stride[axis];
+      if (index[axis] < shape[axis]) break;
+      from -= stride[axis] * shape[axis];
+      index[axis] = 0;
+    }
+  }
+  return out;
 }

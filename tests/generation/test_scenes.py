@@ -1,0 +1,92 @@
+"""The scenes that ship are those of the models, and the page poses robots as MuJoCo does."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from browsers import launched_browser, serving
+
+from dynamic_sparsity.explorer import SCENES
+from dynamic_sparsity.explorer.server import ExplorerServer
+from dynamic_sparsity.generation.jobs.scenes import HIDDEN, build, describe_scene
+from dynamic_sparsity.generation.tasks import TASKS
+from dynamic_sparsity.schemas import validate
+
+POSES = 3
+# The scenes have nine digits, states seven.
+TOLERANCE = 1e-6
+
+
+def test_every_task_has_a_scene_that_ships():
+    assert {file.stem for file in SCENES.glob("*.json")} == set(TASKS)
+    for file in SCENES.glob("*.json"):
+        document = json.loads(file.read_text())
+        validate(document, "scene", str(file))
+        assert document["task"] == file.stem
+        assert all(body["parent"] <= number for number, body in enumerate(document["bodies"]))
+
+
+@pytest.mark.slow
+def test_scenes_are_those_of_the_models(tmp_path):
+    build(tmp_path)
+    for task in TASKS:
+        assert (tmp_path / f"{task}.json").read_bytes() == (SCENES / f"{task}.json").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def page():
+    with launched_browser() as browser, serving(ExplorerServer(None)) as address:
+        found = browser.new_page()
+        found.goto(address)
+        found.wait_for_selector("#problem:not([hidden])")
+        yield found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", TASKS)
+def test_poses_are_those_of_mujoco(task, page):
+    import mujoco
+
+    from dynamic_sparsity.generation.physics.model import load_environment
+
+    model = load_environment(task).mj_model
+    scene = describe_scene(task, model)
+    generator = np.random.default_rng(0)
+    for _ in range(POSES):
+        data = mujoco.MjData(model)
+        data.qpos = model.qpos0 + generator.normal(size=model.nq)
+        mujoco.mj_normalizeQuat(model, data.qpos)
+        mujoco.mj_kinematics(model, data)
+        bodies, geoms = page.evaluate(
+            """([scene, qpos]) => {
+                const { bodyPoses, geomPose } = window.explorerKinematics;
+                const poses = bodyPoses(scene, qpos);
+                const geoms = scene.bodies.flatMap((body, number) => body.geoms.map((geom) => geomPose(poses[number], geom)));
+                return [poses, geoms];
+            }""",
+            [scene, data.qpos.tolist()],
+        )
+        numbers = [
+            geom
+            for body in range(model.nbody)
+            for geom in range(model.ngeom)
+            if model.geom_bodyid[geom] == body and HIDDEN not in model.geom(geom).name
+        ]
+        _close([one["position"] for one in bodies], data.xpos)
+        _close([one["position"] for one in geoms], data.geom_xpos[numbers])
+        _close([_matrix(one["orientation"]) for one in bodies], data.xmat)
+        _close([_matrix(one["orientation"]) for one in geoms], data.geom_xmat[numbers])
+
+
+def _close(found, expected):
+    np.testing.assert_allclose(np.array(found), expected, rtol=0, atol=TOLERANCE)
+
+
+def _matrix(quaternion):
+    import mujoco
+
+    matrix = np.empty(9)
+    mujoco.mju_quat2Mat(matrix, np.array(quaternion, dtype=float))
+    return matrix
