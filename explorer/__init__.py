@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-__all__ = ["SCENES", "STATIC"]
+__all__ = ["HUB", "SCENES", "STATIC"]
 
 STATIC = Path(__file__).parent / "static"
 """The page, as browsers get it."""
 
 SCENES = Path(__file__).parent / "scenes"
 """Geometry by task, `<Task>.json`."""
+
+HUB = "https://huggingface.co"
+"""The Hub that the page reads where nothing else is said."""

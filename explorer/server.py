@@ -16,7 +16,7 @@ from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
 from dynamic_sparsity.errors import CorruptInputError, DynamicSparsityError, InvalidSettingError
-from dynamic_sparsity.explorer import SCENES, STATIC
+from dynamic_sparsity.explorer import HUB, SCENES, STATIC
 from dynamic_sparsity.loaders.store.store import find_stores
 from dynamic_sparsity.untrusted.files import open_regular
 from dynamic_sparsity.untrusted.names import inside
@@ -25,7 +25,6 @@ __all__ = ["ExplorerServer", "Repository"]
 
 ADDRESS: Final = "127.0.0.1"
 COPY_BYTES: Final = 2**20
-HUB: Final = "https://huggingface.co"
 HUB_HOSTS: Final = f"{HUB} https://*.huggingface.co https://*.hf.co"
 """Where the Hub's files are: it sends browsers on to hosts of its own."""
 

@@ -24,6 +24,9 @@ CREATED = "2026-01-01T00:00:00.000Z"
 REGULAR_SUFFIXES = {".json", ".md", ".yaml", ".gitattributes"}
 REGULAR_BYTES_MAX = 10_000_000
 SMALL_BYTES = 65_536
+SPACES = "spaces/"
+"""Before the name of a Space, where a data set's name has nothing."""
+
 Json = dict[str, Any]
 
 
@@ -67,6 +70,11 @@ class Handler(BaseHTTPRequestHandler):
             self._send_json(answer)
 
     do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = _answer
+
+    def end_headers(self) -> None:
+        """Let pages from elsewhere read, as the Hub does."""
+        self.send_header("Access-Control-Allow-Origin", "*")
+        super().end_headers()
 
     def _note(self, sent: int = 0) -> None:
         """Count the request, before its answer can be seen: a test may look as soon as it is."""
@@ -113,8 +121,11 @@ class Handler(BaseHTTPRequestHandler):
             raise self._create()
         if found := re.fullmatch(r"/datasets/([^/]+/[^/]+?)\.git/info/lfs/objects/batch", path):
             raise self._lfs_batch()
-        if found := re.fullmatch(r"/api/datasets/([^/]+/[^/]+)(?:/([^/]+)(?:/([^/]+)(?:/(.*))?)?)?", self._raw):
-            name, verb, revision, rest = (unquote(part or "") for part in found.groups())
+        if found := re.fullmatch(
+            r"/api/(datasets|spaces)/([^/]+/[^/]+)(?:/([^/]+)(?:/([^/]+)(?:/(.*))?)?)?", self._raw
+        ):
+            kind, name, verb, revision, rest = (unquote(part or "") for part in found.groups())
+            name = name if kind == "datasets" else f"{SPACES}{name}"
             raise self._api(self._repository(name), name, verb, revision or "main", rest)
         self._body()
         raise Answer(404, {"error": f"no route {path}"})
@@ -143,9 +154,10 @@ class Handler(BaseHTTPRequestHandler):
         self._need_write()
         wanted = json.loads(self._body())
         name = f"{wanted.get('organization') or 'tester'}/{wanted['name']}"
-        url = f"{self.hub.url}/datasets/{name}"
+        name = f"{SPACES}{name}" if wanted.get("type") == "space" else name
+        url = self._page(name)
         if name in self.hub.repositories:
-            return Answer(409, {"error": "You already created this dataset repo", "url": url})
+            return Answer(409, {"error": "You already created this repo", "url": url})
         private = wanted.get("private", False) or wanted.get("visibility") == "private"
         made = self.hub.repositories[name] = Repository(private)
         self.hub.commit(made, {".gitattributes": self.hub.store(b"*.bin filter=lfs\n", lfs=False)})
@@ -226,8 +238,12 @@ class Handler(BaseHTTPRequestHandler):
                 elif line["key"] == "deletedFile":
                     files.pop(value["path"], None)
             oid = self.hub.commit(repository, files)
-        url = f"{self.hub.url}/datasets/{name}/commit/{oid}"
+        url = f"{self._page(name)}/commit/{oid}"
         return Answer(200, {"success": True, "commitOid": oid, "commitUrl": url, "hookOutput": ""})
+
+    def _page(self, name: str) -> str:
+        """Return the address of a repository's page."""
+        return f"{self.hub.url}/{name if name.startswith(SPACES) else f'datasets/{name}'}"
 
     def _info(self, repository: Repository, name: str, oid: str, files: dict[str, File]) -> Json:
         return {

@@ -1,4 +1,4 @@
-"""A local server of the Hugging Face Hub's protocol, for its real clients: data sets only, files by LFS, no Xet.
+"""A local server of the Hugging Face Hub's protocol, for its real clients: data sets and Spaces, files by LFS, no Xet.
 
 It answers what `huggingface_hub` and `datasets` ask to create a repository, upload (LFS and commits), list (paged),
 tag, and read (HEAD, ranges, ETags), and fails on demand: see `Fault`.
@@ -35,7 +35,7 @@ class HubServer:
         url: Its address.
         folder: Where it keeps the contents of files.
         page: Entries per page of a listing.
-        repositories: Its data sets, by "ORG/NAME".
+        repositories: Its data sets, by "ORG/NAME", and Spaces, by "spaces/ORG/NAME".
         requests: Requests that were answered, in order.
         faults: Failures to come; a request uses up the first one that fits.
         rights: "write" or "read" by token.

@@ -63,8 +63,8 @@ def test_poses_are_those_of_mujoco(task, page):
             """([scene, qpos]) => {
                 const { bodyPoses, geomPose } = window.explorerKinematics;
                 const poses = bodyPoses(scene, qpos);
-                const geoms = scene.bodies.flatMap((body, number) => body.geoms.map((geom) => geomPose(poses[number], geom)));
-                return [poses, geoms];
+                const ofBody = (body, number) => body.geoms.map((geom) => geomPose(poses[number], geom));
+                return [poses, scene.bodies.flatMap(ofBody)];
             }""",
             [scene, data.qpos.tolist()],
         )

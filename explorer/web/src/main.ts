@@ -39,6 +39,7 @@ export class Explorer {
   /** Counts what the reader asked for; an error stays until something newer went well. */
   private asked = 0;
   private failed = 0;
+  private pending = 0;
 
   private readonly meter = new Meter();
   private readonly robot = new SceneView(byId("robot"));
@@ -73,10 +74,10 @@ export class Explorer {
   async chooseStore(): Promise<void> {
     const { stores } = this.source;
     const { state } = this;
-    const entry =
-      stores.find(({ task, policy, dynamics }) => task === state.task && policy === state.policy && dynamics === state.dynamics) ??
-      stores.find(({ task }) => task === state.task) ??
-      stores[0];
+    // What a link leaves out is free, and what is not there is left aside, the task last.
+    const keys = ["task", "policy", "dynamics"] as const;
+    const fits = (entry: StoreEntry, count: number) => keys.slice(0, count).every((key) => !state[key] || entry[key] === state[key]);
+    const entry = [3, 2, 1, 0].map((count) => stores.find((one) => fits(one, count))).find(Boolean)!;
     Object.assign(state, { task: entry.task, policy: entry.policy, dynamics: entry.dynamics });
     options("task", [...new Set(stores.map(({ task }) => task))], entry.task);
     options("store", stores.filter(({ task }) => task === entry.task).map(storeName), storeName(entry));
@@ -285,6 +286,7 @@ export class Explorer {
   async guarded(task: () => Promise<void>): Promise<void> {
     const asked = ++this.asked;
     const problem = byId("problem");
+    this.busy(1);
     try {
       await task();
       if (asked > this.failed) problem.hidden = true;
@@ -294,7 +296,14 @@ export class Explorer {
       problem.textContent = explained(error);
       problem.hidden = false;
       byId("main").hidden = true;
+    } finally {
+      this.busy(-1);
     }
+  }
+
+  private busy(change: number): void {
+    this.pending += change;
+    byId("main").setAttribute("aria-busy", String(this.pending > 0));
   }
 }
 

@@ -66,7 +66,8 @@ def explore(
 
 
 def _repository(text: str) -> Repository:
-    from dynamic_sparsity.explorer.server import HUB, Repository
+    from dynamic_sparsity.explorer import HUB
+    from dynamic_sparsity.explorer.server import Repository
 
     name, revision = parse_repository(text)
     return Repository(name, revision, os.environ.get("HF_ENDPOINT", HUB).rstrip("/"))

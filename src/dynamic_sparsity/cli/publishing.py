@@ -35,6 +35,12 @@ def publish(
         bool, typer.Option("--delete", help="Delete the repository's stores that ROOT does not have.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, send nothing.")] = False,
+    space: Annotated[
+        str | None,
+        typer.Option(
+            help="Also publish the explorer of this repository as the static Space ORG/NAME.", show_default=False
+        ),
+    ] = None,
 ) -> None:
     """Publish all stores below a folder on the Hugging Face Hub, with a card, a Parquet view and checksums.
 
@@ -46,8 +52,11 @@ def publish(
     from dynamic_sparsity.loaders.hub.transfer_progress import chosen
     from dynamic_sparsity.publishing import publish as publishing
     from dynamic_sparsity.publishing.preparation import prepare
+    from dynamic_sparsity.publishing.space import check_space, publish_space
 
     console, bar = PlainConsole(soft_wrap=True), chosen(None)
+    if space is not None:
+        check_space(space)
 
     def print_unreachable(error: HubError) -> None:
         console.print(f"The repository can't be read, so it is taken for empty. {error}", style="yellow")
@@ -59,9 +68,12 @@ def publish(
         return
     if not plan.changes and (tag is None or tag in plan.remote.tags):
         console.print(f"{repo} is up to date.", style="green")
-        return
-    address = publishing.publish(plan, private=private, progress=bar)
-    console.print(f"Published: {address}" + (f", version {tag}" if tag else ""), style="green")
+    else:
+        address = publishing.publish(plan, private=private, progress=bar)
+        console.print(f"Published: {address}" + (f", version {tag}" if tag else ""), style="green")
+    if space is not None:
+        address = publish_space(space, repo, revision=tag, private=private)
+        console.print(f"The explorer: {address}", style="green")
 
 
 def _print_plan(console: PlainConsole, plan: Plan) -> None:
