@@ -9,6 +9,7 @@ from itertools import groupby
 from pathlib import Path
 
 from dynamic_sparsity.errors import HubAccessError, HubNotFoundError, InvalidSettingError, StoreNotFoundError
+from dynamic_sparsity.explorer import SCENES
 from dynamic_sparsity.loaders.hub.publication import PUBLICATION_FILE, Publication, PublishedFile
 from dynamic_sparsity.loaders.hub.repository import (
     LOG_IN,
@@ -272,6 +273,8 @@ def describe(
         own = list(group)
         write(f"{task}/{README}", card.task_card(task, own))
         write(f"{task}/statistics.json", card.task_statistics(own))
+        if (scene := SCENES / f"{task}.json").is_file():
+            write(f"{task}/scene.json", scene.read_text())
         for built in own:
             pictures.draw_store(built.store, tables.name(built), draw(card.picture_path(built)))
     firsts = {built.location.task: built.store for built in reversed(stores)}

@@ -119,7 +119,7 @@ class Handler(BaseHTTPRequestHandler):
             raise Answer(200, {"errors": [], "warnings": []})
         if path == "/api/repos/create":
             raise self._create()
-        if found := re.fullmatch(r"/datasets/([^/]+/[^/]+?)\.git/info/lfs/objects/batch", path):
+        if found := re.fullmatch(r"/(?:datasets|spaces)/([^/]+/[^/]+?)\.git/info/lfs/objects/batch", path):
             raise self._lfs_batch()
         if found := re.fullmatch(
             r"/api/(datasets|spaces)/([^/]+/[^/]+)(?:/([^/]+)(?:/([^/]+)(?:/(.*))?)?)?", self._raw

@@ -99,6 +99,7 @@ def test_numbers_are_those_of_the_store(show, tmp_path, storage):
         assert page.is_visible("#robot-note") is (storage == "raw")
 
 
+@pytest.mark.slow
 def test_choose_and_scrub(show, sample):
     page = show(f"{sample}#task={TASK}&policy=expert")
     assert page.input_value("#task") == TASK
@@ -132,6 +133,7 @@ def test_choose_and_scrub(show, sample):
     assert page.inner_text("#play") == "Play"
 
 
+@pytest.mark.slow
 def test_hover_names_an_entry_and_choosing_it_draws_its_course(show, sample):
     page = show(f"{sample}#task={TASK}&policy=noise&row=7")
     value = load_dataset(TASK, sample=True, policy="noise").episode(0)["J_s"][7, 3, 1]
@@ -158,6 +160,7 @@ def test_hover_names_an_entry_and_choosing_it_draws_its_course(show, sample):
     assert page.evaluate("() => explorer.series.entry") == [3, 2]
 
 
+@pytest.mark.slow
 def test_threshold_scale_and_link(show, sample):
     page = show(f"{sample}#task=BallInCup&policy=expert&episode=5&row=30")
     count = "() => explorer.current.edge.reduce((sum, one) => sum + one, 0)"
@@ -201,6 +204,7 @@ def test_damaged_data_are_an_error_and_no_numbers(show, tmp_path, damaged):
         assert not page.is_visible("#problem")
 
 
+@pytest.mark.slow
 def test_only_what_is_in_view_is_fetched(show, tmp_path):
     make_store(tmp_path / "Pendulums/noise.zarr", episodes=96, hinges=8)
     with serving(ExplorerServer(tmp_path)) as address:
@@ -218,6 +222,7 @@ def test_only_what_is_in_view_is_fetched(show, tmp_path):
         assert "compared with checksums" in page.inner_text("#meter")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("width", "height"), [(390, 844), (1400, 900)])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_fits_the_screen(show, sample, width, height, scheme):
@@ -235,6 +240,7 @@ def test_fits_the_screen(show, sample, width, height, scheme):
     assert light is (scheme == "light")
 
 
+@pytest.mark.slow
 def test_repository_on_the_hub(show, tmp_path, hub):
     root = tmp_path / "data"
     make_store(root / "Pendulums/noise.zarr")
@@ -252,6 +258,7 @@ def test_repository_on_the_hub(show, tmp_path, hub):
         assert "not the one that was published" in page.inner_text("#problem")
 
 
+@pytest.mark.slow
 def test_as_a_static_space(show, tmp_path, hub):
     root, space = tmp_path / "data", tmp_path / "space" / "below"
     make_store(root / "Pendulums/noise.zarr")
