@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from dynamic_sparsity.generation.verification.regenerate import ShardComparison
 
 SCALING = "Scaling out (docs/scaling.md)"
+NAME_WIDTH_MIN = 20
+"""Columns that a store's name has at least; a longer one goes on in the next line."""
 
 
 @app.command()
@@ -207,19 +209,24 @@ def status(
 
 
 def _table_of_progress(found: Sequence[Status]) -> Table:
-    columns = ("store", "state", "units done", "running", "failed", "rows", "rows/s", "time left")
-    table = make_table(columns, left=("store", "state"), no_wrap=columns[1:], title="In the making")
-    for one in found:
-        table.add_row(
-            str(one.store),
-            one.state,
-            f"{one.units_done:,}/{one.units:,}",
-            f"{len(one.running):,}",
-            f"{len(one.set_aside):,}",
-            f"{one.rows_done:,}/{one.rows:,}",
-            "" if one.rows_per_s is None else f"{one.rows_per_s:,.0f}",
-            "" if one.seconds_left is None else _hours(one.seconds_left),
-        )
+    roots = {one.store.parent.parent for one in found}
+    root = roots.pop() if len(roots) == 1 else None
+    cells: dict[str, list[str]] = {
+        "state": [one.state for one in found],
+        "units done": [f"{one.units_done:,}/{one.units:,}" for one in found],
+        "running": [f"{len(one.running):,}" if one.running else "" for one in found],
+        "failed": [f"{len(one.set_aside):,}" if one.set_aside else "" for one in found],
+        "rows": [f"{one.rows_done:,}/{one.rows:,}" for one in found],
+        "rows/s": ["" if one.rows_per_s is None else f"{one.rows_per_s:,.0f}" for one in found],
+        "time left": ["" if one.seconds_left is None else _hours(one.seconds_left) for one in found],
+    }
+    # The names need the room that empty columns would take.
+    shown = {name: column for name, column in cells.items() if any(column)}
+    title = "In the making" if root is None else f"In the making, in {root}"
+    table = make_table(("store", *shown), left=("store", "state"), no_wrap=tuple(shown), compact=True, title=title)
+    table.columns[0].overflow, table.columns[0].min_width = "fold", NAME_WIDTH_MIN
+    for one, *row in zip(found, *shown.values(), strict=True):
+        table.add_row(str(one.store if root is None else one.store.relative_to(root)), *row)
     return table
 
 

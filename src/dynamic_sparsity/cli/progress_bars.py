@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
-    Progress,
     ProgressColumn,
     SpinnerColumn,
     Task,
@@ -19,6 +18,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from dynamic_sparsity.untrusted import console as consoles
 from dynamic_sparsity.untrusted.console import PlainConsole, PlainTextColumn
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Bars:
             *columns: The columns of each bar.
             **options: Those of Rich's `Progress`.
         """
-        self._bars = Progress(*columns, console=console, **options)
+        self._bars = consoles.Bars(*columns, console=console, **options)
         self._bar: TaskID | None = None
 
     def __enter__(self) -> Self:

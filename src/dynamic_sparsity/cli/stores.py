@@ -195,7 +195,7 @@ def _table_of_tasks() -> Table:
 def _table_of_stores(root: Path, found: Sequence[StoreSummary]) -> Table:
     names = ("task", "policy", "dynamics")
     columns = (*names, "rows", "episodes", "size", "state")
-    table = make_table(columns, left=(*names, "state"), title=f"Stores in {root}")
+    table = make_table(columns, left=(*names, "state"), no_wrap=columns[:-1], title=f"Stores in {root}")
     for one in found:
         rows, episodes = ("?" if count is None else f"{count:,}" for count in (one.rows, one.episodes))
         cells = (rows, episodes, byte_size(one.bytes), _state(one))
@@ -227,6 +227,19 @@ def _print_identity(console: PlainConsole, opened: Store) -> None:
     if metadata["sizes"]["ds"] != metadata["sizes"]["dx"]:
         console.print(f"tangent: {', '.join(metadata['tangent_names'])}")
     console.print(f"action: {', '.join(metadata['action_names'])}")
+    _print_constraints(console, metadata)
+
+
+def _print_constraints(console: PlainConsole, metadata: dict[str, Any]) -> None:
+    """Print what can act, by kind, in the order of the columns `active_any` and `contact_force`."""
+    found: dict[str, list[str]] = {}
+    for constraint in metadata["constraints"]:
+        found.setdefault(constraint["kind"], []).append(constraint["name"])
+    if not found:
+        console.print("constraints: none")
+    for kind, names in found.items():
+        words = "contact, pairs of geoms" if kind == "contact" else kind.replace("_", " ")
+        console.print(f"{words} ({len(names)}): {', '.join(names)}")
 
 
 def _table_of_arrays(opened: Store) -> Table:
