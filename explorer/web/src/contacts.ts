@@ -1,7 +1,27 @@
 // About where two geoms touch: the data have the force of a pair, not its points.
 
-import { Vector3 } from "three";
+import { ConeGeometry, CylinderGeometry, Group, Mesh, MeshBasicMaterial, Vector3 } from "three";
 import { rotate, type Pose, type SceneGeom, type Vector } from "./kinematics";
+
+const UP = new Vector3(0, 1, 0);
+// Seen through the robot, in which most of an arrow lies.
+const MATERIAL = new MeshBasicMaterial({ color: 0xd55e00, depthTest: false, fog: false, transparent: true });
+const SHAFT = new CylinderGeometry(1, 1, 1, 12).translate(0, 0.5, 0);
+const HEAD = new ConeGeometry(1, 1, 16).translate(0, 0.5, 0);
+
+/** An arrow from a place; all lengths in m. */
+export function arrow(at: Vector, direction: Vector, length: number, width: number): Group {
+  const head = Math.min(0.4 * length, 6 * width);
+  const [shaft, tip] = [new Mesh(SHAFT, MATERIAL), new Mesh(HEAD, MATERIAL)];
+  shaft.scale.set(width, length - head, width);
+  tip.scale.set(2.5 * width, head, 2.5 * width);
+  tip.position.y = length - head;
+  shaft.renderOrder = tip.renderOrder = 1;
+  const group = new Group().add(shaft, tip);
+  group.position.set(...at);
+  group.quaternion.setFromUnitVectors(UP, new Vector3(...direction));
+  return group;
+}
 
 interface Placed {
   geom: SceneGeom;

@@ -9,6 +9,9 @@ const SVG = "http://www.w3.org/2000/svg";
 const WIDTH = 560;
 const HEIGHT = 420;
 const RADIUS = 160;
+/** From so many nodes on, their names stand along the radius, and need room above and below. */
+const RADIAL_FROM = 18;
+const RADIUS_RADIAL = 125;
 const DOFS: Record<string, number> = { free: 6, ball: 3, slide: 1, hinge: 1 };
 
 interface Node {
@@ -50,9 +53,10 @@ export class GraphView {
     const nodes = nodesOf(metadata);
     const focused = [...this.svg.querySelectorAll("[tabindex]")].indexOf(document.activeElement as Element);
     this.svg.replaceChildren(marker());
+    const radius = nodes.length > RADIAL_FROM ? RADIUS_RADIAL : RADIUS;
     const places = nodes.map((_, index) => {
       const angle = (2 * Math.PI * index) / nodes.length - Math.PI / 2;
-      return [WIDTH / 2 + RADIUS * Math.cos(angle), HEIGHT / 2 + RADIUS * Math.sin(angle), angle] as const;
+      return [WIDTH / 2 + radius * Math.cos(angle), HEIGHT / 2 + radius * Math.sin(angle), angle] as const;
     });
     for (const [from, cause] of nodes.entries())
       for (const [to, effect] of nodes.entries()) {
@@ -61,11 +65,11 @@ export class GraphView {
         if (mode === "difference" && lost && !size) this.svg.append(edge(places[from], places[to], 1, theme("--cell-missing"), true));
         if (size) this.svg.append(edge(places[from], places[to], size, mode === "magnitude" ? null : theme("--muted"), false));
       }
-    for (const [index, node] of nodes.entries()) this.svg.append(this.drawn(node, index, places[index]));
+    for (const [index, node] of nodes.entries()) this.svg.append(this.drawn(node, index, places[index], nodes.length > RADIAL_FROM));
     if (focused >= 0) (this.svg.querySelectorAll("[tabindex]")[focused] as SVGElement | undefined)?.focus();
   }
 
-  private drawn(node: Node, index: number, [x, y, angle]: readonly [number, number, number]): SVGElement {
+  private drawn(node: Node, index: number, [x, y, angle]: readonly [number, number, number], radial: boolean): SVGElement {
     const action = node.effects.length === 0;
     const chosen = this.only === index;
     const group = element("g", { tabindex: 0, role: "button", "aria-pressed": String(chosen), class: "node" });
@@ -75,13 +79,17 @@ export class GraphView {
       action ? element("rect", { x: x - 7, y: y - 7, width: 14, height: 14, ...look }) : element("circle", { cx: x, cy: y, r: 8, ...look }),
     );
     const right = Math.cos(angle) >= -1e-9;
-    const label = element("text", {
-      x: x + (right ? 13 : -13),
-      y: y + 4 + 10 * Math.sin(angle),
-      "text-anchor": right ? "start" : "end",
-      fill: theme("--ink"),
-      "font-size": 13,
-    });
+    const words = { "text-anchor": right ? "start" : "end", fill: theme("--ink") };
+    // Many names would lie on each other; along the radius they do not.
+    const label = radial
+      ? element("text", {
+          x: right ? 13 : -13,
+          y: 4,
+          transform: `translate(${x} ${y}) rotate(${(angle * 180) / Math.PI + (right ? 0 : 180)})`,
+          "font-size": 11,
+          ...words,
+        })
+      : element("text", { x: x + (right ? 13 : -13), y: y + 4 + 10 * Math.sin(angle), "font-size": 13, ...words });
     label.textContent = node.name;
     group.append(label);
     const choose = () => {

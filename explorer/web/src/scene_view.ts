@@ -2,11 +2,11 @@
 
 import {
   AmbientLight,
-  ArrowHelper,
   BufferGeometry,
   Color,
   DirectionalLight,
   Fog,
+  type Group,
   Line,
   LineBasicMaterial,
   Mesh,
@@ -18,11 +18,12 @@ import {
 } from "three";
 import { OrbitControls } from "three/examples/jsm/controls/OrbitControls.js";
 import { theme } from "./colors";
-import { contactPlace } from "./contacts";
+import { arrow, contactPlace } from "./contacts";
 import { Floor, geometryOf } from "./geoms";
 import { bodyPoses, geomPose, placeOn, type Pose, type Scene, type SceneGeom, type Vector } from "./kinematics";
 
-const ARROW_COLOR = 0xd55e00;
+/** Of the robot's size. */
+const ARROW_WIDTH = 0.012;
 
 export interface ContactForce {
   geom1: string;
@@ -44,7 +45,7 @@ export class SceneView {
   private readonly meshes = new Map<SceneGeom, Mesh>();
   private readonly floor = new Floor();
   private strings: Line[] = [];
-  private arrows: ArrowHelper[] = [];
+  private arrows: Group[] = [];
   private scene: Scene | null = null;
   /** What the camera looks at; null until the robot has its first pose. */
   private center: Vector3 | null = null;
@@ -135,8 +136,7 @@ export class SceneView {
       if (!first || !second || !(force.newtons > 0)) return [];
       const { at, direction } = contactPlace(first, second);
       const length = this.size * (0.15 + 0.7 * (force.newtons / Math.max(largest, 1e-9)));
-      const head = Math.min(0.3 * length, 0.12 * this.size);
-      return [new ArrowHelper(new Vector3(...direction), new Vector3(...at), length, ARROW_COLOR, head, 0.6 * head)];
+      return [arrow(at, direction, length, ARROW_WIDTH * this.size)];
     });
     if (this.arrows.length) this.world.add(...this.arrows);
   }
@@ -157,8 +157,7 @@ export class SceneView {
       const spread = axes.map((values) => Math.max(...values) - Math.min(...values));
       this.size = Math.max(0.25 * this.scene!.extent, Math.hypot(...spread)) || 1;
       // A robot that lies in a plane is seen from above.
-      const flat = spread[2] < 0.2 * Math.hypot(spread[0], spread[1]) && this.scene!.bodies[0].geoms.some(({ type }) => type === "plane");
-      const way = flat ? new Vector3(0.1, -0.7, 1.1) : new Vector3(0.45, -1.3, 0.45);
+      const way = movesInPlane(this.scene!) ? new Vector3(0.1, -0.7, 1.1) : new Vector3(0.45, -1.3, 0.45);
       this.center = middle.clone();
       this.controls.target.copy(middle);
       this.camera.position.copy(middle).addScaledVector(way.normalize(), 2.6 * this.size);
@@ -190,4 +189,12 @@ export class SceneView {
     this.camera.updateProjectionMatrix();
     this.draw();
   }
+}
+
+/** Whether all joints turn about z or slide across it, as far as their own axes say. */
+function movesInPlane(scene: Scene): boolean {
+  const joints = scene.bodies.flatMap((body) => body.joints);
+  const upright = ({ type, axis }: (typeof joints)[number]) =>
+    type === "hinge" ? Math.abs(axis[2]) > 0.99 : type === "slide" && Math.abs(axis[2]) < 0.01;
+  return joints.length > 0 && joints.every(upright);
 }

@@ -145,7 +145,7 @@ class Bars(Progress):
 
     def lines(self) -> list[str]:
         """Return what the unfinished bars say, without what only a terminal can show."""
-        return [self._line(task) for task in self.tasks if not task.finished]
+        return [self._line(task) for task in self.tasks if task.remaining != 0]
 
     def _line(self, task: Task) -> str:
         cells = (column(task) for column in self.columns if isinstance(column, ProgressColumn))
