@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import io
 import math
 import re
 from collections.abc import Sequence
@@ -19,9 +18,11 @@ from dynamic_sparsity.analysis import bits
 from dynamic_sparsity.analysis.blocks import constraint_kinds
 from dynamic_sparsity.analysis.changes import EVENTS
 from dynamic_sparsity.analysis.comparison import Comparison, comparisons
+from dynamic_sparsity.analysis.episode_frames import FRAMES, frame_sheet
+from dynamic_sparsity.analysis.episode_strips import episode_strips
 from dynamic_sparsity.analysis.files import Progress, Renderer, study_file
 from dynamic_sparsity.analysis.runs import VALUES
-from dynamic_sparsity.analysis.study import EXCLUDED_FLAGS, Study, StudyOptions, load_or_study, to_json
+from dynamic_sparsity.analysis.study import Study, StudyOptions, load_or_study, to_json
 from dynamic_sparsity.analysis.style import COLOURS
 from dynamic_sparsity.analysis.tables import ACTIVE_SHARE, table1
 from dynamic_sparsity.errors import StoreNotFoundError
@@ -33,9 +34,6 @@ from dynamic_sparsity.untrusted.text import json_in_html
 __all__ = ["page", "report"]
 
 PLACE = re.compile(r"/\*\{(style|data|script|digest)\}\*/")
-FRAMES = 100
-FRAME_WIDTH, FRAME_HEIGHT, SHEET_COLUMNS = 160, 120, 10
-FRAME_QUALITY = 50
 
 
 def report(
@@ -83,24 +81,24 @@ def report(
         publish(kept, [to_json(one)])
         if progress is not None:
             progress.phase("rendering")
-        found.append((one, frame_sheet(one, path, frames, render)))
+        found.append((one, frame_sheet(one, path, frames, render), episode_strips(path)))
         if progress is not None:
             progress.phase("done")
     target = out / "index.html"
-    publish(target, [page([one for one, _ in found], [sheet for _, sheet in found]).encode()])
+    publish(target, [page(found).encode()])
     return target
 
 
-def page(studies: Sequence[Study], sheets: Sequence[dict[str, Any] | None]) -> str:
+def page(found: Sequence[tuple[Study, dict[str, Any] | None, dict[str, Any]]]) -> str:
     """Return the page as HTML, with all that it needs inside.
 
     Args:
-        studies: What it shows, in this order.
-        sheets: Of `frame_sheet`, one per study.
+        found: What it shows, in this order: studies, each with what `frame_sheet` and `episode_strips` give.
     """
-    entries = [_entry(one, sheet) for one, sheet in zip(studies, sheets, strict=True)]
+    entries = [_entry(one, sheet) | {"strips": strips} for one, sheet, strips in found]
+    studies = [one for one, _, _ in found]
     compared = [[one.task, *_comparison(one)] for one in comparisons(studies)]
-    script = _resource("page.js")
+    script = _resource("page_charts.js") + _resource("page.js")
     parts = {
         "style": _resource("page.css"),
         "data": json_in_html({"studies": entries, "comparisons": compared}),
@@ -110,40 +108,6 @@ def page(studies: Sequence[Study], sheets: Sequence[dict[str, Any] | None]) -> s
     }
     # All at once: what was put in is not searched for the next place.
     return PLACE.sub(lambda found: parts[found[1]], _resource("page.html"))
-
-
-def frame_sheet(one: Study, path: Path, frames: int, render: Renderer | None) -> dict[str, Any] | None:
-    """Return pictures of the study's episode, evenly spaced, in one image.
-
-    Args:
-        one: The study.
-        path: Its store.
-        frames: How many, at most.
-        render: Makes them; none if None.
-
-    Returns:
-        `sheet` (a data URI), `columns`, `count` and `every` (control steps between two); None if there are none.
-    """
-    if render is None or frames < 1:
-        return None
-    every = math.ceil(len(one.timeline) / frames)
-    dataset = open_dataset(path, columns=["state"], exclude_flags=EXCLUDED_FLAGS)
-    states = dataset[one.timeline.first : one.timeline.first + len(one.timeline) : every]["state"]
-    pictures = render(one.source.task, states, FRAME_WIDTH, FRAME_HEIGHT)
-    if pictures is None:
-        return None
-    from PIL import Image
-
-    columns = min(SHEET_COLUMNS, len(pictures))
-    rows = math.ceil(len(pictures) / columns)
-    sheet = Image.new("RGB", (columns * FRAME_WIDTH, rows * FRAME_HEIGHT))
-    for number, picture in enumerate(pictures):
-        place = (number % columns * FRAME_WIDTH, number // columns * FRAME_HEIGHT)
-        sheet.paste(Image.fromarray(picture), place)
-    contents = io.BytesIO()
-    sheet.save(contents, format="webp", quality=FRAME_QUALITY, method=6)
-    text = base64.b64encode(contents.getvalue()).decode()
-    return {"sheet": f"data:image/webp;base64,{text}", "columns": columns, "count": len(pictures), "every": every}
 
 
 def _entry(one: Study, sheet: dict[str, Any] | None) -> dict[str, Any]:
@@ -164,6 +128,7 @@ def _entry(one: Study, sheet: dict[str, Any] | None) -> dict[str, Any]:
         "constraints": constraints,
         "zeros": [*one.zeros.zeros_s.flatten().tolist(), *one.zeros.zeros_a.flatten().tolist()],
         "switches": [*one.runs.switches_s.flatten().tolist(), *one.runs.switches_a.flatten().tolist()],
+        "largest": [_rounded(float(size)) for size in np.concatenate([_flat(one, "s"), _flat(one, "a")])],
         "levels": {"J_s": _levels(one.sparsity.counts_s), "J_a": _levels(one.sparsity.counts_a)},
         "summary": _summary(one),
         "patterns": _patterns(one),
@@ -176,6 +141,11 @@ def _entry(one: Study, sheet: dict[str, Any] | None) -> dict[str, Any]:
         "map": _map(one),
         "timeline": _timeline(one, sheet),
     }
+
+
+def _flat(one: Study, which: str) -> NDArray[np.float32]:
+    """Return the largest |J| of each entry in any row, J_s or J_a, row-major."""
+    return np.asarray(getattr(one.largest, f"absolute_{which}"), np.float32).reshape(-1)
 
 
 def _summary(one: Study) -> dict[str, Any]:

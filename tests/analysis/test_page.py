@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
-import shutil
 
 import numpy as np
 import pytest
+from browsers import launched_browser
 
+from dynamic_sparsity import load_dataset
+from dynamic_sparsity.analysis.episode_strips import episode_strips
 from dynamic_sparsity.analysis.page import report
 from dynamic_sparsity.analysis.study import StudyOptions
 from dynamic_sparsity.errors import StoreNotFoundError
@@ -16,7 +19,6 @@ from dynamic_sparsity.storage import writer
 from dynamic_sparsity.testing import make_all
 
 OPTIONS = StudyOptions(map_rows=40)
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 
 
 def switching_store(path, **options):
@@ -76,24 +78,75 @@ def test_command_line(page, tmp_path, capsys):
     assert '"frames":null' in (tmp_path / "index.html").read_text()
 
 
-def playwright_of_tests():
-    return pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+@pytest.mark.parametrize("early", [{}, {2: 7}])
+def test_strips_are_the_sparsity_of_every_episode(tmp_path, early):
+    path = switching_store(tmp_path / "Pendulums" / "noise.zarr", early=early)
+    strips = episode_strips(path)
+    rows = load_dataset("Pendulums", root=tmp_path)
+    assert strips["episodes"] == rows.episodes["index"].tolist() and strips["of"] == 12
+    assert strips["lengths"] == rows.episodes["length"].tolist()
+    values = np.frombuffer(base64.b64decode(strips["values"]), np.uint8).reshape(12, strips["columns"])
+    shown = strips["low"] + values / 255 * (strips["high"] - strips["low"])
+    for number, length in enumerate(strips["lengths"]):
+        one = rows.episode(number)
+        masks = np.concatenate([one["mask_s"], one["mask_a"]], 2)
+        np.testing.assert_allclose(shown[number, :length], 1 - masks.mean(axis=(1, 2)), atol=2e-3)
+
+
+def test_long_and_many_episodes_are_thinned(tmp_path, monkeypatch):
+    path = switching_store(tmp_path / "Pendulums" / "noise.zarr", early={0: 9})
+    monkeypatch.setattr("dynamic_sparsity.analysis.episode_strips.EPISODES_MAX", 4)
+    monkeypatch.setattr("dynamic_sparsity.analysis.episode_strips.COLUMNS_MAX", 7)
+    strips = episode_strips(path)
+    assert (strips["episodes"], strips["of"], strips["every"], strips["columns"]) == ([0, 4, 7, 11], 12, 3, 7)
+    assert strips["lengths"] == [9, 20, 20, 20]
+    masks = load_dataset("Pendulums", root=tmp_path).episode(4)
+    sparsity = 1 - np.concatenate([masks["mask_s"], masks["mask_a"]], 2).mean(axis=(1, 2))
+    last = base64.b64decode(strips["values"])[7 + 6] / 255 * (strips["high"] - strips["low"]) + strips["low"]
+    assert last == pytest.approx(sparsity[18:].mean(), abs=2e-3)
 
 
 @pytest.fixture(scope="module")
 def browser():
-    found = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if found is None:
-        pytest.skip("there is no Chromium on this machine")
-    with playwright_of_tests().sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+    with launched_browser() as launched:
         yield launched
-        launched.close()
 
 
-@pytest.mark.slow
+@pytest.mark.parametrize(("width", "height"), [(390, 844), (1400, 900)])
+def test_fits_the_screen(browser, page, width, height):
+    tab = browser.new_page(viewport={"width": width, "height": height})
+    tab.goto(page.as_uri())
+    tab.locator("#Pendulums canvas.heat").wait_for()
+    assert tab.evaluate("() => document.documentElement.scrollWidth") <= width
+    # Nothing is squeezed: a canvas keeps the shape that it was drawn in.
+    for shape in tab.evaluate(
+        "() => [...document.querySelectorAll('canvas')].map(c => [c.width, c.height, c.clientWidth, c.clientHeight])"
+    ):
+        assert shape[2] <= width and shape[0] / shape[1] == pytest.approx(shape[2] / shape[3], rel=0.1)
+    figures = [one.bounding_box() for one in tab.locator("#Pendulums figure").all()]
+    for number, first in enumerate(figures):
+        for second in figures[:number]:
+            beside = first["x"] + first["width"] <= second["x"] or second["x"] + second["width"] <= first["x"]
+            assert beside or first["y"] >= second["y"] + second["height"] or second["y"] >= first["y"] + first["height"]
+    tab.close()
+
+
+def test_magnitude_and_its_scale(browser, page):
+    tab = browser.new_page()
+    tab.goto(page.as_uri())
+    section = tab.locator("#Pendulums")
+    section.locator("canvas.heat").wait_for()
+    assert "100 % of the rows are zero" in section.inner_text()
+    section.get_by_role("button", name="largest |J|").click()
+    data = json.loads(re.search(r'id="data">(.*?)</script>', page.read_text(), re.DOTALL)[1])
+    largest = max(data["studies"][0]["largest"])
+    assert f"{largest:.0e}".replace("e+0", "e+").replace("e-0", "e-") in section.inner_text()
+    assert section.locator("canvas.heat").count() == 1
+    tab.close()
+
+
 def test_hover_and_scrub(browser, page):
-    driver = playwright_of_tests()
+    driver = pytest.importorskip("playwright.sync_api")
     tab = browser.new_page(viewport={"width": 1280, "height": 1000})
     said = []
     tab.on("console", lambda message: said.append(message.text) if message.type in ("error", "warning") else None)

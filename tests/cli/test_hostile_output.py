@@ -168,8 +168,8 @@ def test_report(root: Path, tmp_path: Path) -> None:
     data, script = parsed.scripts[0], "".join(parsed.scripts[1:])
     (study,) = json.loads(data)["studies"]
     assert study["effects"][:4] == [f"{text}#{number}" for number, text in enumerate(HOSTILE[:4])]
-    template = Path(cli.__file__).parent.parent / "analysis/page.js"
-    assert script == template.read_text()
+    folder = Path(cli.__file__).parent.parent / "analysis"
+    assert script == (folder / "page_charts.js").read_text() + (folder / "page.js").read_text()
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     assert f"script-src 'sha256-{digest}'" in text and "script-src 'unsafe-inline'" not in text
     assert "innerHTML" not in script and "insertAdjacentHTML" not in script and "document.write" not in script
