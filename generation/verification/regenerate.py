@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 from dynamic_sparsity.errors import CorruptStoreError, InvalidSettingError
 from dynamic_sparsity.generation.executors.threads import ThreadExecutor
 from dynamic_sparsity.generation.jobs.generate import generate, generate_all
+from dynamic_sparsity.generation.jobs.unit_size import unit_settings
 from dynamic_sparsity.generation.jobs.units import Job
-from dynamic_sparsity.generation.settings import BATCH_MAX, Settings
+from dynamic_sparsity.generation.settings import Settings
 from dynamic_sparsity.loaders.hub.publication import PublishedStore
 from dynamic_sparsity.loaders.hub.repository import Repository
 from dynamic_sparsity.loaders.store.store import Store, open_store
 from dynamic_sparsity.loaders.streaming import StreamingDataset
 from dynamic_sparsity.schemas.consistency import complete_settings
-from dynamic_sparsity.storage import chunking
 from dynamic_sparsity.storage.manifests import read_attributes
 from dynamic_sparsity.storage.reading import Reader
 
@@ -69,7 +69,7 @@ def published_settings(metadata: Mapping[str, Any], seed: int | None = None) -> 
     document = metadata["settings"]
     names = {field.name for field in dataclasses.fields(Settings)}
     # How many episodes run side by side decides bits, so that it is taken over too.
-    known = {key: value for key, value in document.items() if key in names}
+    known = {key: value for key, value in document.items() if key in names and key != "unit_episodes"}
     known |= {"batch": document.get("unit_episodes"), "storage": metadata.get("storage", "raw")}
     kinds = {"noise_beta": (int, float)} | dict.fromkeys(("episodes", "episode_length", "seed", "batch"), (int,))
     wrong = [key for key, legal in kinds.items() if type(known.get(key)) not in legal]
@@ -78,27 +78,8 @@ def published_settings(metadata: Mapping[str, Any], seed: int | None = None) -> 
     if wrong:
         found = ", ".join(f"{key} {known.get(key)!r:.60}" for key in wrong)
         raise CorruptStoreError(f"the published store's settings have {found}, which are not those of the store")
-    known |= {"batch": _batch(metadata)} | ({} if seed is None else {"seed": seed})
+    known |= unit_settings(metadata) | ({} if seed is None else {"seed": seed})
     return Settings(**known)
-
-
-def _batch(metadata: Mapping[str, Any]) -> int:
-    """Return a batch that gives a store's units, and its shards.
-
-    A store of fewer episodes than its batch has units of just those episodes, and shards for a whole batch.
-    """
-    unit_episodes: int = metadata["settings"]["unit_episodes"]
-    length, episodes, dx = metadata["episode_length"], metadata["episodes"], metadata["sizes"]["dx"]
-    wanted = metadata["chunk_rows"], metadata["shard_rows"], unit_episodes
-    if not 1 <= unit_episodes <= BATCH_MAX:
-        # `Settings` says what is wrong with it.
-        return unit_episodes
-    larger = (1 << power for power in range(BATCH_MAX.bit_length()) if 1 << power > unit_episodes)
-    for batch in (unit_episodes, *larger):
-        layout = chunking.plan(length, dx, batch)
-        if (layout.chunk_rows, layout.shard_rows, min(layout.unit_episodes, episodes)) == wanted:
-            return batch
-    return unit_episodes
 
 
 def regenerate(published: Store, root: Path, seed: int | None) -> tuple[Path, dict[str, tuple[Any, Any]]]:

@@ -36,7 +36,9 @@ def generate(
     ] = None,
     every: AllTasksOption = False,
     out: OutRootOption = Path("data"),
-    episodes: Annotated[int, typer.Option(help="Episodes per task.")] = 10,
+    episodes: Annotated[
+        int, typer.Option(help="Episodes per task; a store that has fewer gets the missing ones.")
+    ] = 10,
     episode_length: Annotated[int, typer.Option(help="Control steps per episode; 1000 is the tasks' own.")] = 1000,
     seed: Annotated[int, typer.Option(help="Seed of initial states and actions.")] = 0,
     policy: Annotated[
@@ -112,7 +114,8 @@ def generate(
     """Make data sets: simulate, differentiate, check, write.
 
     Rerun an interrupted or killed command to resume it; the result is bit-identical. A store keeps the settings with
-    which it was begun. The first run of a group of tasks compiles its program (10 to 90 s on a CPU), which is then kept
+    which it was begun; more episodes are added to it, and are those that it would have had if it had been made with
+    them at once. The first run of a group of tasks compiles its program (10 to 90 s on a CPU), which is then kept
     on disk.
 
     Example: [bold]dynamic-sparsity generate CheetahRun WalkerRun --episodes 100 --out data[/bold]
