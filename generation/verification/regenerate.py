@@ -23,6 +23,7 @@ from dynamic_sparsity.loaders.hub.repository import Repository
 from dynamic_sparsity.loaders.store.store import Store, open_store
 from dynamic_sparsity.loaders.streaming import StreamingDataset
 from dynamic_sparsity.schemas.consistency import complete_settings
+from dynamic_sparsity.schemas.naming import POLICY_PATTERN
 from dynamic_sparsity.storage.manifests import read_attributes
 from dynamic_sparsity.storage.reading import Reader
 
@@ -74,7 +75,10 @@ def published_settings(metadata: Mapping[str, Any], seed: int | None = None) -> 
     kinds = {"noise_beta": (int, float)} | dict.fromkeys(("episodes", "episode_length", "seed", "batch"), (int,))
     wrong = [key for key, legal in kinds.items() if type(known.get(key)) not in legal]
     # A policy's path would be one on this machine.
-    wrong += [key for key in ("task", "policy", "dynamics") if known.get(key) != metadata[key]]
+    named = {**known, "policy": known.get("name", known.get("policy"))}
+    wrong += [key for key in ("task", "policy", "dynamics") if named.get(key) != metadata[key]]
+    if not (isinstance(known.get("policy"), str) and POLICY_PATTERN.fullmatch(known["policy"])):
+        wrong.append("policy")
     if wrong:
         found = ", ".join(f"{key} {known.get(key)!r:.60}" for key in wrong)
         raise CorruptStoreError(f"the published store's settings have {found}, which are not those of the store")
@@ -84,6 +88,9 @@ def published_settings(metadata: Mapping[str, Any], seed: int | None = None) -> 
 
 def regenerate(published: Store, root: Path, seed: int | None) -> tuple[Path, dict[str, tuple[Any, Any]]]:
     """Make a store with the settings of a published one.
+
+    Where the root has a store of that name and another seed already, the new one is named after its seed, as
+    "noise-seed7".
 
     Args:
         published: The published one; only its metadata are used.
@@ -96,8 +103,16 @@ def regenerate(published: Store, root: Path, seed: int | None) -> tuple[Path, di
     Raises:
         DynamicSparsityError: As `generate`.
     """
-    path = generate(published_settings(published.metadata, seed), root)
+    path = generate(_named(published_settings(published.metadata, seed), root), root)
     return path, other_settings(published.metadata["settings"], open_store(path).metadata["settings"])
+
+
+def _named(settings: Settings, root: Path) -> Settings:
+    """Return the settings with a name that no store of another seed has."""
+    path = settings.store_path(root)
+    if not (path / "zarr.json").exists() or read_attributes(path)["settings"].get("seed") == settings.seed:
+        return settings
+    return dataclasses.replace(settings, name=f"{settings.acting_policy}-seed{settings.seed}")
 
 
 def check_shard(repository: Repository, published: PublishedStore, shard: int) -> ShardComparison:
@@ -167,7 +182,7 @@ def differences(published: Mapping[str, NDArray[Any]], made: Mapping[str, NDArra
 
 
 def other_settings(published: Mapping[str, Any], present: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Return what differs between two stores' settings but the seed: key to published and present value.
+    """Return what differs between two stores' settings but seed and name: key to published and present value.
 
     Args:
         published: Of the published store.
@@ -178,7 +193,7 @@ def other_settings(published: Mapping[str, Any], present: Mapping[str, Any]) -> 
         | dict(settings.get("versions", {}))
         for settings in (published, present)
     )
-    keys = sorted({*flat, *now} - {"seed"})
+    keys = sorted({*flat, *now} - {"seed", "name"})
     return {key: (flat.get(key), now.get(key)) for key in keys if flat.get(key) != now.get(key)}
 
 

@@ -62,12 +62,15 @@ def generate_command(location: StoreLocation, metadata: Mapping[str, Any] | None
         location: Which store.
         metadata: Its metadata, as far as they are known, for the settings to repeat.
     """
-    words = ["dynamic-sparsity", "generate", location.task, "--policy", location.policy]
+    metadata = metadata or {}
+    settings = metadata.get("settings")
+    policy, named = location.policy, list[str]()
+    if isinstance(settings, dict) and settings.get("name") == policy and isinstance(settings.get("policy"), str):
+        policy, named = settings["policy"], ["--name", policy]
+    words = ["dynamic-sparsity", "generate", location.task, "--policy", policy, *named]
     if location.dynamics == "stock":
         words += ["--dynamics", "stock"]
-    metadata = metadata or {}
     options = {"--episodes": metadata.get("episodes"), "--episode-length": metadata.get("episode_length")}
-    settings = metadata.get("settings")
     options["--seed"] = settings.get("seed") if isinstance(settings, dict) else None
     for option, value in options.items():
         if isinstance(value, int):

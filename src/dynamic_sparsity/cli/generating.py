@@ -49,6 +49,13 @@ def generate(
             "(episodes alternate among these three), or the path of a .safetensors file or a folder that `train` wrote."
         ),
     ] = "noise",
+    name: Annotated[
+        str | None,
+        typer.Option(
+            help="Name of the store, to have several of one policy: load it as `policy=NAME`.",
+            show_default="the policy's",
+        ),
+    ] = None,
     noise_beta: Annotated[
         float, typer.Option(help="The noise's colour, power ~ 1/f^beta: 0 white, 1 pink, 2 red.")
     ] = 0.5,
@@ -131,6 +138,7 @@ def generate(
             episode_length=episode_length,
             seed=seed,
             policy=policy,
+            name=name,
             noise_beta=noise_beta,
             dynamics=dynamics,
             batch=batch,
@@ -246,6 +254,8 @@ def regenerate(
     ] = None,
 ) -> None:
     """Make published data again: with another seed, or one shard to see whether its bits agree.
+
+    Where OUT has a store of that name and another seed, the new one is named after its seed, as noise-seed7.
 
     Example: [bold]dynamic-sparsity regenerate ORG/NAME@v1.0.0 CheetahRun --seed 7[/bold]
     """
