@@ -17,7 +17,7 @@ from dynamic_sparsity.loaders.row_source import BLOCK_ROWS, COORDINATES, Batch, 
 from dynamic_sparsity.loaders.store.checksums import VerifyMode
 from dynamic_sparsity.loaders.store.row_store import RowStore
 from dynamic_sparsity.loaders.store.store import open_store
-from dynamic_sparsity.schemas.joining import ORIGINS
+from dynamic_sparsity.schemas.joining import origins_of
 
 __all__ = ["StoredRows", "shaped"]
 
@@ -108,7 +108,7 @@ class StoredRows:
 
         The column `origin` has each row's number in this list.
         """
-        return list(self.metadata["settings"].get(ORIGINS, []))
+        return origins_of(self.metadata)
 
     @property
     def state_names(self) -> list[str]:

@@ -23,6 +23,7 @@ from dynamic_sparsity.loaders.hub.repository import Repository
 from dynamic_sparsity.loaders.store.store import Store, open_store
 from dynamic_sparsity.loaders.streaming import StreamingDataset
 from dynamic_sparsity.schemas.consistency import complete_settings
+from dynamic_sparsity.schemas.joining import origins_of
 from dynamic_sparsity.schemas.naming import POLICY_PATTERN
 from dynamic_sparsity.storage.manifests import read_attributes
 from dynamic_sparsity.storage.reading import Reader
@@ -68,6 +69,8 @@ def published_settings(metadata: Mapping[str, Any], seed: int | None = None) -> 
         InvalidSettingError: This version can't make such data.
     """
     document = metadata["settings"]
+    if origins_of(metadata):
+        raise InvalidSettingError("the store was merged from several; make each of them again, and merge those")
     names = {field.name for field in dataclasses.fields(Settings)}
     # How many episodes run side by side decides bits, so that it is taken over too.
     known = {key: value for key, value in document.items() if key in names and key != "unit_episodes"}

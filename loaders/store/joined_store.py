@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from dynamic_sparsity.errors import InvalidSettingError
 from dynamic_sparsity.loaders.store.row_store import RowStore
 from dynamic_sparsity.schemas.consistency import settings_digest
-from dynamic_sparsity.schemas.joining import ORIGIN, ORIGINS, readable_arrays
+from dynamic_sparsity.schemas.joining import ORIGIN, ORIGINS, origins_of, readable_arrays
 from dynamic_sparsity.schemas.naming import POLICY_PATTERN
 from dynamic_sparsity.storage.statistics import merge_statistics
 
@@ -178,7 +178,7 @@ class JoinedReader:
 
     def will_need(self, names: Iterable[str], start: int, stop: int) -> None:
         """See `ArrayReader.will_need`."""
-        wanted = [name for name in names if name != ORIGIN.name]
+        wanted = list(names)
         for member, local in self._pieces(np.arange(start, stop)):
             self._store.members[member].reader.will_need(wanted, int(local.min()), int(local.max()) + 1)
 
@@ -189,18 +189,16 @@ class JoinedReader:
 
     def _read(self, names: Sequence[str], member: int, rows: Integers) -> dict[str, Array]:
         """Read rows of one store."""
-        reader, stored = self._store.members[member].reader, [name for name in names if name != ORIGIN.name]
+        reader = self._store.members[member].reader
         if rows.size and rows[-1] - rows[0] == rows.size - 1 and (np.diff(rows) == 1).all():
-            batch = reader.read(stored, int(rows[0]), int(rows[-1]) + 1)
+            batch = reader.read(names, int(rows[0]), int(rows[-1]) + 1)
         else:
-            batch = reader.gather(stored, rows)
+            batch = reader.gather(names, rows)
         if "episode" in batch:
             # Padding has no episode.
             episodes = batch["episode"]
             batch["episode"] = np.where(episodes < 0, episodes, episodes + np.int32(self._store.first_episode(member)))
-        if ORIGIN.name in names:
-            batch[ORIGIN.name] = np.full(rows.size, member, ORIGIN.dtype)
-        return {name: batch[name] for name in names}
+        return batch
 
 
 def _refuse_unlike(members: Sequence[RowStore]) -> None:
@@ -234,7 +232,8 @@ def _joint_metadata(members: Sequence[RowStore]) -> dict[str, Any]:
     policies = list(dict.fromkeys(name for one in every for name in one["policies"]))
     if len(policies) > POLICIES_MAX:
         raise InvalidSettingError(f"the data sets have {len(policies)} policies; at most {POLICIES_MAX} can be joined")
-    settings = _common([one["settings"] for one in every]) | {ORIGINS: [_origin(one) for one in every]}
+    origins = [origin for one in every for origin in origins_of(one) or [_origin(one)]]
+    settings = _common([one["settings"] for one in every]) | {ORIGINS: origins}
     joint = {key: value for key, value in every[0].items() if key not in ("storage", "sample")} | {
         "schema_version": max(one["schema_version"] for one in every),
         "policy": _joint_policy([one["policy"] for one in every]),
