@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dynamic_sparsity import cli, concatenate, load_dataset
+from dynamic_sparsity import cli, load_dataset
 from dynamic_sparsity.errors import CorruptResultError, InvalidSettingError
 from dynamic_sparsity.learners import evaluate, get_budget, make_learner, read_evaluation_rows
 from dynamic_sparsity.learners.leaderboard import entries_of, read_csv, read_entries, to_csv
@@ -34,17 +34,6 @@ def root(tmp_path_factory):
 @pytest.fixture(scope="module")
 def evaluated(root):
     return read_evaluation_rows(load_dataset(TASK, root=root, split="test"), horizon=4)
-
-
-def test_joined_data_are_evaluated_like_any(tmp_path, root):
-    make_store(tmp_path / TASK / "expert.zarr", policy="expert", episodes=20, seed=3)
-    parts = [load_dataset(TASK, root=folder, policy=name) for folder, name in ((root, "noise"), (tmp_path, "expert"))]
-    joined = concatenate(parts)
-    result = evaluate(lambda state, action: state, joined)
-    assert result["data"]["policy"] == "noise-and-expert"
-    assert result["data"]["rows"] == len(joined)
-    alone = [evaluate(lambda state, action: state, part)["next_state"]["relative_to_hold"] for part in parts]
-    assert result["next_state"]["relative_to_hold"] == pytest.approx(1) == pytest.approx(sum(alone) / 2)
 
 
 class Truth:
