@@ -1,7 +1,8 @@
 """Adding episodes to a store: the larger store is made beside the old one, and takes its place when it is sealed.
 
-Shards that stay as they are become files of both stores (hard links, or copies where a disk has none). Until the
-larger store is sealed, the old one is as it was; killed at any moment, the same command goes on.
+Shards that stay as they are become files of both stores (hard links, or copies where a disk has none). A store of less
+than one unit has none: all of it is made again, in units of the larger store. Until the larger store is sealed, the old
+one is as it was; killed at any moment, the same command resumes.
 """
 
 from __future__ import annotations
@@ -33,6 +34,9 @@ SIZE_KEYS: Final = frozenset({"episodes", "rows", "settings.episodes"})
 """What differs between a store and the same store with more episodes."""
 
 
+UNIT_KEY: Final = "settings.unit_episodes"
+
+
 def growing_path(path: Path) -> Path:
     """Return where a larger store is made that is to take a store's place.
 
@@ -57,7 +61,8 @@ def grows(path: Path, attributes: Mapping[str, Any]) -> bool:
     differences = _differences(path, attributes)
     if not _is_larger(differences):
         return False
-    writer.refuse_differences(path, {key: pair for key, pair in differences.items() if key not in SIZE_KEYS})
+    sizes = SIZE_KEYS | ({UNIT_KEY} if _is_one_small_unit(differences) else set())
+    writer.refuse_differences(path, {key: pair for key, pair in differences.items() if key not in sizes})
     return True
 
 
@@ -162,6 +167,12 @@ def _differences(path: Path, attributes: Mapping[str, Any]) -> dict[str, tuple[A
 def _is_larger(differences: Mapping[str, tuple[Any, Any]]) -> bool:
     before, now = differences.get("episodes", (0, 0))
     return bool(before < now)
+
+
+def _is_one_small_unit(differences: Mapping[str, tuple[Any, Any]]) -> bool:
+    """Whether a store is one unit of just its episodes, and the larger store has larger units."""
+    before, now = differences.get(UNIT_KEY, (0, 0))
+    return before == differences["episodes"][0] and before < now
 
 
 def _with_origin(path: Path, attributes: Mapping[str, Any]) -> dict[str, Any]:

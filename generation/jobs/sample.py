@@ -62,7 +62,6 @@ def build(folder: Path) -> None:
             episodes=EPISODES,
             episode_length=LARGE_EPISODE_LENGTH if task in LARGE_TASKS else EPISODE_LENGTH,
             batch=16,
-            unit_episodes=EPISODES,
         )
         for task in TASKS
         for policy in POLICIES

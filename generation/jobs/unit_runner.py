@@ -73,8 +73,9 @@ class SimulationUnitRunner:
         )
         batch = settings.batch or default_batch(physics.task, row_bytes, settings.episode_length, backend)
         planned = layout.plan(settings.episode_length, physics.task.dx, batch)
-        # Units do not depend on the number of episodes, so that a store can grow.
-        planned = replace(planned, unit_episodes=settings.unit_episodes or planned.unit_episodes)
+        # A store of fewer episodes than a unit simulates just those; to grow, it is made again in whole units.
+        unit_episodes = settings.unit_episodes or min(planned.unit_episodes, settings.episodes)
+        planned = replace(planned, unit_episodes=unit_episodes)
         return store_attributes(physics, settings, planned, backend)
 
     def check(self, unit: Unit) -> None:

@@ -120,12 +120,14 @@ def test_a_grown_store_is_the_one_made_at_once(store, tmp_path):
     assert digest(generate(dataclasses.replace(SMALL, batch=None), tmp_path)) == digest(store)
 
 
-def test_units_do_not_depend_on_the_number_of_episodes():
+def test_a_small_store_costs_no_whole_unit_and_can_grow():
     runner = SimulationUnitRunner()
     few, many = (runner.describe(Settings("CartpoleBalance", episodes=count)) for count in (10, 3000))
     cut = ("chunk_rows", "shard_rows")
     assert [few[key] for key in cut] == [many[key] for key in cut]
-    assert few["settings"] | {"episodes": 3000} == many["settings"]
+    assert few["settings"]["unit_episodes"] == 10
+    sizes = {"episodes": 3000, "unit_episodes": many["settings"]["unit_episodes"]}
+    assert few["settings"] | sizes == many["settings"]
 
 
 def test_other_seed_is_other_data(store, tmp_path):

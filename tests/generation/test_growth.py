@@ -68,6 +68,13 @@ def test_a_grown_store_is_the_one_made_at_once(tmp_path: Path, many: dict[str, s
     assert make(tmp_path, MANY).units == 0
 
 
+def test_less_than_a_unit_is_made_again_in_larger_units(tmp_path: Path, many: dict[str, str]) -> None:
+    make(tmp_path, 1)
+    assert read_attributes(tmp_path / STORE)["settings"]["unit_episodes"] == fake_unit_runner.EPISODES_PER_UNIT - 1
+    assert make(tmp_path, MANY).units == MANY
+    assert digests(tmp_path) == many
+
+
 def test_an_unfinished_store_grows(tmp_path: Path, many: dict[str, str]) -> None:
     make(tmp_path, FEW, Job(0, FEW))
     assert make(tmp_path, MANY).units == MANY - 1
