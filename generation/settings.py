@@ -49,10 +49,15 @@ class Settings:
             noise in place of white. "expert-mean": the expert without noise. "mixture": episodes alternate among these.
             The path of a safetensors file, or of a folder with one for the task: as "expert", with the policy of that
             file; the path's last part in lower-case letters is the policy's name.
+        name: Name of the store, if it is not the policy's: stores of other seeds lie beside each other, as
+            "noise-seed7".
         noise_beta: Exponent of the coloured noise.
         dynamics: "converged" or "stock".
         batch: Least number of episodes simulated side by side; rounded up so that they fill whole shards. None
             for a default that depends on the task alone.
+        unit_episodes: Exact number of episodes simulated side by side, in a store of no more episodes than that, whose
+            files are cut for `batch`: stores of earlier versions have units of just their episodes. None for what
+            `batch` says.
         storage: "raw" or "compact": how arrays of floats lie in the store's files. It decides no number.
         check_with_mujoco: Step every row with MuJoCo C as well, and say where it differs. Nothing else depends on
             it.
@@ -63,9 +68,11 @@ class Settings:
     episode_length: int = tasks.EPISODE_LENGTH
     seed: int = 0
     policy: str = "noise"
+    name: str | None = None
     noise_beta: float = 0.5
     dynamics: str = "converged"
     batch: int | None = None
+    unit_episodes: int | None = None
     storage: str = "raw"
     check_with_mujoco: bool = True
 
@@ -89,6 +96,11 @@ class Settings:
             )
         if self.batch is not None and not 1 <= self.batch <= BATCH_MAX:
             raise InvalidSettingError(f"batch is {self.batch}; it must be at least 1 and at most {BATCH_MAX}.")
+        if self.unit_episodes is not None and not self.episodes <= self.unit_episodes <= BATCH_MAX:
+            raise InvalidSettingError(
+                f"unit_episodes is {self.unit_episodes}; it must be at least the number of episodes, {self.episodes}, "
+                f"and at most {BATCH_MAX}."
+            )
         if not 0.0 <= self.noise_beta <= MAX_BETA:
             raise InvalidSettingError(
                 f"noise_beta is {self.noise_beta}; it must be in [0, {MAX_BETA:g}] (0 white, 1 pink, 2 red)."
@@ -98,6 +110,11 @@ class Settings:
         if self.storage not in STORAGES:
             raise InvalidSettingError(f"storage is {self.storage!r}; it must be one of: {', '.join(STORAGES)}.")
         self._check_policy()
+        if self.name is not None and not _can_name_a_store(self.name):
+            raise InvalidSettingError(
+                f"name is {self.name!r:.99}; it must have lower-case letters, digits, '_', '.' and '-' only, be none "
+                f"of {', '.join(POLICIES)}, and not end in '{STOCK_SUFFIX}'."
+            )
 
     def _check_policy(self) -> None:
         file = self.policy_file
@@ -108,8 +125,7 @@ class Settings:
                 f"policy is {self.policy!r}; it must be one of: {', '.join(POLICIES)}, or the path of a policy's file "
                 f"(…{policy_files.SUFFIX}), or of a folder with {self.task}{policy_files.SUFFIX}, that exists."
             )
-        name = self.policy_name
-        if name in POLICIES or not POLICY_PATTERN.fullmatch(name) or name.endswith(STOCK_SUFFIX):
+        if not _can_name_a_store(self.acting_policy):
             raise InvalidSettingError(
                 f"policy is {self.policy!r}; its name in lower-case letters becomes the store's, so it must have "
                 f"letters, digits, '_', '.' and '-' only, be none of {', '.join(POLICIES)}, and not end in "
@@ -118,7 +134,12 @@ class Settings:
 
     @property
     def policy_name(self) -> str:
-        """Name of the policy, and of the store."""
+        """Name of the store, which is that of the policy unless `name` says another."""
+        return self.name or self.acting_policy
+
+    @property
+    def acting_policy(self) -> str:
+        """Name of the policy that acts."""
         if self.policy in POLICIES:
             return self.policy
         return Path(self.policy).resolve().name.removesuffix(policy_files.SUFFIX).lower()
@@ -140,7 +161,7 @@ class Settings:
     @property
     def policies(self) -> tuple[str, ...]:
         """Names of the policies that act in the store; episode i has number i modulo their count."""
-        return MIXTURE if self.policy == "mixture" else (self.policy_name,)
+        return MIXTURE if self.policy == "mixture" else (self.acting_policy,)
 
     def store_path(self, root: Path) -> Path:
         """Return where the store lies below a root folder.
@@ -166,8 +187,10 @@ class Settings:
         # Reading settings needs neither JAX nor a POSIX system.
         from dynamic_sparsity.generation import jax_runtime
 
-        document = dataclasses.asdict(self) | {"policy": self.policy_name}
+        document = dataclasses.asdict(self) | {"policy": self.acting_policy}
         del document["batch"], document["storage"]
+        if self.name is None:
+            del document["name"]
         if self.policy_file is not None:
             # The file's content decides the numbers, not where it lies.
             document["policy_sha256"] = hashlib.sha256(self.policy_file.read_bytes()).hexdigest()
@@ -180,6 +203,10 @@ class Settings:
             "versions": {name: metadata.version(name) for name in _NUMERICAL_PACKAGES},
             **jax_runtime.numerics(),
         }
+
+
+def _can_name_a_store(name: str) -> bool:
+    return name not in POLICIES and bool(POLICY_PATTERN.fullmatch(name)) and not name.endswith(STOCK_SUFFIX)
 
 
 def provenance(backend: str) -> dict[str, Any]:

@@ -52,7 +52,7 @@ class JacobianDataset(StoredRows, Exportable):
         """
         store = Hdf5Store(Path(path).absolute())
         coordinates: Coordinates = "ambient" if store.coordinates == "ambient" else "tangent"
-        return cls(path, split=store.split, columns=store.columns, coordinates=coordinates)
+        return JacobianDataset(path, split=store.split, columns=store.columns, coordinates=coordinates)
 
     def batches(
         self,

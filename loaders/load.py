@@ -11,6 +11,7 @@ from dynamic_sparsity.loaders.dataset import JacobianDataset
 from dynamic_sparsity.loaders.hub.local_copy import LocalCopy
 from dynamic_sparsity.loaders.hub.repository import REPOSITORY_VARIABLE, Repository, default_repository
 from dynamic_sparsity.loaders.hub.transfer_progress import Progress, chosen
+from dynamic_sparsity.loaders.joining import concatenate
 from dynamic_sparsity.loaders.row_source import COORDINATES, Coordinates, check_choice
 from dynamic_sparsity.loaders.store.checksums import VerifyMode
 from dynamic_sparsity.loaders.store.store import generate_command, store_path
@@ -30,8 +31,8 @@ def load_dataset(
     root: str | Path | None = ...,
     repo_id: str | None = ...,
     revision: str | None = ...,
-    policy: str = ...,
-    dynamics: str = ...,
+    policy: str | Sequence[str] = ...,
+    dynamics: str | Sequence[str] = ...,
     split: str | None = ...,
     columns: Sequence[str] | str | None = ...,
     coordinates: Coordinates = ...,
@@ -50,8 +51,8 @@ def load_dataset(
     root: str | Path | None = ...,
     repo_id: str | None = ...,
     revision: str | None = ...,
-    policy: str = ...,
-    dynamics: str = ...,
+    policy: str | Sequence[str] = ...,
+    dynamics: str | Sequence[str] = ...,
     split: str | None = ...,
     columns: Sequence[str] | str | None = ...,
     coordinates: Coordinates = ...,
@@ -69,8 +70,8 @@ def load_dataset(
     root: str | Path | None = None,
     repo_id: str | None = None,
     revision: str | None = None,
-    policy: str = "noise",
-    dynamics: str = "converged",
+    policy: str | Sequence[str] = "noise",
+    dynamics: str | Sequence[str] = "converged",
     split: str | None = None,
     columns: Sequence[str] | str | None = None,
     coordinates: Coordinates = "tangent",
@@ -97,8 +98,9 @@ def load_dataset(
             is given: "data" if the store is there, else the repository that DYNAMIC_SPARSITY_REPOSITORY names.
         repo_id: A repository on the Hub, "ORG/NAME".
         revision: Its branch, tag ("v1.0.0") or commit; None for the main branch.
-        policy: The policy that acted.
-        dynamics: "converged", or "stock" for MJX's own solver settings.
+        policy: The policy that acted. Several, as in ["noise", "expert"], are joined as by `concatenate`; other seeds
+            too, whose stores have names such as "noise-seed7".
+        dynamics: "converged", or "stock" for MJX's own solver settings. Several are joined.
         split: "train", "validation" or "test"; None for all rows. Splits consist of whole episodes.
         columns: Which arrays to read, or None for all of them; docs/format.md lists them. Fewer are faster.
         coordinates: "tangent" as stored, or "ambient": Jacobians and masks over (qpos, qvel, act), converted as they
@@ -124,6 +126,29 @@ def load_dataset(
         HubError: The Hub can't be reached, or refuses, or does not have it (HubNotFoundError).
         MissingDependencyError: The extra `hub` is not installed.
     """
+    if not isinstance(policy, str) or not isinstance(dynamics, str):
+        if streaming:
+            raise InvalidSettingError("streaming takes one policy and one dynamics; give each a string")
+        pairs = [(one, kind) for kind in _names("dynamics", dynamics) for one in _names("policy", policy)]
+
+        def load(name: str, kind: str) -> JacobianDataset:
+            return load_dataset(
+                task,
+                root=root,
+                repo_id=repo_id,
+                revision=revision,
+                policy=name,
+                dynamics=kind,
+                split=split,
+                columns=columns,
+                coordinates=coordinates,
+                verify=verify,
+                exclude_flags=exclude_flags,
+                sample=sample,
+                progress=progress,
+            )
+
+        return concatenate([load(name, kind) for name, kind in pairs])
     if sample:
         for option, value in (("root", root), ("repo_id", repo_id), ("streaming", streaming)):
             if value:
@@ -163,6 +188,14 @@ def load_dataset(
     return JacobianDataset(
         copy.path, split=split, columns=names, coordinates=coordinates, verify=verify, exclude_flags=flags
     )
+
+
+def _names(option: str, names: str | Sequence[str]) -> list[str]:
+    """Return the names that are given for an option, each once."""
+    found = [names] if isinstance(names, str) else list(dict.fromkeys(names))
+    if not found or not all(isinstance(name, str) for name in found):
+        raise InvalidSettingError(f"{option} is {names!r:.200}; it must be a name, or a list with at least one")
+    return found
 
 
 def _sample_root(task: str, policy: str, dynamics: str) -> Path:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from dynamic_sparsity.errors import InvalidSettingError, UnknownNameError
 from dynamic_sparsity.loaders import coordinates as conversion
 from dynamic_sparsity.loaders.store.row_store import RowStore
+from dynamic_sparsity.schemas.joining import ORIGIN, origin_of_rows
 
 __all__ = ["Batch", "RowReader", "needed_arrays"]
 
@@ -67,7 +68,7 @@ class RowReader:
                     f"{self.store.path}: {name} is needed for {', '.join(columns)}, but was not downloaded; name it in "
                     "the `columns` of load_dataset"
                 )
-        return [name for name in names if name in self.store.arrays]
+        return [name for name in names if name in self.store.arrays and name != ORIGIN.name]
 
     def fetch(self, rows: NDArray[np.int64], columns: Sequence[str]) -> Batch:
         """Read rows and convert them.
@@ -89,6 +90,8 @@ class RowReader:
             batch = reader.gather(names, rows)
         if self._converts:
             self._to_ambient(batch)
+        if ORIGIN.name in columns:
+            batch[ORIGIN.name] = origin_of_rows(self.store.metadata, rows)
         return {name: batch[name] for name in columns}
 
     def will_need(self, rows: NDArray[np.int64], columns: Sequence[str]) -> None:

@@ -17,6 +17,7 @@ from dynamic_sparsity.loaders.row_source import BLOCK_ROWS, COORDINATES, Batch, 
 from dynamic_sparsity.loaders.store.checksums import VerifyMode
 from dynamic_sparsity.loaders.store.row_store import RowStore
 from dynamic_sparsity.loaders.store.store import open_store
+from dynamic_sparsity.schemas.joining import origins_of
 
 __all__ = ["StoredRows", "shaped"]
 
@@ -102,6 +103,14 @@ class StoredRows:
         return self.store.metadata
 
     @property
+    def origins(self) -> list[dict[str, Any]]:
+        """Which stores the rows are from: task, policy, dynamics, seed, episodes; empty unless data sets were joined.
+
+        The column `origin` has each row's number in this list.
+        """
+        return origins_of(self.metadata)
+
+    @property
     def state_names(self) -> list[str]:
         """Names of the state's components, ds."""
         return list(self.metadata["state_names"])
@@ -156,11 +165,12 @@ class StoredRows:
 
     def __repr__(self) -> str:
         store, selected = self.store, "" if self._selection is None else ", selected"
+        joined = f", {len(self.origins)} data sets joined" if self.origins else ""
         sample = ", a sample" if self.metadata.get("sample") else ""
         excluded = f", without {' '.join(self.exclude_flags)}" if self.exclude_flags else ""
         return (
             f"{type(self).__name__}({store.task}, {store.policy} policy, {store.dynamics} dynamics, "
-            f"{self.split or 'all splits'}{excluded}{selected}{sample}: {len(self):,} rows; "
+            f"{self.split or 'all splits'}{excluded}{selected}{joined}{sample}: {len(self):,} rows; "
             f"{', '.join(self.columns)}; {self.coordinates} coordinates; {str(self._path)!r})"
         )
 

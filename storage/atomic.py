@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import fcntl
 import hashlib
@@ -16,6 +17,12 @@ from typing import Final
 from dynamic_sparsity.errors import InvalidSettingError, StoreLockedError
 
 PARTIAL_SUFFIX: Final = ".partial"
+COPY_BLOCK_BYTES: Final = 2**20
+
+AT_FDCWD: Final = -100
+RENAME_EXCHANGE: Final = 2
+"""Numbers of Linux's renameat2."""
+
 # Two processes, on whatever machines, never write to the same unfinished file.
 _OWN: Final = secrets.token_hex(4)
 
@@ -84,6 +91,48 @@ def publish(path: Path, pieces: Iterable[bytes]) -> tuple[str, int]:
         partial.unlink(missing_ok=True)
         raise
     return digest.hexdigest(), size
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Give a file a second name, or where the disk has only one name for a file, copy it. It appears complete.
+
+    The directory is not synced, as by `publish`.
+
+    Args:
+        source: The file; nobody may change it in place.
+        target: The second name; its directory is made if missing. An older file of that name is replaced.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = partial_path(target)
+    partial.unlink(missing_ok=True)
+    try:
+        os.link(source, partial, follow_symlinks=False)
+    except OSError:
+        with source.open("rb") as stream:
+            publish(target, iter(lambda: stream.read(COPY_BLOCK_BYTES), b""))
+        return
+    partial.replace(target)
+    # Where both are names of one file already, the system leaves both.
+    partial.unlink(missing_ok=True)
+
+
+def exchange(first: Path, second: Path) -> None:
+    """Exchange the names of two folders at one instant: at any moment, each name has one of them.
+
+    Args:
+        first: A folder.
+        second: Another one, on the same disk.
+
+    Raises:
+        OSError: The system or the disk can't do that.
+    """
+    try:
+        function = ctypes.CDLL(None, use_errno=True).renameat2
+    except AttributeError as error:
+        raise OSError(errno.ENOSYS, "this system can't exchange names") from error
+    if function(AT_FDCWD, os.fsencode(first), AT_FDCWD, os.fsencode(second), RENAME_EXCHANGE) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), str(first), None, str(second))
 
 
 @contextmanager

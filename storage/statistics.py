@@ -63,12 +63,21 @@ class Moments:
             return
         values = values.astype(np.float64)
         mean = values.mean(axis=0)
-        difference = mean - self.mean
-        total = self.count + len(values)
-        self.squares += ((values - mean) ** 2).sum(axis=0) + difference**2 * (self.count * len(values) / total)
-        self.mean = self.mean + difference * (len(values) / total)
-        self.smallest = np.minimum(self.smallest, values.min(axis=0))
-        self.largest = np.maximum(self.largest, values.max(axis=0))
+        squares = ((values - mean) ** 2).sum(axis=0)
+        self.merge(Moments(len(values), mean, squares, values.min(axis=0), values.max(axis=0)))
+
+    def merge(self, other: Moments) -> None:
+        """Add the moments of other vectors.
+
+        Args:
+            other: Of at least one vector.
+        """
+        difference = other.mean - self.mean
+        total = self.count + other.count
+        self.squares = self.squares + (other.squares + difference**2 * (self.count * other.count / total))
+        self.mean = self.mean + difference * (other.count / total)
+        self.smallest = np.minimum(self.smallest, other.smallest)
+        self.largest = np.maximum(self.largest, other.largest)
         self.count = total
 
     def result(self) -> dict[str, npt.NDArray[Any]]:
@@ -150,6 +159,40 @@ class Accumulator:
             return np.zeros(len(block["flags"]), dtype=bool)
         touches: npt.NDArray[np.bool_] = (block["active_any"][:, self._contact_like] == 1).any(axis=1)
         return touches
+
+
+def merge_statistics(parts: Sequence[Mapping[str, npt.NDArray[Any]]]) -> dict[str, npt.NDArray[Any]]:
+    """Return the statistics of the rows of several stores together.
+
+    Args:
+        parts: Each store's arrays of the group `statistics`.
+
+    Returns:
+        Every array that all of them have: name to values.
+    """
+    joint: dict[str, npt.NDArray[Any]] = {}
+    for column in NORMALISED:
+        if all(f"{column}_mean" in part for part in parts):
+            joint |= {f"{column}_{suffix}": value for suffix, value in _merged_moments(column, parts).items()}
+    for group, name in ROW_GROUPS.items():
+        rows = [int(part[name]) for part in parts]
+        joint[name] = np.asarray(sum(rows), dtype=np.int64)
+        for share in (f"zero_share_s{group}", f"zero_share_a{group}"):
+            if all(share in part for part in parts):
+                # Where there are no rows, the share is NaN.
+                zeros = sum(np.rint(part[share] * n) for part, n in zip(parts, rows, strict=True) if n)
+                joint[share] = zeros / sum(rows) if sum(rows) else np.full(parts[0][share].shape, np.nan)
+    return {name: joint[name] for name in parts[0] if name in joint}
+
+
+def _merged_moments(column: str, parts: Sequence[Mapping[str, npt.NDArray[Any]]]) -> dict[str, npt.NDArray[Any]]:
+    merged = Moments.empty(parts[0][f"{column}_mean"].shape)
+    for part in parts:
+        count = int(part[f"{column}_count"])
+        if count:
+            mean, std, smallest, largest = (part[f"{column}_{suffix}"] for suffix in ("mean", "std", "min", "max"))
+            merged.merge(Moments(count, mean, std**2 * count, smallest, largest))
+    return merged.result()
 
 
 def summarize(

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from dynamic_sparsity.errors import CorruptStoreError, StoreNotFoundError
 from dynamic_sparsity.schemas import episode_columns, row_arrays_of, statistics_arrays, validate
 from dynamic_sparsity.schemas.files import file_count, shard_count, shard_files
+from dynamic_sparsity.schemas.joining import origins_of
 from dynamic_sparsity.schemas.splits import splits_of
 from dynamic_sparsity.storage.manifests import read_attributes, read_document, shard_range
 from dynamic_sparsity.storage.problems import FIX_EXTRA, FIX_FILE, FIX_VALUES, Problem, fix_shard
@@ -149,7 +150,7 @@ def _check_table(path: Path, attributes: Mapping[str, Any], table: Table, damage
     broken = {
         "start": (table["start"] != np.arange(episodes) * length, "is not the episode's index times episode_length"),
         "length": ((table["length"] < 1) | (table["length"] > length), f"is not in 1 to {length}"),
-        "split": (table["split"] != splits_of(episodes), "contradicts the split rule"),
+        "split": (table["split"] != _expected_splits(attributes), "contradicts the split rule"),
         "policy": (table["policy"] >= len(attributes["policies"]), "names no policy of the metadata"),
         "seed": (table["seed"] < 0, "is negative"),
         "terminated": (
@@ -168,6 +169,12 @@ def _check_table(path: Path, attributes: Mapping[str, Any], table: Table, damage
             continue
         for entry in read_document(path / name)["episodes"]:
             yield from _check_entry(name, entry, table)
+
+
+def _expected_splits(attributes: Mapping[str, Any]) -> npt.NDArray[np.uint8]:
+    """Return the split of each episode, (E,); episodes that were merged keep theirs."""
+    counts = [origin["episodes"] for origin in origins_of(attributes)] or [attributes["episodes"]]
+    return np.concatenate([splits_of(count) for count in counts])
 
 
 def _check_entry(name: str, entry: Mapping[str, Any], table: Table) -> Iterator[Problem]:

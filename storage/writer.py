@@ -35,7 +35,17 @@ from dynamic_sparsity.storage.manifests import (
 )
 from dynamic_sparsity.storage.seal import finalize
 
-__all__ = ["create_store", "finalize", "finished_shards", "lock", "missing_shards", "sweep", "write_unit"]
+__all__ = [
+    "create_store",
+    "finalize",
+    "finished_shards",
+    "lock",
+    "missing_shards",
+    "refuse_differences",
+    "setting_differences",
+    "sweep",
+    "write_unit",
+]
 
 # Attributes that may differ between the run that made a store and the one that resumes it.
 MAY_DIFFER: Final = frozenset({"complete", "provenance", "settings", "settings_sha256"})
@@ -233,6 +243,19 @@ def _span(indices: Sequence[int]) -> str:
 
 def _refuse_other_settings(path: Path, existing: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
     """Refuse to resume a store that was made with other settings."""
+    refuse_differences(path, setting_differences(existing, wanted))
+
+
+def setting_differences(existing: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Return how a store that exists differs from the one that is asked for.
+
+    Args:
+        existing: Its attributes.
+        wanted: Those asked for.
+
+    Returns:
+        Key to the store's value and the one asked for; "absent" for none. Keys in `settings` begin with "settings.".
+    """
     old, new = (
         {
             **_flat("settings", complete_settings(attributes["settings"])),
@@ -241,11 +264,21 @@ def _refuse_other_settings(path: Path, existing: Mapping[str, Any], wanted: Mapp
         for attributes in (existing, wanted)
     )
     absent = "absent"
-    lines = [
-        f"  {key}: the store has {old.get(key, absent)!r}, now asked for {new.get(key, absent)!r}"
-        for key in sorted(old.keys() | new.keys())
-        if old.get(key, absent) != new.get(key, absent)
-    ]
+    pairs = {key: (old.get(key, absent), new.get(key, absent)) for key in sorted(old.keys() | new.keys())}
+    return {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
+
+
+def refuse_differences(path: Path, differences: Mapping[str, tuple[Any, Any]]) -> None:
+    """Refuse a store that differs from the one that is asked for.
+
+    Args:
+        path: The store.
+        differences: Of `setting_differences`.
+
+    Raises:
+        SettingsMismatchError: There are any.
+    """
+    lines = [f"  {key}: the store has {old!r}, now asked for {new!r}" for key, (old, new) in differences.items()]
     if lines:
         raise SettingsMismatchError(
             f"{path} was made with other settings:\n" + "\n".join(lines) + "\nUse another --out, or delete the store "

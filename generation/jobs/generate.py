@@ -1,5 +1,6 @@
 """`generate`: stores, from settings to sealed data, in units of work. Killed at any moment, a run can be resumed.
 
+A store that has fewer episodes than are wanted grows: see `storage.growth`.
 Stores are opened one after the other, when the executor has room for their first unit, and sealed in the background
 when their last unit is on disk.
 """
@@ -12,16 +13,16 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from dynamic_sparsity.errors import UnitsFailedError
 from dynamic_sparsity.generation.executors.protocol import Event, EventKind, Executor
 from dynamic_sparsity.generation.jobs.run_progress import NoRunProgress, RunProgress
 from dynamic_sparsity.generation.jobs.scheduler import MAX_ATTEMPTS, QuarantinedUnit, run_units
 from dynamic_sparsity.generation.jobs.status_file import StatusFile, delete_status_files
+from dynamic_sparsity.generation.jobs.unit_size import with_units_of
 from dynamic_sparsity.generation.jobs.units import Job, Unit, plan_units, unfinished
 from dynamic_sparsity.generation.settings import Settings
-from dynamic_sparsity.storage import writer
+from dynamic_sparsity.storage import growth, writer
 from dynamic_sparsity.storage.manifests import read_attributes
 
 
@@ -59,7 +60,7 @@ class Summary:
 
 
 def generate(settings: Settings, root: Path, progress: RunProgress | None = None) -> Path:
-    """Make or resume a store in this process, and seal it. A complete store is checked and left as it is.
+    """Make, resume or grow a store in this process, and seal it. A complete store is checked and left as it is.
 
     Args:
         settings: What to generate.
@@ -88,7 +89,7 @@ def generate_all(
     progress: RunProgress | None = None,
     job: Job | None = None,
 ) -> Summary:
-    """Make or resume stores, and seal them.
+    """Make, resume or grow stores, and seal them.
 
     Args:
         wanted: What to generate, one entry per store.
@@ -123,12 +124,17 @@ def generate_all(
 
 @dataclass
 class _Run:
-    """The stores that a run has opened, and how many units are left of each."""
+    """The stores that a run has opened, and how many units are left of each.
+
+    Units belong to the folder that they are written to: the store's, or that of the larger store which is to take the
+    store's place.
+    """
 
     root: Path
     executor: Executor
     progress: RunProgress
     job: Job
+    stores: dict[Path, Path] = field(default_factory=dict)
     units_left: dict[Path, int] = field(default_factory=dict)
     status_files: dict[Path, StatusFile] = field(default_factory=dict)
     sealing: dict[Path, Future[None]] = field(default_factory=dict)
@@ -141,61 +147,79 @@ class _Run:
         planned = 0
         for settings in wanted:
             store = settings.store_path(self.root)
-            attributes = self._open(store, settings, locks)
-            units = plan_units(settings, store, attributes)
+            settled, folder = self._open(store, settings, locks)
+            units = plan_units(settled, folder, read_attributes(folder))
             own, planned = self.job.select(units, planned), planned + len(units)
-            to_make = unfinished(own, writer.missing_shards(store))
+            to_make = unfinished(own, writer.missing_shards(folder))
             rows = sum(unit.rows for unit in to_make)
-            self.status_files[store], self.units_left[store] = StatusFile(store, self.job, rows), len(to_make)
+            self.stores[folder] = store
+            self.status_files[folder], self.units_left[folder] = StatusFile(folder, self.job, rows), len(to_make)
             total = sum(unit.rows for unit in own)
             self.progress.on_opened(store, total, total - rows)
             if to_make:
                 yield from to_make
             else:
-                self._finish(store)
+                self._finish(folder)
 
-    def _open(self, store: Path, settings: Settings, locks: ExitStack) -> dict[str, Any]:
-        """Lock a store, and create it or clean up after an earlier run; return its attributes."""
+    def _open(self, store: Path, settings: Settings, locks: ExitStack) -> tuple[Settings, Path]:
+        """Lock a store, and create it or clean up after an earlier run; return its settings and where to write."""
         locks.enter_context(writer.lock(store, shared=not self.job.alone))
         if not self.job.alone:
             locks.enter_context(writer.lock(store.with_name(f"{store.name}.{self.job.name}")))
-        attributes = self.executor.describe(settings)
-        writer.create_store(store, attributes)
+        growth.restore(store)
         if self.job.alone:
-            writer.sweep(store)
-            delete_status_files(store)
-            locks.push(partial(_sweep_after_error, store))
-        return attributes
+            growth.recover(store)
+        settings = with_units_of(store, settings)
+        attributes, growing = self.executor.describe(settings), growth.growing_path(store)
+        grows = growth.grows(store, attributes)
+        if self.job.alone:
+            for folder in (store, growing):
+                writer.sweep(folder)
+                delete_status_files(folder)
+                locks.push(partial(_sweep_after_error, folder))
+        if grows:
+            return settings, growth.begin_growth(store, attributes, alone=self.job.alone)
+        writer.create_store(store, attributes)
+        return settings, store
 
     def on_event(self, event: Event) -> None:
         """Report an event of a unit, and seal its store after the last unit."""
-        store = event.unit.store
+        folder = event.unit.store
+        store = self.stores[folder]
         if event.kind is EventKind.COMPILING:
             self.progress.on_compiling(store)
         elif event.kind is EventKind.COMPILED:
             self.progress.on_compiled(store, event.amount)
-        change = self.status_files[store].on_event(event)
+        change = self.status_files[folder].on_event(event)
         if change:
             self.progress.on_progress(store, change)
         if event.kind is EventKind.FINISHED:
             self.rows, self.made = self.rows + event.unit.rows, self.made + 1
-            self.units_left[store] -= 1
-            if not self.units_left[store]:
-                self._finish(store)
+            self.units_left[folder] -= 1
+            if not self.units_left[folder]:
+                self._finish(folder)
 
-    def _finish(self, store: Path) -> None:
+    def _finish(self, folder: Path) -> None:
         """Seal a store in the background, unless other jobs make units of it too."""
+        store = self.stores[folder]
         if not self.job.alone:
             self.progress.on_closed(store)
             return
         self.progress.on_sealing(store)
 
         def seal() -> None:
-            writer.finalize(store)
-            self.status_files[store].close()
+            _seal(folder, store)
+            self.status_files[folder].close()
             self.progress.on_closed(store)
 
         self.sealing[store] = self.sealer.submit(seal)
+
+
+def _seal(folder: Path, store: Path) -> None:
+    """Seal what was made in a folder; if that is a larger store, put it into the old one's place."""
+    writer.finalize(folder)
+    if folder != store:
+        growth.finish_growth(store)
 
 
 def _sweep_after_error(store: Path, kind: type[BaseException] | None, *_: object) -> None:
@@ -219,5 +243,8 @@ def finalize(store: Path) -> None:
     """
     read_attributes(store)  # what is no store gets no lock
     with writer.lock(store):
-        writer.finalize(store)
-        delete_status_files(store)
+        growth.recover(store)
+        growing = growth.growing_path(store)
+        folder = growing if growing.exists() else store
+        _seal(folder, store)
+        delete_status_files(folder)

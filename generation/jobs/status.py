@@ -10,6 +10,7 @@ from typing import Any
 from dynamic_sparsity.generation.jobs.status_file import read_status_files
 from dynamic_sparsity.storage import writer
 from dynamic_sparsity.storage.atomic import is_locked
+from dynamic_sparsity.storage.growth import growing_path
 from dynamic_sparsity.storage.manifests import read_attributes
 
 
@@ -57,7 +58,7 @@ class _Units:
 
 
 def read_status(store: Path) -> Status:
-    """Read how far a store is.
+    """Read how far a store is; of one that grows, how far the larger store is.
 
     Args:
         store: Path of the store.
@@ -66,10 +67,12 @@ def read_status(store: Path) -> Status:
         StoreNotFoundError: There is none.
         CorruptStoreError: Its attributes contradict their schema.
     """
-    attributes = read_attributes(store)
-    units = _units_on_disk(attributes, writer.missing_shards(store))
-    active, complete = is_locked(store), (store / "manifest.json").exists()
-    reports = read_status_files(store)
+    growing = growing_path(store)
+    folder = growing if (growing / "zarr.json").exists() else store
+    attributes = read_attributes(folder)
+    units = _units_on_disk(attributes, writer.missing_shards(folder))
+    active, complete = is_locked(store), folder == store and (store / "manifest.json").exists()
+    reports = read_status_files(folder)
     computing = [one for one in reports if active and one["computing_seconds"] > 0]
     rate = sum(one["rows_made"] / one["computing_seconds"] for one in computing) or None
     rows_left = sum(one["rows_to_make"] - one["rows_made"] for one in computing)

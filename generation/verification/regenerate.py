@@ -15,14 +15,16 @@ from numpy.typing import NDArray
 from dynamic_sparsity.errors import CorruptStoreError, InvalidSettingError
 from dynamic_sparsity.generation.executors.threads import ThreadExecutor
 from dynamic_sparsity.generation.jobs.generate import generate, generate_all
+from dynamic_sparsity.generation.jobs.unit_size import unit_settings
 from dynamic_sparsity.generation.jobs.units import Job
-from dynamic_sparsity.generation.settings import BATCH_MAX, Settings
+from dynamic_sparsity.generation.settings import Settings
 from dynamic_sparsity.loaders.hub.publication import PublishedStore
 from dynamic_sparsity.loaders.hub.repository import Repository
 from dynamic_sparsity.loaders.store.store import Store, open_store
 from dynamic_sparsity.loaders.streaming import StreamingDataset
 from dynamic_sparsity.schemas.consistency import complete_settings
-from dynamic_sparsity.storage import chunking
+from dynamic_sparsity.schemas.joining import origins_of
+from dynamic_sparsity.schemas.naming import POLICY_PATTERN
 from dynamic_sparsity.storage.manifests import read_attributes
 from dynamic_sparsity.storage.reading import Reader
 
@@ -67,42 +69,31 @@ def published_settings(metadata: Mapping[str, Any], seed: int | None = None) -> 
         InvalidSettingError: This version can't make such data.
     """
     document = metadata["settings"]
+    if origins_of(metadata):
+        raise InvalidSettingError("the store was merged from several; make each of them again, and merge those")
     names = {field.name for field in dataclasses.fields(Settings)}
     # How many episodes run side by side decides bits, so that it is taken over too.
-    known = {key: value for key, value in document.items() if key in names}
+    known = {key: value for key, value in document.items() if key in names and key != "unit_episodes"}
     known |= {"batch": document.get("unit_episodes"), "storage": metadata.get("storage", "raw")}
     kinds = {"noise_beta": (int, float)} | dict.fromkeys(("episodes", "episode_length", "seed", "batch"), (int,))
     wrong = [key for key, legal in kinds.items() if type(known.get(key)) not in legal]
     # A policy's path would be one on this machine.
-    wrong += [key for key in ("task", "policy", "dynamics") if known.get(key) != metadata[key]]
+    named = {**known, "policy": known.get("name", known.get("policy"))}
+    wrong += [key for key in ("task", "policy", "dynamics") if named.get(key) != metadata[key]]
+    if not (isinstance(known.get("policy"), str) and POLICY_PATTERN.fullmatch(known["policy"])):
+        wrong.append("policy")
     if wrong:
         found = ", ".join(f"{key} {known.get(key)!r:.60}" for key in wrong)
         raise CorruptStoreError(f"the published store's settings have {found}, which are not those of the store")
-    known |= {"batch": _batch(metadata)} | ({} if seed is None else {"seed": seed})
+    known |= unit_settings(metadata) | ({} if seed is None else {"seed": seed})
     return Settings(**known)
-
-
-def _batch(metadata: Mapping[str, Any]) -> int:
-    """Return a batch that gives a store's units, and its shards.
-
-    A store of fewer episodes than its batch has units of just those episodes, and shards for a whole batch.
-    """
-    unit_episodes: int = metadata["settings"]["unit_episodes"]
-    length, episodes, dx = metadata["episode_length"], metadata["episodes"], metadata["sizes"]["dx"]
-    wanted = metadata["chunk_rows"], metadata["shard_rows"], unit_episodes
-    if not 1 <= unit_episodes <= BATCH_MAX:
-        # `Settings` says what is wrong with it.
-        return unit_episodes
-    larger = (1 << power for power in range(BATCH_MAX.bit_length()) if 1 << power > unit_episodes)
-    for batch in (unit_episodes, *larger):
-        layout = chunking.plan(length, dx, batch)
-        if (layout.chunk_rows, layout.shard_rows, min(layout.unit_episodes, episodes)) == wanted:
-            return batch
-    return unit_episodes
 
 
 def regenerate(published: Store, root: Path, seed: int | None) -> tuple[Path, dict[str, tuple[Any, Any]]]:
     """Make a store with the settings of a published one.
+
+    Where the root has a store of that name and another seed already, the new one is named after its seed, as
+    "noise-seed7".
 
     Args:
         published: The published one; only its metadata are used.
@@ -115,8 +106,16 @@ def regenerate(published: Store, root: Path, seed: int | None) -> tuple[Path, di
     Raises:
         DynamicSparsityError: As `generate`.
     """
-    path = generate(published_settings(published.metadata, seed), root)
+    path = generate(_named(published_settings(published.metadata, seed), root), root)
     return path, other_settings(published.metadata["settings"], open_store(path).metadata["settings"])
+
+
+def _named(settings: Settings, root: Path) -> Settings:
+    """Return the settings with a name that no store of another seed has."""
+    path = settings.store_path(root)
+    if not (path / "zarr.json").exists() or read_attributes(path)["settings"].get("seed") == settings.seed:
+        return settings
+    return dataclasses.replace(settings, name=f"{settings.acting_policy}-seed{settings.seed}")
 
 
 def check_shard(repository: Repository, published: PublishedStore, shard: int) -> ShardComparison:
@@ -186,7 +185,7 @@ def differences(published: Mapping[str, NDArray[Any]], made: Mapping[str, NDArra
 
 
 def other_settings(published: Mapping[str, Any], present: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Return what differs between two stores' settings but the seed: key to published and present value.
+    """Return what differs between two stores' settings but seed and name: key to published and present value.
 
     Args:
         published: Of the published store.
@@ -197,7 +196,7 @@ def other_settings(published: Mapping[str, Any], present: Mapping[str, Any]) -> 
         | dict(settings.get("versions", {}))
         for settings in (published, present)
     )
-    keys = sorted({*flat, *now} - {"seed"})
+    keys = sorted({*flat, *now} - {"seed", "name"})
     return {key: (flat.get(key), now.get(key)) for key in keys if flat.get(key) != now.get(key)}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from dynamic_sparsity.loaders.row_source import RowSource
-from dynamic_sparsity.schemas import row_arrays_of
+from dynamic_sparsity.schemas.joining import readable_arrays
 
 __all__ = ["coordinates_of", "variables_of"]
 
@@ -19,7 +19,7 @@ def variables_of(source: RowSource) -> dict[str, tuple[tuple[str, ...], Any, dic
     Returns:
         By column: names of the dimensions, values of shape (n, …), and attributes.
     """
-    specs = {spec.name: spec for spec in row_arrays_of({**source.metadata, "schema_version": "1.1.0"})}
+    specs = {spec.name: spec for spec in readable_arrays({**source.metadata, "schema_version": "1.1.0"})}
     return {
         name: (specs[name].dimension_names, values, {"units": specs[name].unit, "description": specs[name].description})
         for name, values in source[:].items()
@@ -45,6 +45,6 @@ def coordinates_of(source: RowSource) -> dict[str, Any]:
         "constraint": [one["name"] for one in metadata["constraints"]],
         "contact_pair": [one["name"] for one in metadata["contact_pairs"]],
     }
-    specs = {spec.name: spec for spec in row_arrays_of({**metadata, "schema_version": "1.1.0"})}
+    specs = {spec.name: spec for spec in readable_arrays({**metadata, "schema_version": "1.1.0"})}
     used = {dimension for column in source.columns for dimension in specs[column].dimension_names}
     return {"row": source.rows} | {dimension: found for dimension, found in names.items() if dimension in used}

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from dynamic_sparsity.errors import CorruptStoreError, UnknownNameError
 from dynamic_sparsity.loaders.hdf5.chunks import CHUNK_BYTES_MAX, PIPELINES, ChunkForm
 from dynamic_sparsity.loaders.store.store import store_path
-from dynamic_sparsity.schemas import ArraySpec, episode_columns, row_arrays, statistics_arrays, validate
+from dynamic_sparsity.schemas import ArraySpec, episode_columns, statistics_arrays, validate
+from dynamic_sparsity.schemas.joining import readable_arrays
 
 __all__ = [
     "FORMAT",
@@ -88,7 +89,7 @@ def row_shapes(metadata: Mapping[str, Any], coordinates: str) -> dict[str, tuple
     """
     sizes = metadata["sizes"]
     ambient = {**sizes, "dx": sizes["ds"]} if coordinates == "ambient" else sizes
-    specs = row_arrays(sizes, metadata["dynamics"])
+    specs = readable_arrays(metadata)
     shapes = {spec.name: (np.dtype(spec.dtype).newbyteorder("<"), spec.shape(ambient, 1)[1:]) for spec in specs}
     return {ROW: (np.dtype("<i8"), ()), **shapes}
 
@@ -133,7 +134,7 @@ def check_names(
     """
     if split not in ("", *metadata["splits"]) or coordinates not in ("tangent", "ambient"):
         raise damaged(where, f"its split is {split!r:.99} and its coordinates are {coordinates!r:.99}")
-    known = {spec.name for spec in row_arrays(metadata["sizes"], metadata["dynamics"])}
+    known = {spec.name for spec in readable_arrays(metadata)}
     if (
         not isinstance(columns, list)
         or not all(isinstance(name, str) and name in known for name in columns)

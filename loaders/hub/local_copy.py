@@ -34,6 +34,7 @@ from dynamic_sparsity.loaders.store.store import Store, open_store
 from dynamic_sparsity.schemas import validate
 from dynamic_sparsity.schemas.documents import encode_document
 from dynamic_sparsity.schemas.files import MANIFEST_FILE
+from dynamic_sparsity.schemas.joining import ORIGIN
 from dynamic_sparsity.schemas.layout import CHECKSUM_BYTES, ArrayLayout, array_layouts
 from dynamic_sparsity.schemas.splits import SPLITS
 from dynamic_sparsity.untrusted.documents import DOCUMENT_BYTES_MAX, read_json
@@ -106,13 +107,13 @@ class LocalCopy:
 
     @property
     def arrays(self) -> tuple[str, ...]:
-        """All row arrays of the whole store."""
+        """All row arrays of the whole store, and what follows from them."""
         return (*self.store.arrays, *self.store.absent)
 
     def arrays_for(
         self, columns: Sequence[str] | None, coordinates: str = "tangent", exclude_flags: Sequence[str] = ()
     ) -> list[str]:
-        """Return the arrays that a request needs.
+        """Return the arrays that a request needs to be fetched.
 
         Args:
             columns: Names of columns; None for all.
@@ -123,10 +124,11 @@ class LocalCopy:
             UnknownNameError: A column does not exist.
         """
         if columns is None:
-            return list(self.arrays)
+            return [name for name in self.arrays if name != ORIGIN.name]
         converts = coordinates == "ambient" and conversion.has_quaternions(self.store.metadata["joints"])
         names = [check_choice("column", name, self.arrays) for name in columns] + ["flags"] * bool(exclude_flags)
-        return [name for name in needed_arrays(names, converts=converts) if name in self.arrays]
+        needed = needed_arrays(names, converts=converts)
+        return [name for name in needed if name in self.arrays and name != ORIGIN.name]
 
     def fetch(self, arrays: Sequence[str], progress: Progress | None = None, *, force: bool = False) -> None:
         """Make sure that arrays are there.

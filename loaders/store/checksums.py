@@ -6,19 +6,22 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dynamic_sparsity.errors import CorruptStoreError, InvalidSettingError
-from dynamic_sparsity.untrusted.documents import parse_json
+from dynamic_sparsity.schemas.files import MANIFEST_FILE
+from dynamic_sparsity.untrusted.documents import parse_json, read_json
 from dynamic_sparsity.untrusted.files import open_regular
 
 __all__ = ["VERIFY_MODES", "Ledger", "VerifyMode"]
 
 VerifyMode = Literal["sha256", "size"]
+METADATA_FILE: Final = "zarr.json"
 VERIFY_MODES: tuple[VerifyMode, ...] = ("sha256", "size")
 
 
@@ -236,11 +239,25 @@ class Ledger:
             name: Its path inside the store.
             problem: What is wrong with it.
         """
+        if self._was_replaced():
+            return CorruptStoreError(
+                f"{self.root / name}: {problem}: another store has taken the place of the one that was opened, as when "
+                "it is given more episodes. Load the data set again"
+            )
         return CorruptStoreError(
             f"{self.root / name}: {problem}. To list all damaged files, run `dynamic-sparsity verify {self.root}`; "
             "then copy or download them again, or delete their shards' manifests and run the "
             "`dynamic-sparsity generate …` command that made the store."
         )
+
+    def _was_replaced(self) -> bool:
+        """Return whether the store that is there now has other metadata than the one that was opened."""
+        with suppress(CorruptStoreError):
+            files = read_json(self.root / MANIFEST_FILE).get("files")
+            entry = files.get(METADATA_FILE) if isinstance(files, dict) else None
+            if isinstance(entry, dict) and METADATA_FILE in self._files:
+                return bool(entry.get("sha256") != self._files[METADATA_FILE][0])
+        return False
 
     def _check_size(self, name: str, found: int) -> None:
         if found != self.size(name):

@@ -26,6 +26,7 @@ from dynamic_sparsity.loaders.store.row_store import RowStore
 from dynamic_sparsity.schemas import READABLE_VERSIONS, ArraySpec, episode_columns, statistics_arrays, validate
 from dynamic_sparsity.schemas.documents import array_document, plain_file, store_arrays
 from dynamic_sparsity.schemas.files import MANIFEST_FILE, listing_problem
+from dynamic_sparsity.schemas.joining import ORIGIN, origins_of
 from dynamic_sparsity.schemas.layout import CHECKSUM_BYTES, array_layouts
 from dynamic_sparsity.schemas.naming import StoreLocation, location_problem, parse_store_path, store_path
 from dynamic_sparsity.untrusted.documents import parse_json, read_json
@@ -62,12 +63,15 @@ def generate_command(location: StoreLocation, metadata: Mapping[str, Any] | None
         location: Which store.
         metadata: Its metadata, as far as they are known, for the settings to repeat.
     """
-    words = ["dynamic-sparsity", "generate", location.task, "--policy", location.policy]
+    metadata = metadata or {}
+    settings = metadata.get("settings")
+    policy, named = location.policy, list[str]()
+    if isinstance(settings, dict) and settings.get("name") == policy and isinstance(settings.get("policy"), str):
+        policy, named = settings["policy"], ["--name", policy]
+    words = ["dynamic-sparsity", "generate", location.task, "--policy", policy, *named]
     if location.dynamics == "stock":
         words += ["--dynamics", "stock"]
-    metadata = metadata or {}
     options = {"--episodes": metadata.get("episodes"), "--episode-length": metadata.get("episode_length")}
-    settings = metadata.get("settings")
     options["--seed"] = settings.get("seed") if isinstance(settings, dict) else None
     for option, value in options.items():
         if isinstance(value, int):
@@ -98,6 +102,8 @@ class Store(RowStore):
         self.metadata = metadata
         self.absent = ledger.absent(layouts := array_layouts(metadata))
         self.arrays = tuple(name for name in layouts if name not in self.absent)
+        if origins_of(metadata):
+            self.arrays += (ORIGIN.name,)
         self.reader = ShardReader(
             ledger, layouts, self.rows, before_opening=self._check_document, decoded_bytes=decoded_bytes
         )

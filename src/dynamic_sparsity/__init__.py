@@ -2,7 +2,15 @@
 
 from dynamic_sparsity._version import VERSION
 from dynamic_sparsity.errors import DynamicSparsityError
-from dynamic_sparsity.loaders import JacobianDataset, find_stores, load_dataset, open_store
+from dynamic_sparsity.loaders import JacobianDataset, concatenate, find_stores, load_dataset, open_store
 
 __version__ = VERSION
-__all__ = ["DynamicSparsityError", "JacobianDataset", "__version__", "find_stores", "load_dataset", "open_store"]
+__all__ = [
+    "DynamicSparsityError",
+    "JacobianDataset",
+    "__version__",
+    "concatenate",
+    "find_stores",
+    "load_dataset",
+    "open_store",
+]

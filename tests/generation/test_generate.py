@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import hashlib
 import os
@@ -20,6 +21,7 @@ from processes import running, wait_for
 from dynamic_sparsity import load_dataset
 from dynamic_sparsity.errors import InvalidSettingError, SettingsMismatchError, StoreLockedError
 from dynamic_sparsity.generation.jobs.generate import generate
+from dynamic_sparsity.generation.jobs.unit_runner import SimulationUnitRunner
 from dynamic_sparsity.generation.jobs.units import plan_units
 from dynamic_sparsity.generation.physics.model import load_physics
 from dynamic_sparsity.generation.settings import Settings
@@ -110,6 +112,22 @@ def test_fewer_episodes_are_a_prefix(store, tmp_path):
     short, long = (load_dataset("CartpoleBalance", root=path.parent.parent)[:1024] for path in (shorter, store))
     for name in ("state", "J_s", "flags", "reward"):
         np.testing.assert_array_equal(short[name], long[name])
+
+
+def test_a_grown_store_is_the_one_made_at_once(store, tmp_path):
+    generate(dataclasses.replace(SMALL, episodes=21), tmp_path)
+    # It keeps the units that it was begun with.
+    assert digest(generate(dataclasses.replace(SMALL, batch=None), tmp_path)) == digest(store)
+
+
+def test_a_small_store_costs_no_whole_unit_and_can_grow():
+    runner = SimulationUnitRunner()
+    few, many = (runner.describe(Settings("CartpoleBalance", episodes=count)) for count in (10, 3000))
+    cut = ("chunk_rows", "shard_rows")
+    assert [few[key] for key in cut] == [many[key] for key in cut]
+    assert few["settings"]["unit_episodes"] == 10
+    sizes = {"episodes": 3000, "unit_episodes": many["settings"]["unit_episodes"]}
+    assert few["settings"] | sizes == many["settings"]
 
 
 def test_other_seed_is_other_data(store, tmp_path):

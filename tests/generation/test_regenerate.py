@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import fake_unit_runner
 import numpy as np
 import pytest
 
 from dynamic_sparsity import cli, load_dataset
-from dynamic_sparsity.errors import CorruptStoreError
-from dynamic_sparsity.generation.jobs.generate import generate
+from dynamic_sparsity.errors import CorruptStoreError, InvalidSettingError
+from dynamic_sparsity.generation.executors.threads import ThreadExecutor
+from dynamic_sparsity.generation.jobs.generate import generate, generate_all
 from dynamic_sparsity.generation.settings import Settings
 from dynamic_sparsity.generation.verification.regenerate import (
     ArrayDifference,
@@ -18,8 +20,11 @@ from dynamic_sparsity.generation.verification.regenerate import (
     differences,
     other_settings,
     published_settings,
+    regenerate,
 )
+from dynamic_sparsity.loaders.store.store import generate_command, open_store
 from dynamic_sparsity.publishing.publish import plan, publish
+from dynamic_sparsity.schemas.naming import parse_store_path
 from dynamic_sparsity.storage import chunking
 from dynamic_sparsity.testing import HubServer, make_store
 
@@ -75,10 +80,11 @@ def test_regenerate(hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize("batch", [1, 64, 1024])
 @pytest.mark.parametrize(("episodes", "length"), [(12, 8), (10, 5), (80, 16), (1, 1), (1000, 1000), (3, 1000)])
-def test_shards_of_a_store_are_made_again(episodes: int, length: int, batch: int) -> None:
-    """Of one with fewer episodes than its batch as well."""
+@pytest.mark.parametrize("capped", [False, True])
+def test_shards_of_a_store_are_made_again(episodes: int, length: int, batch: int, capped: bool) -> None:
+    """Also of a store by an earlier version, whose one unit had no more episodes than the store."""
     layout = chunking.plan(length, 8, batch)
-    unit_episodes = min(layout.unit_episodes, episodes)
+    unit_episodes = min(layout.unit_episodes, episodes) if capped else layout.unit_episodes
     settings = Settings(task="PointMass", episodes=episodes, episode_length=length, batch=batch)
     metadata = {"task": "PointMass", "policy": "noise", "dynamics": "converged", "sizes": {"dx": 8}}
     metadata |= {"episodes": episodes, "episode_length": length}
@@ -86,7 +92,7 @@ def test_shards_of_a_store_are_made_again(episodes: int, length: int, batch: int
     again = published_settings({**metadata, "settings": settings.document(unit_episodes, "cpu")})
     planned = chunking.plan(length, 8, again.batch)
     assert (planned.chunk_rows, planned.shard_rows) == (layout.chunk_rows, layout.shard_rows)
-    assert min(planned.unit_episodes, episodes) == unit_episodes
+    assert (again.unit_episodes or planned.unit_episodes) == unit_episodes
 
 
 @pytest.mark.parametrize(
@@ -108,3 +114,37 @@ def test_settings_of_strangers(key: str, value: Any) -> None:
     metadata["settings"] = {**settings.document(64, "cpu"), key: value}
     with pytest.raises(CorruptStoreError, match=key if key != "unit_episodes" else "batch"):
         published_settings(metadata)
+
+
+def test_a_seed_beside_another_gets_its_own_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runner = fake_unit_runner.FakeUnitRunner()
+    root = tmp_path / "data"
+    wanted = fake_unit_runner.settings(2)
+    generate_all([wanted], root, ThreadExecutor(runner))
+    published = open_store(wanted.store_path(root))
+    monkeypatch.setattr(
+        "dynamic_sparsity.generation.verification.regenerate.generate",
+        lambda settings, root: generate_all([settings], root, ThreadExecutor(runner)).stores[0],
+    )
+    for _ in range(2):
+        path, others = regenerate(published, root, 7)
+        assert (path.name, others) == ("noise-seed7.zarr", {})
+    both = load_dataset("CartpoleBalance", root=root, policy=["noise", "noise-seed7"])
+    assert [one["seed"] for one in both.origins] == [0, 7]
+    assert regenerate(published, root, 0)[0] == published.path
+    assert regenerate(published, tmp_path / "new", 7)[0].name == "noise.zarr"
+    # The named one can be made again as well.
+    again = published_settings(open_store(path).metadata)
+    assert (again.policy, again.name, again.store_path(root)) == ("noise", "noise-seed7", path)
+    assert "--policy noise --name noise-seed7" in generate_command(parse_store_path(path), open_store(path).metadata)
+
+
+def test_names_of_strangers() -> None:
+    settings = Settings(task="CartpoleBalance", batch=64, name="mine")
+    metadata = {"task": "CartpoleBalance", "policy": "mine", "dynamics": "converged"}
+    metadata["settings"] = {**settings.document(64, "cpu"), "policy": "/home/mine.safetensors"}
+    with pytest.raises(CorruptStoreError, match="policy"):
+        published_settings(metadata)
+    for name in ("noise", "a/b", "x-stock", "UP"):
+        with pytest.raises(InvalidSettingError, match="name is"):
+            Settings("CartpoleBalance", name=name)

@@ -47,9 +47,13 @@ class FakeUnitRunner:
             chunk_rows=16,
             shard_rows=SHARD_ROWS,
         )
-        document = attributes["settings"] | {"unit_episodes": EPISODES_PER_UNIT, "task": settings.task}
+        unit_episodes = min(EPISODES_PER_UNIT, settings.episodes)
+        document = attributes["settings"] | {"unit_episodes": unit_episodes, "task": settings.task}
+        document |= {key: getattr(settings, key) for key in ("policy", "noise_beta", "dynamics")}
+        document |= {} if settings.name is None else {"name": settings.name}
         return attributes | {
             "task": settings.task,
+            "policy": settings.policy_name,
             "settings": document,
             "settings_sha256": settings_digest(document),
         }

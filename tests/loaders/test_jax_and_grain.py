@@ -8,16 +8,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dynamic_sparsity import load_dataset
+from dynamic_sparsity import concatenate, load_dataset
 from dynamic_sparsity.loaders import JacobianDataset
 from dynamic_sparsity.testing import make_store
 
 
-@pytest.fixture(params=[False, True], ids=["all", "selected"])
+@pytest.fixture(params=["all", "selected", "joined"])
 def rows(request: pytest.FixtureRequest, tmp_path: Path) -> JacobianDataset:
     make_store(tmp_path / "Pendulums/noise.zarr", early={2: 7}, quaternion=True)
     dataset = load_dataset("Pendulums", root=tmp_path)
-    return dataset.select(np.random.default_rng(0).permutation(len(dataset))[:30]) if request.param else dataset
+    some = dataset.select(np.random.default_rng(0).permutation(len(dataset))[:30])
+    return {"all": dataset, "selected": some, "joined": concatenate([some, dataset])}[request.param]
 
 
 def expect(found: Any, expected: dict[str, np.ndarray]) -> None:

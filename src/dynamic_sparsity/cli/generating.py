@@ -38,7 +38,9 @@ def generate(
     ] = None,
     every: AllTasksOption = False,
     out: OutRootOption = Path("data"),
-    episodes: Annotated[int, typer.Option(help="Episodes per task.")] = 10,
+    episodes: Annotated[
+        int, typer.Option(help="Episodes per task; a store that has fewer gets the missing ones.")
+    ] = 10,
     episode_length: Annotated[int, typer.Option(help="Control steps per episode; 1000 is the tasks' own.")] = 1000,
     seed: Annotated[int, typer.Option(help="Seed of initial states and actions.")] = 0,
     policy: Annotated[
@@ -49,6 +51,13 @@ def generate(
             "(episodes alternate among these three), or the path of a .safetensors file or a folder that `train` wrote."
         ),
     ] = "noise",
+    name: Annotated[
+        str | None,
+        typer.Option(
+            help="Name of the store, to have several of one policy: load it as `policy=NAME`.",
+            show_default="the policy's",
+        ),
+    ] = None,
     noise_beta: Annotated[
         float, typer.Option(help="The noise's colour, power ~ 1/f^beta: 0 white, 1 pink, 2 red.")
     ] = 0.5,
@@ -114,7 +123,8 @@ def generate(
     """Make data sets: simulate, differentiate, check, write.
 
     Rerun an interrupted or killed command to resume it; the result is bit-identical. A store keeps the settings with
-    which it was begun. The first run of a group of tasks compiles its program (10 to 90 s on a CPU), which is then kept
+    which it was begun; more episodes are added to it, and are those that it would have had if it had been made with
+    them at once. The first run of a group of tasks compiles its program (10 to 90 s on a CPU), which is then kept
     on disk.
 
     Example: [bold]dynamic-sparsity generate CheetahRun WalkerRun --episodes 100 --out data[/bold]
@@ -130,6 +140,7 @@ def generate(
             episode_length=episode_length,
             seed=seed,
             policy=policy,
+            name=name,
             noise_beta=noise_beta,
             dynamics=dynamics,
             batch=batch,
@@ -250,6 +261,8 @@ def regenerate(
     ] = None,
 ) -> None:
     """Make published data again: with another seed, or one shard to see whether its bits agree.
+
+    Where OUT has a store of that name and another seed, the new one is named after its seed, as noise-seed7.
 
     Example: [bold]dynamic-sparsity regenerate ORG/NAME@v1.0.0 CheetahRun --seed 7[/bold]
     """

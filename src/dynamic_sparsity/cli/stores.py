@@ -11,8 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from dynamic_sparsity.cli.app import StoresArgument, app
-from dynamic_sparsity.cli.arguments import input_folder, output_folder
+from dynamic_sparsity.cli.arguments import input_folder, output_folder, parse_repository
 from dynamic_sparsity.cli.tables import byte_size, make_table, percent
+from dynamic_sparsity.errors import InvalidSettingError
 from dynamic_sparsity.untrusted.console import PlainConsole, progress
 
 if TYPE_CHECKING:
@@ -31,13 +32,27 @@ def list_command(
         Path | None,
         typer.Option("--root", help="List the stores below this folder instead of the tasks.", show_default=False),
     ] = None,
+    repo: Annotated[
+        str | None,
+        typer.Option(
+            "--repo", help="List the stores of this repository on the Hub, ORG/NAME@REVISION.", show_default=False
+        ),
+    ] = None,
 ) -> None:
-    """List the tasks, or with --root the stores that exist.
+    """List the tasks, with --root the stores that exist, or with --repo those that are published.
 
     Tasks of one [italic]group[/italic] have the same dynamics: they share states, actions and one compiled program.
     ds is the size of the state (dx in tangent coordinates, where they differ), da that of the action; a control step
     of control dt seconds has several physics substeps.
     """
+    if repo is not None:
+        if root is not None:
+            raise InvalidSettingError("--root and --repo do not go together; give one of them")
+        from dynamic_sparsity.cli.managing import print_repository
+        from dynamic_sparsity.loaders.hub.repository import Repository
+
+        print_repository(Repository.open(*parse_repository(repo)))
+        return
     if root is None:
         PlainConsole().print(_table_of_tasks())
         return
