@@ -216,11 +216,16 @@ def guarded(target: Callable[[bytes], None]) -> Callable[[bytes], None]:
     return one_input
 
 
+LONGEST_CHANGED = 4096
+"""Bytes of a JSON document up to which its structure is changed."""
+
+
 def mutator(data: bytes, max_size: int, seed: int) -> bytes:
     """Change JSON, wherever it is, in its structure as often as in its bytes."""
     random = Random(seed)
     text, join = _document_of(data)
-    if random.random() < 0.5:
+    # Some changes repeat a part a thousand times: of a long document, that would take more memory than a run may.
+    if random.random() < 0.5 and len(text) < LONGEST_CHANGED:
         with suppress(ValueError, RecursionError):
             parsed = json.loads(text)
             if isinstance(parsed, dict):
