@@ -392,6 +392,7 @@ def test_findings_without_any_event(tmp_path):
     assert "precision 0.00 to 0.00 (median 0.00), recall –" in page
 
 
+@pytest.mark.slow
 def test_findings_of_data_that_differs(tmp_path):
     """The expert never makes the contact that couples two pendulums: its text says which edge it misses, and where."""
     from dynamic_sparsity.analysis.findings import findings_page

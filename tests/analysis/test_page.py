@@ -68,6 +68,7 @@ def test_no_store(tmp_path):
         report(tmp_path, tmp_path / "report")
 
 
+@pytest.mark.slow
 def test_command_line(page, tmp_path, capsys):
     from dynamic_sparsity.cli import main
 
@@ -112,6 +113,7 @@ def browser():
         yield launched
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("width", "height"), [(390, 844), (1400, 900)])
 def test_fits_the_screen(browser, page, width, height):
     tab = browser.new_page(viewport={"width": width, "height": height})
@@ -131,6 +133,7 @@ def test_fits_the_screen(browser, page, width, height):
     tab.close()
 
 
+@pytest.mark.slow
 def test_magnitude_and_its_scale(browser, page):
     tab = browser.new_page()
     tab.goto(page.as_uri())

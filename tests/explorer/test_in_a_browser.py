@@ -75,6 +75,7 @@ def shown_episode(page):
     return {name: np.array(value[0]).reshape(-1, *value[1]) for name, value in found.items() if value}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("storage", ["compact", "raw"])
 def test_numbers_are_those_of_the_store(show, tmp_path, storage):
     task, root = ("BallInCup", SAMPLE_ROOT) if storage == "compact" else ("Pendulums", tmp_path)
@@ -188,6 +189,7 @@ def test_threshold_scale_and_link(show, sample):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damaged", ["J_s/c/0/0/0", "state/c/0/0", "mask_s/zarr.json", "episodes/return/c/0"])
 def test_damaged_data_are_an_error_and_no_numbers(show, tmp_path, damaged):
     shutil.copytree(SAMPLE_ROOT / TASK, tmp_path / TASK)

@@ -100,7 +100,17 @@ def _bound(random: Random, container: Any, key: Any) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         container[key] = random.choice(NUMBERS)
         return
-    nudged = (value + 1, value - 1, -value, value * 2, value * 2**36, value // 2, value % 10**9 + 0.5, str(value), [value])
+    nudged = (
+        value + 1,
+        value - 1,
+        -value,
+        value * 2,
+        value * 2**36,
+        value // 2,
+        value % 10**9 + 0.5,
+        str(value),
+        [value],
+    )
     container[key] = random.choice((*nudged, *NUMBERS))
 
 

@@ -55,6 +55,7 @@ def test_a_merged_store(root: Path, tmp_path: Path, storage: str) -> None:
     assert (path / "manifest.json").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_merged_store_is_merged_again(root: Path, tmp_path: Path) -> None:
     make_store(tmp_path / "Pendulums/noise.zarr", seed=3, episodes=5)
     both = merge_stores(stores(root), tmp_path, "both")
@@ -65,6 +66,7 @@ def test_a_merged_store_is_merged_again(root: Path, tmp_path: Path) -> None:
     assert np.unique(dataset[:]["origin"]).tolist() == [0, 1, 2]
 
 
+@pytest.mark.slow
 def test_a_merged_store_is_published(hub: HubServer, root: Path, tmp_path: Path) -> None:
     merge_stores(stores(root), tmp_path / "data", "both")
     publish(plan(tmp_path / "data", "org/name"))

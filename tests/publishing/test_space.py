@@ -24,6 +24,7 @@ def test_files():
     assert front["sdk"] == "static" and front["app_file"] in files and front["datasets"] == ["org/name"]
 
 
+@pytest.mark.slow
 def test_published_beside_the_data(tmp_path, hub, capsys):
     make_store(tmp_path / "CheetahRun/noise.zarr", task="CheetahRun")
     words = ["publish", str(tmp_path), "--repo", "org/name", "--tag", "v1.0.0", "--space", "org/look"]
