@@ -115,7 +115,6 @@ def configure() -> None:
         # Playground's own dependencies warn, when imported, of things that neither its users nor ours can change.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            import jax
             import mujoco.mjx  # noqa: F401
             import mujoco_playground  # noqa: F401
     except ImportError as error:
@@ -123,6 +122,13 @@ def configure() -> None:
             f"Simulating needs {error.name}, which is not installed: pip install 'dynamic-sparsity[generate]'"
         ) from error
     pin()
+    keep_compiled_programs()
+
+
+def keep_compiled_programs() -> None:
+    """Keep compiled programs on disk, in the folder that the user has set up in JAX, or in `cache_directory`."""
+    import jax
+
     config: Any = jax.config
     compilation_cache.install()
     if config.jax_compilation_cache_dir is None:

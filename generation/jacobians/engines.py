@@ -37,7 +37,7 @@ import jax.numpy as jnp
 from jaxtyping import Float
 from mujoco import mjx
 
-from dynamic_sparsity.generation.jacobians import residual
+from dynamic_sparsity.generation.jacobians import applied_forces, residual, rigid_body
 from dynamic_sparsity.generation.physics import constraint_problem, constraint_solver, linear_algebra, manifold
 from dynamic_sparsity.generation.physics.model import Physics
 from dynamic_sparsity.generation.physics.step import (
@@ -51,6 +51,8 @@ from dynamic_sparsity.generation.physics.step import (
     keep_types,
     with_slots,
 )
+
+CLOSED_FORM = "implicit, by closed forms of the residual's derivatives"
 
 
 class Transition(NamedTuple):
@@ -70,7 +72,7 @@ class Transition(NamedTuple):
 
 
 def acceleration_jacobian(
-    physics: Physics, result: Forward, w: Float[jax.Array, " nv"]
+    physics: Physics, result: Forward, w: Float[jax.Array, " nv"], wrenches: bool = False
 ) -> Float[jax.Array, "nv inputs"]:
     """Return ∂w/∂(q, v, a) by equations (1) and (2), shape (nv, 2 nv + da).
 
@@ -78,10 +80,14 @@ def acceleration_jacobian(
         physics: Physics with converged dynamics.
         result: Result of `physics.step.forward`.
         w: (v' - v) / h.
+        wrenches: Whether there may be wrenches on bodies, `xfrc_applied`.
     """
     m, d = physics.mjx_model, result.data
     covered = residual.closed_form_gap(physics) is None
     blocks = (residual.closed_form if covered else residual.by_autodiff)(physics, result, w)
+    if wrenches:
+        applied = applied_forces.by_position(rigid_body.topology(physics.mj_model), m, d)
+        blocks = blocks._replace(residual=blocks.residual.at[:, : m.nv].add(-applied))
     inertia = mjx.full_m(m, d)
     hessian = inertia if result.problem is None else constraint_problem.hessian(result.problem, result.zones)
     jacobian = -linear_algebra.solve_positive_definite(hessian, blocks.residual)
@@ -97,6 +103,7 @@ def implicit_jacobian(
     data: mjx.Data,
     action: Float[jax.Array, " da"],
     max_iterations: constraint_solver.Iterations = constraint_solver.MAX_ITERATIONS,
+    wrenches: bool = False,
 ) -> Transition:
     """Compute one `converged` control step with its Jacobians, by the implicit engine.
 
@@ -105,6 +112,7 @@ def implicit_jacobian(
         data: MJX data with the state, unbatched, float64.
         action: Control, float64.
         max_iterations: Limit of the solver; may be traced.
+        wrenches: Whether there may be wrenches on bodies, `xfrc_applied`.
     """
     h = physics.mjx_model.opt.timestep
     nv, nu = physics.task.nv, physics.task.nu
@@ -114,7 +122,7 @@ def implicit_jacobian(
         d, g_q, g_v = carry
         result = forward(physics, d.replace(ctrl=action), max_iterations)
         w = integrated_acceleration(physics, result.data)
-        dw = acceleration_jacobian(physics, result, w)
+        dw = acceleration_jacobian(physics, result, w, wrenches)
         new = advance(physics, result.data, w)
         g_v = g_v + h * (dw[:, :nv] @ g_q + dw[:, nv : 2 * nv] @ g_v)
         g_v = g_v.at[:, 2 * nv :].add(h * dw[:, 2 * nv :])
@@ -177,3 +185,17 @@ def transition(
     """
     engine = implicit_jacobian if physics.dynamics == "converged" else autodiff_jacobian
     return engine(physics, data, action, max_iterations)
+
+
+def description(physics: Physics) -> str:
+    """Return which engine computes the Jacobians of a model, and why if it is not the fast one.
+
+    Args:
+        physics: The physics.
+    """
+    if physics.dynamics == "stock":
+        return "forward differentiation of the control step"
+    gap = residual.closed_form_gap(physics)
+    if gap is None:
+        return CLOSED_FORM
+    return f"implicit, by forward differentiation of the residual, which is slower (no closed form for {gap})"

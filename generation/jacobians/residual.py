@@ -95,11 +95,6 @@ def closed_form_gap(physics: Physics) -> str | None:
     return " and ".join(found) or None
 
 
-@cache
-def _topology(physics: Physics) -> rigid_body.Topology:
-    return rigid_body.topology(physics.mj_model)
-
-
 class _SpringInputs(NamedTuple):
     """What springs, dampers and actuators see of a position: qpos, tendon lengths, tendon Jacobians."""
 
@@ -127,7 +122,7 @@ def _tendon_displacements(
     physics: Physics, d: mjx.Data, basis: Float[jax.Array, "nq nv"]
 ) -> TendonDisplacements | None:
     """Return how tendons change with every degree of freedom; None if there are no tendons."""
-    m, top = physics.mjx_model, _topology(physics)
+    m, top = physics.mjx_model, rigid_body.topology(physics.mj_model)
     if not m.ntendon:
         return None
     axes, root_com = d.cdof, d.subtree_com[np.asarray(m.body_rootid)]
@@ -202,7 +197,7 @@ def rigid_blocks(physics: Physics, row: Inputs) -> tuple[jax.Array, jax.Array, j
         physics: The physics.
         row: The inputs, with a last batch axis.
     """
-    m, top = physics.mjx_model, _topology(physics)
+    m, top = physics.mjx_model, rigid_body.topology(physics.mj_model)
     gravity = jnp.zeros(3) if m.opt.disableflags & mujoco.mjtDisableBit.mjDSBL_GRAVITY else m.opt.gravity
     moving = rigid_body.motion(top, row.axes, row.qvel)
     derive = rigid_body.inverse_dynamics_derivatives
@@ -229,7 +224,7 @@ def row_inputs(physics: Physics, result: Forward, w: Float[jax.Array, " nv"]) ->
         result: Result of `physics.step.forward`.
         w: (v' - v) / h.
     """
-    m, d, top = physics.mjx_model, result.data, _topology(physics)
+    m, d, top = physics.mjx_model, result.data, rigid_body.topology(physics.mj_model)
     fluid = rigid_body.medium(top, m, d) if _has_medium(m) else None
     return Inputs(d.cdof, d._impl.cinert[top.moving], d.qvel, d.qacc, w - d.qacc, fluid)
 
@@ -252,7 +247,9 @@ def closed_form(physics: Physics, result: Forward, w: Float[jax.Array, " nv"]) -
         residual = residual.at[:, : 2 * nv].add(-jnp.concatenate(limit_derivatives(m, d, row, tendons), axis=1))
         if d._impl.contact.dim.size:
             touching = contact_forces.contact_row(m, d, row)
-            residual = residual.at[:, :nv].add(-contact_forces.by_contacts(_topology(physics), m, touching))
+            residual = residual.at[:, :nv].add(
+                -contact_forces.by_contacts(rigid_body.topology(physics.mj_model), m, touching)
+            )
     g_q, g_v, turned = _batched_rigid_blocks(physics)(row_inputs(physics, result, w))
     residual = residual.at[:, : 2 * nv].add(jnp.concatenate([g_q, g_v], axis=1))
     if turned is None:

@@ -40,6 +40,7 @@ IEEE RA-L 2022; Featherstone, "Rigid body dynamics algorithms"; MuJoCo's `mj_rne
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import NamedTuple
 
 import jax
@@ -79,6 +80,7 @@ class Topology:
     moving: NDArray[np.int64]
 
 
+@cache
 def topology(model: mujoco.MjModel) -> Topology:
     """Read a model's topology.
 

@@ -116,6 +116,35 @@ def integrate(
     return jnp.concatenate(parts)
 
 
+def difference(
+    blocks: tuple[JointBlock, ...], start: Float[jax.Array, " nq"], end: Float[jax.Array, " nq"]
+) -> Float[jax.Array, " nv"]:
+    """Return the tangent δ with start ⊕ δ = end; rotations are at most π.
+
+    Args:
+        blocks: The joints.
+        start: Positions.
+        end: Positions.
+
+    Source: `mj_differentiatePos`.
+    """
+    parts = []
+    for block in blocks:
+        i, n = block.qpos_address, block.width
+        parts.append(end[i : i + n] - start[i : i + n])
+        if block.quaternion:
+            j = i + n
+            conjugate = start[j : j + 4] * jnp.array([1.0, -1.0, -1.0, -1.0])
+            turned = _product(conjugate, end[j : j + 4])
+            turned = jnp.where(turned[0] < 0, -turned, turned)
+            sine2 = turned[1:] @ turned[1:]
+            still = sine2 < mujoco.mjMINVAL**2
+            sine = jnp.sqrt(jnp.where(still, 1.0, sine2))
+            rate = jnp.where(still, 2.0, 2 * jnp.arctan2(sine, turned[0]) / sine)
+            parts.append(rate * turned[1:])
+    return jnp.concatenate(parts)
+
+
 def _cross_matrix(omega: Float[jax.Array, " 3"]) -> Float[jax.Array, "3 3"]:
     zero = jnp.zeros_like(omega[0])
     x, y, z = omega

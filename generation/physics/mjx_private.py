@@ -7,6 +7,7 @@ well; they have no public counterpart.
 from __future__ import annotations
 
 from mujoco.mjx._src.collision_driver import geom_pairs
+from mujoco.mjx._src.collision_driver import has_collision_fn as has_collision_function
 from mujoco.mjx._src.constraint import _kbi as stiffness_damping_impedance
 from mujoco.mjx._src.constraint import counts as row_counts
 from mujoco.mjx._src.constraint import make_efc_address, make_efc_type
@@ -17,6 +18,7 @@ from mujoco.mjx._src.solver import Context as SolverContext
 __all__ = [
     "SolverContext",
     "geom_pairs",
+    "has_collision_function",
     "inertia_box_fluid_model",
     "make_efc_address",
     "make_efc_type",

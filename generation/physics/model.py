@@ -1,4 +1,4 @@
-"""A task's model, ready to be stepped and differentiated, and what models are supported."""
+"""A task's model, ready to be stepped and differentiated; `features` says what models are supported."""
 
 from __future__ import annotations
 
@@ -9,11 +9,17 @@ from typing import Any, Literal, get_args
 
 import jax
 import mujoco
-import numpy as np
 from mujoco import mjx
 
-from dynamic_sparsity.errors import InvalidSettingError, UnsupportedModelError
-from dynamic_sparsity.generation.physics import collision, constraints, contact_slots, manifold
+from dynamic_sparsity.errors import InvalidSettingError
+from dynamic_sparsity.generation.physics import (
+    collision,
+    constraints,
+    contact_slots,
+    counterpart,
+    features,
+    manifold,
+)
 from dynamic_sparsity.generation.tasks import Task, get_task
 
 Dynamics = Literal["converged", "stock"]
@@ -63,29 +69,6 @@ def require_float64() -> None:
             "Jacobians are computed in float64, but JAX is set to float32. "
             "Call `jax.config.update('jax_enable_x64', True)` before anything else uses JAX."
         )
-
-
-def check_supported(model: mujoco.MjModel) -> None:
-    """Check that the derivatives of all features of a model are implemented here.
-
-    Args:
-        model: MuJoCo's model.
-
-    Raises:
-        UnsupportedModelError: Some are not.
-    """
-    opt = model.opt
-    integrators = (mujoco.mjtIntegrator.mjINT_EULER, mujoco.mjtIntegrator.mjINT_IMPLICITFAST)
-    problems = [
-        (model.na > 0, f"{model.na} activation states (only actuators without state)"),
-        (opt.solver != mujoco.mjtSolver.mjSOL_NEWTON, "a solver other than Newton"),
-        (opt.cone != mujoco.mjtCone.mjCONE_PYRAMIDAL, "elliptic friction cones (only pyramidal ones)"),
-        (opt.integrator not in integrators, "an integrator other than Euler or implicitfast"),
-        (model.ntendon > 0 and bool((model.tendon_armature > 0).any()), "tendons with armature"),
-    ]
-    found = [text for is_so, text in problems if is_so]
-    if found:
-        raise UnsupportedModelError(f"The model has {', and '.join(found)}: no exact Jacobian is implemented for that.")
 
 
 def load_environment(name: str) -> Any:
@@ -139,30 +122,14 @@ def physics_from_model(
     require_float64()
     if dynamics not in DYNAMICS:
         raise InvalidSettingError(f"dynamics is {dynamics!r}; it must be one of {', '.join(DYNAMICS)}.")
-    check_supported(model)
+    features.check_supported(model)
     model = copy.copy(model)
     if dynamics == "converged":
         model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_WARMSTART
         model.opt.iterations, model.opt.ls_iterations = _C_ITERATIONS, _C_LS_ITERATIONS
         model.opt.tolerance = _C_TOLERANCE
-    mjx_model = mjx.put_model(_without_dead_points(model) if dynamics == "converged" else model, impl="jax")
+    mjx_model = counterpart.mjx_model(counterpart.of(model, own_solver=dynamics == "converged"))
     described = constraints.describe(model)
     own = dynamics == "converged" and bool(described.pairs) and collision.covers(model)
     candidates = collision.candidates(model, slots) if own else None
     return Physics(task, dynamics, model, mjx_model, manifold.joint_blocks(model), described, candidates)
-
-
-def _without_dead_points(model: mujoco.MjModel) -> mujoco.MjModel:
-    """Return a model whose tendon springs with one rest length have both sides act there.
-
-    Where the range of lengths without force is a single point, the range's ends are made to overlap by one rounding.
-
-    A spring that rests at one length is linear, and MuJoCo's formula for a range of lengths has that value everywhere;
-    but at exactly that length neither of its two sides acts, and the derivative of MJX's formula is zero.
-    """
-    low, high = model.tendon_lengthspring.T
-    changed = copy.copy(model)
-    # Numbers below 1e-308 are zero to XLA.
-    beyond = np.maximum(np.nextafter(high, np.inf), high + 1e-20)
-    changed.tendon_lengthspring[:, 0] = np.where(low == high, beyond, low)
-    return changed

@@ -11,8 +11,8 @@ One physics step, h its duration:
     v' = v + h S⁻¹ M x,    S = M - h Q               Q = ∂(smooth forces)/∂v as far as the integrator takes it
     implicitly q' = q ⊕ h v'                                    `manifold.integrate`
 
-With Euler and implicit damping Q = -diag(damping); with implicitfast Q is MJX's `deriv_smooth_vel`; with damping
-explicit (all
+With Euler and implicit damping Q = -diag(damping); with implicitfast Q is `implicitfast.velocity_derivative`; with
+damping explicit (all
 DM Control tasks but the fingers) S = M, and v' = v + h x. A control step is `substeps` of these with one action.
 
 Source: MJX `forward.py`; MuJoCo's documentation, "Numerical integration".
@@ -33,6 +33,7 @@ from dynamic_sparsity.generation.physics import (
     constraint_solver,
     constraints,
     contact_slots,
+    implicitfast,
     linear_algebra,
     manifold,
     mjx_private,
@@ -207,10 +208,12 @@ def implicit_derivative(physics: Physics, d: mjx.Data) -> Float[jax.Array, "nv n
 
     Args:
         physics: The physics.
-        d: MJX data after its velocity stage.
+        d: MJX data after its velocity and actuation stages.
     """
     m = physics.mjx_model
     if physics.mj_model.opt.integrator == mujoco.mjtIntegrator.mjINT_IMPLICITFAST:
+        if implicitfast.has_slopes(physics.mj_model):
+            return implicitfast.velocity_derivative(m, d)
         result: jax.Array | None = mjx.deriv_smooth_vel(m, d)
         return result
     if not is_implicit(physics):

@@ -8,7 +8,7 @@ import mujoco
 import numpy as np
 import pytest
 
-from dynamic_sparsity.generation.jobs.store_attributes import joints
+from dynamic_sparsity.generation.coordinate_names import joints
 from dynamic_sparsity.generation.physics import manifold
 from dynamic_sparsity.loaders import coordinates
 
