@@ -81,4 +81,6 @@ def checked_inputs(model: mujoco.MjModel, values: Mapping[str, Any]) -> Inputs:
     except ValueError as error:
         listed = ", ".join(f"{name} {shape}" for name, shape in zip(arrays, leading, strict=True))
         raise InvalidSettingError(f"The leading axes do not fit each other: {listed}.") from error
+    if 0 in batch:
+        raise InvalidSettingError(f"The leading axes are {batch}: there are no rows.")
     return Inputs(**{name: jnp.broadcast_to(array, batch + shapes[name]) for name, array in arrays.items()})

@@ -66,7 +66,7 @@ class Neutral:
         remedy: What to do.
     """
 
-    value: float
+    value: int
     feature: str
     remedy: str
 
