@@ -83,6 +83,10 @@ def backward(A, B, states, controls, damping) -> tuple[np.ndarray, np.ndarray]:
     return changes, gains
 
 
+def _improved(states, controls, changes, gains):
+    return lambda step, state: controls[step] + changes[step] + gains[step] @ (state - states[step])
+
+
 def swing_up(iterations: int = 80) -> tuple[np.ndarray, np.ndarray, list[float]]:
     """Return the trajectory's states and controls, and the cost after each iteration."""
     model = mujoco.MjModel.from_xml_string(MODEL)
@@ -95,11 +99,7 @@ def swing_up(iterations: int = 80) -> tuple[np.ndarray, np.ndarray, list[float]]
         _, A, B = step(states[:-1, :2], states[:-1, 2:], controls)
         changes, gains = backward(np.asarray(A), np.asarray(B), states, controls, damping)
         for size in 0.5 ** np.arange(8):
-
-            def better(k, state, size=size):
-                return controls[k] + size * changes[k] + gains[k] @ (state - states[k])
-
-            tried = rollout(model, start, better)
+            tried = rollout(model, start, _improved(states, controls, size * changes, gains))
             if cost(*tried) < costs[-1]:
                 (states, controls), damping = tried, max(damping / 2, 1e-6)
                 break

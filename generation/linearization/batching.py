@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
@@ -52,7 +53,7 @@ class Batched:
             inputs: With equal leading axes.
         """
         batch = inputs.qpos.shape[:-1]
-        axes = len(batch)
-        flat = jax.tree_util.tree_map(lambda x: x.reshape(-1, *x.shape[axes:]), inputs)
+        axes, count = len(batch), math.prod(batch)
+        flat = jax.tree_util.tree_map(lambda x: x.reshape(count, *x.shape[axes:]), inputs)
         result = (self._part if traced(flat) else self._compiled)(flat)
         return jax.tree_util.tree_map(lambda x: x.reshape(*batch, *x.shape[1:]), result)

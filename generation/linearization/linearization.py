@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -88,6 +89,7 @@ class Linearization:
         self._unchecked = options.checked_rows
         tangent = Batched(program.linearized(physics, "tangent"))
         self._rows = tangent if options.coordinates == "tangent" else Batched(program.linearized(physics, "ambient"))
+        self._difference = jax.jit(jnp.vectorize(self._difference_of_row, signature="(n),(n)->(m)"))
         self._next_state = differentiable(physics.blocks, Batched(program.stepped(physics)), tangent)
 
     def __call__(self, qpos: Any, qvel: Any, ctrl: Any, **forces: Any) -> Any:
@@ -179,11 +181,9 @@ class Linearization:
         Source: `mj_differentiatePos`.
         """
         require_float64()
-        nq, blocks = self.model.nq, self._physics.blocks
         first, second = jnp.broadcast_arrays(jnp.asarray(start, jnp.float64), jnp.asarray(end, jnp.float64))
-        between = jnp.vectorize(lambda a, b: manifold.difference(blocks, a, b), signature="(n),(n)->(m)")
-        moved = between(first[..., :nq], second[..., :nq])
-        return jnp.concatenate([moved, second[..., nq:] - first[..., nq:]], axis=-1)
+        moved: jax.Array = self._difference(first, second)
+        return moved
 
     def compare_with_mujoco(self, qpos: Any, qvel: Any, ctrl: Any, **forces: Any) -> agreement.Agreement:
         """Step rows here and with MuJoCo C, and compare the next states.
@@ -196,6 +196,11 @@ class Linearization:
         """
         return self._compare(*self._row(qpos, qvel, ctrl, forces))
 
+    def _difference_of_row(self, start: jax.Array, end: jax.Array) -> jax.Array:
+        nq = self.model.nq
+        moved = manifold.difference(self._physics.blocks, start[:nq], end[:nq])
+        return jnp.concatenate([moved, end[nq:] - start[nq:]])
+
     def _inputs(self, qpos: Any, qvel: Any, ctrl: Any, forces: dict[str, Any]) -> Inputs:
         require_float64()
         return checked_inputs(self.model, {"qpos": qpos, "qvel": qvel, "ctrl": ctrl} | forces)
@@ -207,12 +212,14 @@ class Linearization:
     def _compare(self, inputs: Inputs, row: program.Row, most: int | None = None) -> agreement.Agreement:
         leading = inputs.qpos.ndim - 1
 
+        count = math.prod(inputs.qpos.shape[:-1])
+
         def flat(array: Any) -> Any:
-            return np.asarray(array).reshape(-1, *array.shape[leading:])[:most]
+            return np.asarray(array).reshape(count, *array.shape[leading:])[:most]
 
         arrays = {name: flat(value) for name, value in inputs.given.items()}
-        names, count = self.state_names, row.details.contact_count
-        return agreement.compare(self._physics, names, arrays, flat(row.next_state), flat(count))
+        points = flat(row.details.contact_count)
+        return agreement.compare(self._physics, self.state_names, arrays, flat(row.next_state), points)
 
     def _check_first(self, inputs: Inputs, row: program.Row) -> None:
         found = self._compare(inputs, row, self._unchecked)

@@ -11,8 +11,6 @@ from mujoco import mjx
 from dynamic_sparsity.errors import UnsupportedModelError
 
 _SPRING, _DAMPER = mujoco.mjtDisableBit.mjDSBL_SPRING, mujoco.mjtDisableBit.mjDSBL_DAMPER
-_ASIDE = 1e-12
-"""Angle, rad, by which springs of rotations are set aside, so that they are never exactly at rest."""
 
 
 def of(model: mujoco.MjModel, own_solver: bool) -> mujoco.MjModel:
@@ -64,13 +62,12 @@ def _disable_passive_forces(model: mujoco.MjModel) -> None:
 
 
 def _disable_actuators(model: mujoco.MjModel) -> None:
-    """Give the actuators of disabled groups no force."""
+    """Give the actuators of disabled groups no force; it is then clamped, as in MuJoCo."""
     groups = np.clip(model.actuator_group, 0, 30)
     inside = (model.actuator_group >= 0) & (model.actuator_group <= 30)
     off = inside & ((int(model.opt.disableactuator) >> groups) & 1 == 1)
     model.actuator_gaintype[off], model.actuator_biastype[off] = 0, 0
     model.actuator_gainprm[off], model.actuator_biasprm[off] = 0, 0
-    model.actuator_forcelimited[off] = 0
     model.opt.disableactuator = 0
 
 
@@ -79,16 +76,9 @@ def _move_dead_points(model: mujoco.MjModel) -> None:
 
     A tendon's spring that rests at one length is linear, and MuJoCo's formula for a range of lengths without force has
     that value everywhere; but at exactly that length neither of its two sides acts, and the derivative of MJX's formula
-    is zero. The range's ends are made to overlap by one rounding. A rotation's spring is lost exactly at rest: its rest
-    is turned by a rounding.
+    is zero. The range's ends are made to overlap by one rounding.
     """
     low, high = model.tendon_lengthspring.T
     # Numbers below 1e-308 are zero to XLA.
     beyond = np.maximum(np.nextafter(high, np.inf), high + 1e-20)
     model.tendon_lengthspring[:, 0] = np.where(low == high, beyond, low)
-    for joint in np.flatnonzero(model.jnt_stiffness != 0):
-        kind, address = model.jnt_type[joint], model.jnt_qposadr[joint]
-        if kind in (mujoco.mjtJoint.mjJNT_BALL, mujoco.mjtJoint.mjJNT_FREE):
-            start = address + (3 if kind == mujoco.mjtJoint.mjJNT_FREE else 0)
-            rest = model.qpos_spring[start : start + 4]
-            mujoco.mju_mulQuat(rest, rest.copy(), np.array([1.0, _ASIDE, 0.7 * _ASIDE, 0.4 * _ASIDE]))

@@ -218,7 +218,8 @@ def _not_neutral(model: mujoco.MjModel) -> Iterator[str]:
             continue
         wrong = np.flatnonzero((value.reshape(len(value), value[:1].size) != rule.value).any(axis=1))
         if len(wrong):
-            yield f"{_elements(model, name, wrong)}: {rule.feature} (`{name}` is {value[wrong[0]]}): {rule.remedy}"
+            shown = ", ".join(f"{x:g}" for x in value[wrong[0]].flat[:3]) + ", …" * (value[wrong[0]].size > 3)
+            yield f"{_elements(model, name, wrong)}: {rule.feature} (`{name}` is {shown}): {rule.remedy}"
     for name, rule in OPTION_NEUTRAL.items():
         value = getattr(model.opt, name)
         if value != rule.value:
@@ -257,6 +258,11 @@ def _combinations(model: mujoco.MjModel) -> Iterator[str]:
     medium = opt.density > 0 or opt.viscosity > 0 or bool(np.any(opt.wind))
     if opt.integrator == mujoco.mjtIntegrator.mjINT_IMPLICITFAST and medium:
         yield 'a medium (`density`, `viscosity` or `wind`) with implicitfast: set `integrator="Euler"`'
+    turns = np.isin(model.jnt_type, (mujoco.mjtJoint.mjJNT_BALL, mujoco.mjtJoint.mjJNT_FREE))
+    sprung = np.flatnonzero(turns & (model.jnt_stiffness != 0))
+    if len(sprung):
+        who = _elements(model, "jnt_", sprung)
+        yield f"{who}: a spring of a rotation, whose derivative MJX loses at rest: use hinges, or remove `stiffness`"
     feedback = (model.actuator_gainprm[:, 1] != 0) | (model.actuator_biasprm[:, 1] != 0)
     joint = np.isin(model.actuator_trntype, (mujoco.mjtTrn.mjTRN_JOINT, mujoco.mjtTrn.mjTRN_JOINTINPARENT))
     on_ball = np.zeros_like(joint)

@@ -23,7 +23,8 @@ class Simulator:
             mujoco.mj_step(self.model, data)
         return np.concatenate([data.qpos, data.qvel])
 
-    def _difference(self, start, end):
+    def difference(self, start, end):
+        """Return the tangent from one state to another."""
         nq, nv = self.model.nq, self.model.nv
         moved = np.empty(nv)
         mujoco.mj_differentiatePos(self.model, moved, 1.0, start[:nq], end[:nq])
@@ -45,7 +46,7 @@ class Simulator:
                 changed["ctrl"][column - 2 * nv] += sign * epsilon
             return self.step(**changed)
 
-        columns = [self._difference(moved(c, -1), moved(c, 1)) / (2 * epsilon) for c in range(2 * nv + nu)]
+        columns = [self.difference(moved(c, -1), moved(c, 1)) / (2 * epsilon) for c in range(2 * nv + nu)]
         both = np.stack(columns, axis=1)
         return both[:, : 2 * nv], both[:, 2 * nv :]
 
