@@ -1,8 +1,9 @@
 """Steps with Jacobians per second of any model: `linearize`, MuJoCo C's differences, and plain `jax.jacfwd` of MJX.
 
-    python benchmarks/linearize.py [MODEL.xml …] [--batch N] [--repetitions N] [--without-naive] [--json PATH]
+    python benchmarks/linearize.py [MODEL.xml|MODEL.mjb …] [--batch N] [--repetitions N] [--without-naive] [--json PATH]
 
-Without a model, those of `MODELS` here. One physics step, float64, the same states for all, interleaved; medians.
+The models are those of `MODELS` here, and those given. One physics step, float64, the same states for all, interleaved;
+medians.
 
 - *linearize*: the converged step with A and B.
 - *mujoco_c*: `mjd_transitionFD`, centred, with the same converged options, a thread for each core.
@@ -129,18 +130,25 @@ def measure(name: str, model: mujoco.MjModel, batch: int, repetitions: int, with
     return record | {f"{which}_per_s": batch / statistics.median(taken) for which, taken in times.items()}
 
 
+def load(path: Path) -> mujoco.MjModel:
+    """A model of an MJCF file, or a compiled one (.mjb)."""
+    if path.suffix == ".mjb":
+        return mujoco.MjModel.from_binary_path(str(path))
+    return mujoco.MjModel.from_xml_path(str(path))
+
+
 def main() -> None:
     """Measure and report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("models", nargs="*", type=Path, metavar="MODEL.xml", help="models (default: `MODELS`)")
+    parser.add_argument("models", nargs="*", type=Path, metavar="MODEL", help="models beside those of `MODELS`")
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--without-naive", action="store_true", help="leave out MJX's own, slow to compile")
     parser.add_argument("--json", type=Path, help="write the records here")
     options = parser.parse_args()
     jax.config.update("jax_enable_x64", True)
-    named = {path.stem: mujoco.MjModel.from_xml_path(str(path)) for path in options.models}
-    named = named or {name: mujoco.MjModel.from_xml_string(xml) for name, xml in MODELS.items()}
+    named = {name: mujoco.MjModel.from_xml_string(xml) for name, xml in MODELS.items()}
+    named |= {path.stem: load(path) for path in options.models}
     records = []
     for name, model in named.items():
         record = measure(name, model, options.batch, options.repetitions, not options.without_naive)

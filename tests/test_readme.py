@@ -30,6 +30,12 @@ def test_quick_start(tmp_path):
         subprocess.run([sys.executable, "-W", "error", "-c", with_comments_checked(snippet)], check=True, cwd=tmp_path)
 
 
+@pytest.mark.slow
+def test_the_snippet_of_linearize(tmp_path):
+    (snippet,) = blocks((ROOT / "docs" / "linearize.md").read_text(), "python")
+    subprocess.run([sys.executable, "-W", "error", "-c", with_comments_checked(snippet)], check=True, cwd=tmp_path)
+
+
 def with_comments_checked(snippet: str) -> str:
     """A line `expression  # value…` becomes a check that the expression has that value, if the comment is one."""
     lines = []

@@ -22,6 +22,7 @@ class Agreement(NamedTuple):
         next_state: MuJoCo C's next states, shape (n, nq + nv).
         contacts: Contact points of MuJoCo C in each substep, shape (n, substeps).
         same_contacts: Whether their numbers are ours, bool, shape (n,).
+        own_contacts: Whether contacts are found by MuJoCo C's rules here, and not by MJX's functions.
     """
 
     difference: NDArray[np.float64]
@@ -29,6 +30,7 @@ class Agreement(NamedTuple):
     next_state: NDArray[np.float64]
     contacts: NDArray[np.int64]
     same_contacts: NDArray[np.bool_]
+    own_contacts: bool
 
     @property
     def disagrees(self) -> NDArray[np.bool_]:
@@ -42,11 +44,15 @@ class Agreement(NamedTuple):
             return None
         worst = int(rows[np.argmax(self.difference[rows])])
         contacts = int(np.sum(~self.same_contacts[rows]))
+        where = (
+            "shapes are at the edge of touching there"
+            if self.own_contacts
+            else "its rules for shapes other than planes, spheres and capsules are not MJX's"
+        )
         cause = (
-            f"In {contacts} of these, MuJoCo C finds another number of contact points: its rules for shapes other than "
-            "planes, spheres and capsules are not MJX's. "
+            f"In {contacts} of these, MuJoCo C finds another number of contact points: {where}. "
             if contacts
-            else "The contact points are as many, so a feature of the model is at fault: please report it. "
+            else "There are as many contact points, so a feature of the model may be at fault: please report it. "
         )
         return (
             f"{len(rows)} of {len(self.difference)} rows that were stepped by MuJoCo C as well have another next state "
@@ -87,5 +93,6 @@ def compare(
     gap = np.abs(next_state - expected) / (1 + np.abs(expected))
     gap = np.where(np.isnan(gap), np.inf, gap)
     worst = gap.argmax(axis=1)
+    own = physics.candidates is not None or not physics.constraints.pairs
     same = (contacts == contact_count).all(axis=1)
-    return Agreement(gap.max(axis=1), tuple(names[i] for i in worst), expected, contacts, same)
+    return Agreement(gap.max(axis=1), tuple(names[i] for i in worst), expected, contacts, same, own)

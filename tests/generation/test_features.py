@@ -70,6 +70,11 @@ MODELS = {
     "constraints disabled": double_pendulum(
         a='range="-10 10"', world=ground(1.9), flags='<flag constraint="disable" actuation="disable"/>'
     ),
+    "safe references disabled": double_pendulum(
+        a='range="-10 10" solreflimit=".015 1"',
+        world=ground(1.6, 'solref=".015 1"'),
+        flags='<flag refsafe="disable"/>',
+    ),
     "margin and gap": double_pendulum(world=ground(1.15, 'margin=".1" gap=".1"')),
     "torsional and rolling friction": double_pendulum(
         geom='condim="6" friction="1 .1 .05" priority="1"', world=ground(1.6, 'condim="4" friction=".8 .2 .1"')
