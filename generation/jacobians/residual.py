@@ -79,7 +79,9 @@ def closed_form_gap(physics: Physics) -> str | None:
     on_joint = m.actuator_trntype == mujoco.mjtTrn.mjTRN_JOINT
     spatial = bool(np.any(m.wrap_type[:] != mujoco.mjtWrap.mjWRAP_JOINT)) if m.nwrap else False
     implicit = m.opt.integrator == mujoco.mjtIntegrator.mjINT_IMPLICITFAST
+    equal = m.opt.disableflags & (mujoco.mjtDisableBit.mjDSBL_EQUALITY | mujoco.mjtDisableBit.mjDSBL_CONSTRAINT) == 0
     gaps = [
+        (equal and m.neq > 0, "equality constraints"),
         (bool(m.jnt_limited[~scalar].any()), "limits of ball joints"),
         (contact and bool(((m.geom_condim != 1) & (m.geom_condim != 3)).any()), "contacts with torsional friction"),
         (contact and m.npair > 0, "explicit contact pairs"),

@@ -1,7 +1,7 @@
 """Which constraints act: names, and features of a physics step.
 
-A *constraint* here is a friction-loss degree of freedom or tendon, a joint limit, a tendon limit, or a pair of geoms
-that may touch. MJX computes a
+A *constraint* here is an equality of joints or tendons, a friction-loss degree of freedom or tendon, a joint limit, a
+tendon limit, or a pair of geoms that may touch. MJX computes a
 fixed number of contact points; where a model limits them (`max_contact_points`), the deepest ones are kept, so that a
 slot means another pair from step to step. Features are therefore kept per pair of geoms, whose meaning never changes.
 """
@@ -18,7 +18,6 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from mujoco import mjx
 
-from dynamic_sparsity.errors import UnsupportedModelError
 from dynamic_sparsity.generation.physics import collision, contact_slots, mjx_private
 from dynamic_sparsity.generation.physics.constraint_problem import Zones
 
@@ -32,7 +31,7 @@ class Constraint:
 
     Attributes:
         name: Its name in the model.
-        kind: "friction_loss", "joint_limit", "tendon_limit" or "contact".
+        kind: "equality", "friction_loss", "joint_limit", "tendon_limit" or "contact".
     """
 
     name: str
@@ -61,7 +60,8 @@ class Features(NamedTuple):
     """What the constraints did in one physics step.
 
     Attributes:
-        active: bool, shape (nc,). A limit or contact is active if it pushes; friction loss is active while it sticks.
+        active: bool, shape (nc,). A limit or contact is active if it pushes; friction loss is active while it sticks;
+            an equality always is.
         rows: Zone of every constraint row, bool, shape (n,): what the Hessian depends on. Equal rows mean equal zones,
             whatever slots the contact points are in.
         distance: Smallest signed distance per geom pair, m, shape (np,); +inf where no contact point was computed.
@@ -87,21 +87,18 @@ def _enabled(model: mujoco.MjModel, bit: mujoco.mjtDisableBit) -> bool:
 def describe(model: mujoco.MjModel) -> Constraints:
     """List a model's constraints in the order of MJX's rows.
 
-    That is friction loss, limits (ball, then scalar joints, then tendons), contacts.
+    That is equalities (of joints, then tendons), friction loss, limits (ball, then scalar joints, then tendons),
+    contacts.
 
     Args:
-        model: MuJoCo's model.
-
-    Raises:
-        UnsupportedModelError: The model has equality constraints.
+        model: MuJoCo's model, of features that are supported.
     """
-    if model.neq and _enabled(model, mujoco.mjtDisableBit.mjDSBL_EQUALITY):
-        raise UnsupportedModelError(
-            f"The model has {model.neq} equality constraints; "
-            "features are defined for friction loss, limits and contacts only."
-        )
     joint, tendon = mujoco.mjtObj.mjOBJ_JOINT, mujoco.mjtObj.mjOBJ_TENDON
     items: list[Constraint] = []
+    if _enabled(model, mujoco.mjtDisableBit.mjDSBL_EQUALITY):
+        for kind in (mujoco.mjtEq.mjEQ_JOINT, mujoco.mjtEq.mjEQ_TENDON):
+            for index in np.flatnonzero(model.eq_type == kind):
+                items.append(Constraint(_name(model, mujoco.mjtObj.mjOBJ_EQUALITY, int(index)), "equality"))
     if _enabled(model, mujoco.mjtDisableBit.mjDSBL_FRICTIONLOSS):
         for dof in np.flatnonzero(model.dof_frictionloss > 0):
             items.append(Constraint(_name(model, joint, int(model.dof_jntid[dof])), "friction_loss"))

@@ -278,9 +278,16 @@ def _combinations(model: mujoco.MjModel) -> Iterator[str]:
 
 def _equality(model: mujoco.MjModel) -> Iterator[str]:
     disabled = mujoco.mjtDisableBit.mjDSBL_EQUALITY | mujoco.mjtDisableBit.mjDSBL_CONSTRAINT
-    if model.neq and not model.opt.disableflags & disabled:
-        who = _elements(model, "eq_", range(model.neq))
-        yield f"{who}: equality constraints: remove them, or disable them in `<option><flag>`"
+    if model.opt.disableflags & disabled:
+        return
+    names = Choice(mujoco.mjtEq, "mjEQ_", ("JOINT", "TENDON"), "")
+    wrong = np.flatnonzero(~np.isin(model.eq_type, (mujoco.mjtEq.mjEQ_JOINT, mujoco.mjtEq.mjEQ_TENDON)))
+    if len(wrong):
+        kind = names.name(int(model.eq_type[wrong[0]]))
+        yield (
+            f"{_elements(model, 'eq_', wrong)}: `eq_type` is {kind}; supported: {', '.join(names.legal)}: remove the "
+            "constraint, or disable all in `<option><flag>`"
+        )
 
 
 def _pairs(model: mujoco.MjModel) -> Iterator[str]:

@@ -12,12 +12,14 @@ import numpy as np
 from dynamic_sparsity.errors import DynamicSparsityError, IncompleteStoreError
 from dynamic_sparsity.loaders.store.row_store import RowStore
 from dynamic_sparsity.loaders.store.store import find_stores, open_store
-from dynamic_sparsity.schemas import validate
+from dynamic_sparsity.schemas import FLAG_BITS, validate
 from dynamic_sparsity.schemas.naming import StoreLocation
 from dynamic_sparsity.storage.atomic import files_below
 from dynamic_sparsity.untrusted.documents import read_json
 
-__all__ = ["StoreState", "StoreSummary", "bytes_below", "summarize_stores", "zero_shares"]
+__all__ = ["StoreState", "StoreSummary", "bytes_below", "mujoco_differences", "summarize_stores", "zero_shares"]
+
+_BLOCK_ROWS = 2**20
 
 
 class StoreState(StrEnum):
@@ -111,3 +113,20 @@ def zero_shares(store: RowStore) -> dict[str, float]:
     }
     shares = {key: float(np.mean(statistics[name])) for key, name in names.items()}
     return shares | {f"always_{key}": int(np.sum(statistics[f"zero_share_{key}"] == 1)) for key in ("s", "a")}
+
+
+def mujoco_differences(store: RowStore) -> tuple[int, float] | None:
+    """Return how many rows have another next state in MuJoCo C, and the largest difference; None if it was not asked.
+
+    Args:
+        store: The store.
+    """
+    if not store.metadata["sizes"].get("nr"):
+        return None
+    count, largest = 0, 0.0
+    for start in range(0, store.rows, _BLOCK_ROWS):
+        block = store.reader.read(["flags", "mujoco_difference"], start, min(start + _BLOCK_ROWS, store.rows))
+        flagged = (block["flags"] >> FLAG_BITS["differs_from_mujoco"]) & 1 == 1
+        count += int(np.count_nonzero(flagged))
+        largest = max(largest, float(np.max(block["mujoco_difference"][flagged], initial=0.0)))
+    return count, largest

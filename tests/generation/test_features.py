@@ -27,6 +27,8 @@ WRAPPED = """<tendon><spatial name="t" range="0 .55" limited="true" stiffness="1
     <site site="w"/><geom geom="ball"/><site site="s"/><pulley divisor="2"/><site site="s"/><site site="t"/>
     </spatial></tendon>"""
 PAIR = """<contact><pair geom1="floor" geom2="upper" condim="3" solref=".03 1" friction=".5 .5 .1 .1 .1"/></contact>"""
+EQUALITIES = """<equality><joint joint1="a" joint2="b" polycoef=".1 1 .5 0 0"/><joint joint1="b" active="false"/>
+    <tendon tendon1="t" polycoef=".2 0 0 0 0" solref=".05 1"/></equality>"""
 BALLS = """<mujoco><option timestep=".01"/><worldbody><body pos="0 0 2"><joint type="ball" damping=".1"/>
     <geom size=".05 .2" type="capsule" pos=".1 0 -.2"/>
     <body pos="0 0 -.4"><joint type="ball" name="b" limited="true" range="0 20"/>
@@ -80,6 +82,9 @@ MODELS = {
         geom='condim="6" friction="1 .1 .05" priority="1"', world=ground(1.6, 'condim="4" friction=".8 .2 .1"')
     ),
     "an explicit pair": double_pendulum(world=ground(1.6, 'contype="0" conaffinity="0"'), rest=PAIR),
+    "equalities of joints and tendons": double_pendulum(
+        a='range="-10 10" frictionloss=".1"', world=ground(1.6), tendon=TENDON, rest=EQUALITIES
+    ),
     "wrapped tendons": double_pendulum(world=WRAP_AROUND, tendon=WRAPPED, actuator='<motor tendon="t" gear="3"/>'),
     "balls at rest": BALLS,
 }
@@ -90,7 +95,7 @@ def test_step_and_jacobians_are_mujoco_c_s(name):
     model = mujoco.MjModel.from_xml_string(MODELS[name])
     step = linearize(model, substeps=2)
     qpos, qvel, ctrl = states(model, 12)
-    if name == "balls at rest":
+    if name in ("balls at rest", "equalities of joints and tendons"):
         qpos[0] = model.qpos0
     if name == "implicitfast at its bounds":
         ctrl *= 2

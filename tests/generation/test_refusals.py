@@ -66,9 +66,13 @@ REFUSED = {
         'tendon "t": a spring that is not linear',
     ),
     "armature of a tendon": (double_pendulum(tendon=fixed_tendon('armature="1"')), 'tendon "t": armature'),
-    "equality": (
-        double_pendulum(rest='<equality><joint name="mimic" joint1="a" joint2="b"/></equality>'),
-        'equality "mimic": equality constraints',
+    "weld": (
+        double_pendulum(rest='<equality><weld name="glue" body1="lower"/></equality>'),
+        'equality "glue": `eq_type` is WELD; supported: JOINT, TENDON',
+    ),
+    "connect": (
+        double_pendulum(rest='<equality><connect name="pin" body1="lower" anchor="0 0 0"/></equality>'),
+        'equality "pin": `eq_type` is CONNECT',
     ),
     "spring of a ball": (
         BALL.format(joint='stiffness="1"', actuator=""),

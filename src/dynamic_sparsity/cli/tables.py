@@ -73,7 +73,7 @@ def print_new_stores(console: PlainConsole, paths: Sequence[Path]) -> None:
     import numpy as np
 
     from dynamic_sparsity.loaders.store.store import open_store
-    from dynamic_sparsity.loaders.store.summary import zero_shares
+    from dynamic_sparsity.loaders.store.summary import mujoco_differences, zero_shares
 
     columns = ("task", "rows", "zeros in J_s, %", "always", "J_a, %", "return")
     caption = (
@@ -96,3 +96,11 @@ def print_new_stores(console: PlainConsole, paths: Sequence[Path]) -> None:
         engine = store.metadata["provenance"].get("jacobians", "")
         if "slower" in engine:
             console.print(f"{path}: Jacobians {engine}", soft_wrap=True)
+        count, largest = mujoco_differences(store) or (0, 0.0)
+        if count:
+            console.print(
+                f"{path}: {count:,} of {store.rows:,} rows have another next state in MuJoCo C, by up to {largest:.1e} "
+                "of 1 + |s'|; they are flagged differs_from_mujoco.",
+                style="yellow",
+                soft_wrap=True,
+            )
