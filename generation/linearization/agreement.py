@@ -77,19 +77,19 @@ def compare(
         next_state: Our next states, shape (n, nq + nv).
         contact_count: Our contact points in touch, shape (n, substeps).
     """
-    model = mujoco_steps.c_model(physics)
-    model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_SENSOR
-    data = mujoco.MjData(model)
     expected = np.empty_like(next_state, dtype=np.float64)
     contacts = np.zeros(contact_count.shape, np.int64)
-    for row in range(len(next_state)):
-        mujoco.mj_resetData(model, data)
-        for name, value in inputs.items():
-            getattr(data, name)[:] = value[row]
-        for substep in range(physics.task.substeps):
-            mujoco.mj_step(model, data)
-            contacts[row, substep] = data.ncon
-        expected[row] = np.concatenate([data.qpos, data.qvel])
+    with mujoco_steps.without_warnings():
+        model = mujoco_steps.c_model(physics)
+        data = mujoco.MjData(model)
+        for row in range(len(next_state)):
+            mujoco.mj_resetData(model, data)
+            for name, value in inputs.items():
+                getattr(data, name)[:] = value[row]
+            for substep in range(physics.task.substeps):
+                mujoco.mj_step(model, data)
+                contacts[row, substep] = data.ncon
+            expected[row] = np.concatenate([data.qpos, data.qvel])
     gap = np.abs(next_state - expected) / (1 + np.abs(expected))
     gap = np.where(np.isnan(gap), np.inf, gap)
     worst = gap.argmax(axis=1)

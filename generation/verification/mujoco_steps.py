@@ -7,7 +7,9 @@ row that was made can be stepped again by it while the device computes the next 
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import mujoco
@@ -47,6 +49,17 @@ def difference(next_state: NDArray[Any], reference: NDArray[np.float64]) -> NDAr
 
 def _ignore_warning(message: str) -> None:
     """Drop MuJoCo's warnings, which it would write to a file in the working directory; results show divergence."""
+
+
+@contextmanager
+def without_warnings() -> Iterator[None]:
+    """Drop MuJoCo's warnings meanwhile, and hand them to the user's own function again after it."""
+    before = mujoco.get_mju_user_warning()
+    mujoco.set_mju_user_warning(_ignore_warning)
+    try:
+        yield
+    finally:
+        mujoco.set_mju_user_warning(before)
 
 
 def c_model(physics: Physics) -> mujoco.MjModel:
