@@ -41,6 +41,8 @@ def both(a, b):
 
 def test_it_is_the_package_s():
     assert dynamic_sparsity.linearize is linearize
+    assert "linearize" in dir(dynamic_sparsity)
+    assert "linearize" not in dynamic_sparsity.__all__, "a star import would load the simulator"
     with pytest.raises(AttributeError, match="no attribute 'linearise'"):
         dynamic_sparsity.linearise  # noqa: B018
 
