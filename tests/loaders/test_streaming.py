@@ -233,7 +233,7 @@ def test_whole_files_in_the_cache_serve_any_split(published: HubServer, monkeypa
 def test_buffer_is_small_where_shards_are_large(published: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
     stream = load_dataset("Pendulums", repo_id=REPO, streaming=True, columns=["J_s"])
     assert stream.batches(10).settings.buffer_shards == 2
-    monkeypatch.setattr("dynamic_sparsity.loaders.streaming.BUFFER_BYTES", 1000)
+    monkeypatch.setattr("dynamic_sparsity.loaders.streaming.dataset.BUFFER_BYTES", 1000)
     assert stream.batches(10).settings.buffer_shards == 1
     assert stream.batches(10, buffer_shards=3).settings.buffer_shards == 3
 
