@@ -78,10 +78,12 @@ class Position:
         Raises:
             InvalidSettingError: It has none.
         """
-        values = {field.name: state.get(field.name, 0 if field.name == "row" else None) for field in fields(cls)}
-        for name, value in values.items():
+        values: dict[str, int] = {}
+        for field in fields(cls):
+            value = state.get(field.name, 0 if field.name == "row" else None)
             if type(value) is not int or value < 0:
-                raise InvalidSettingError(f"the state's {name} is {value!r}; it must be an integer from 0 on")
+                raise InvalidSettingError(f"the state's {field.name} is {value!r}; it must be an integer from 0 on")
+            values[field.name] = value
         return cls(**values)
 
     def move_to(self, other: Position) -> None:

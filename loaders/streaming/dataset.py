@@ -118,8 +118,7 @@ class StreamingDataset(Epochs, StoreFacts):
     @cached_property
     def shards(self) -> list[int]:
         """The shards that hold rows of the split, in order."""
-        found: list[int] = np.unique(self.chunks * self.metadata["chunk_rows"] // self.metadata["shard_rows"]).tolist()
-        return found
+        return sorted({shard for _, shard in self._copy.ledger.wanted_files.values()})
 
     def __len__(self) -> int:
         """Rows of the split, those left out by `exclude_flags` included."""
@@ -264,17 +263,19 @@ class StreamingDataset(Epochs, StoreFacts):
         check_part(part, self.chunks.size, repr(self))
         return StreamSettings(batch_size, seed, bool(shuffle), buffer_shards, drop_last, epochs, (part[0], part[1]))
 
-    def fetch(self, wanted: Sequence[ShardRows]) -> Shards:
+    def fetch(self, wanted: Sequence[ShardRows | int]) -> Shards:
         """Bring shards into memory.
 
         Args:
-            wanted: Rows of them; others need not be there.
+            wanted: Rows of shards, of which others need not be there; or numbers of shards, for all their rows.
 
         Raises:
             CorruptStoreError: The Hub's bytes are not those that were published.
             HubError: The Hub can't be reached, or refuses.
         """
-        return self._receiver.receive(self._arrays, wanted)
+        rows = self.metadata["shard_rows"]
+        parts = [ShardRows(part, 0, rows) if isinstance(part, int) else part for part in wanted]
+        return self._receiver.receive(self._arrays, parts)
 
     def rows_of(self, wanted: Sequence[ShardRows], row_reader: RowReader) -> Integers:
         """Return the rows of the split among some, without flagged ones.

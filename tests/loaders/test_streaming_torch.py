@@ -11,34 +11,26 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import SERVER
+from streamed_pendulums import REPO, make_pendulums, publish_pendulums
 
 from dynamic_sparsity import load_dataset
 from dynamic_sparsity.errors import InvalidSettingError
 from dynamic_sparsity.loaders.streaming import StreamingDataset
-from dynamic_sparsity.publishing.publish import plan, publish
-from dynamic_sparsity.testing import HubServer, Repository, make_store
+from dynamic_sparsity.testing import HubServer, Repository
 
 torch = pytest.importorskip("torch", reason="torch is large; it is installed by the extra of its name")
 
-REPO = "org/name"
 COLUMNS = ["state", "episode", "step", "flags"]
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("data")
-    make_store(root / "Pendulums/noise.zarr", episodes=20, early={3: 11})
-    return root
+    return make_pendulums(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture(scope="module")
 def snapshot(root: Path) -> dict[str, Repository]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HF_TOKEN", "hf_writer")
-        SERVER.repositories.clear()
-        publish(plan(root, REPO))
-        return dict(SERVER.repositories)
+    return publish_pendulums(root)
 
 
 @pytest.fixture
@@ -131,6 +123,8 @@ def test_a_pickled_stream(stream: StreamingDataset, truth: dict[str, np.ndarray]
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::UserWarning")  # torchdata's, of torch
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_the_stateful_data_loader(stream: StreamingDataset) -> None:
     stateful = pytest.importorskip("torchdata.stateful_dataloader").StatefulDataLoader
 
