@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,6 @@ from numpy.typing import NDArray
 
 from dynamic_sparsity.loaders.export.libraries import Exportable
 from dynamic_sparsity.loaders.hdf5.reader import Hdf5Store
-from dynamic_sparsity.loaders.normalization import Normalizer
 from dynamic_sparsity.loaders.row_source import Batch, Coordinates
 from dynamic_sparsity.loaders.sampling import Shuffle, check_batch_settings, in_background, positions_of_batches
 from dynamic_sparsity.loaders.stored_rows import StoredRows, shaped
@@ -131,47 +129,3 @@ class JacobianDataset(StoredRows, Exportable):
         """
         rows = np.asarray(self.rows[slice(None) if indices is None else indices])
         return shaped(self._row_reader.masks(rows.reshape(-1), threshold, relative=relative), rows.shape)
-
-    @cached_property
-    def statistics(self) -> dict[str, dict[str, Array]]:
-        """`mean`, `std`, `min`, `max` (float64) and `count` (int64) of each column, fitted on the train split."""
-        return self._normalizer.statistics
-
-    def normalize(self, batch: Batch) -> Batch:
-        """Subtract the means and divide by the standard deviations, by 1 where these are 0.
-
-        Args:
-            batch: Arrays by column; those with statistics (state, action, next_state, delta, reward) are changed.
-
-        Returns:
-            A new dictionary; the arrays keep their dtypes.
-        """
-        return self._normalizer.normalize(batch)
-
-    def denormalize(self, batch: Batch) -> Batch:
-        """Undo `normalize`.
-
-        Args:
-            batch: Arrays by column.
-        """
-        return self._normalizer.denormalize(batch)
-
-    def sparsity(self) -> dict[str, Any]:
-        """Return how often each derivative is zero, over all splits of the store, in tangent coordinates.
-
-        Returns:
-            `rows_all`, `rows_contact`, `rows_free` (int), and `zero_share_s` (dx, dx), `zero_share_a` (dx, da), also
-            with suffix `_contact` and `_free` (float64; NaN where there are no such rows); and for each of these
-            `mean_…`, its mean over all entries (float).
-        """
-        found = self.store.statistics
-        summary: dict[str, Any] = {name: int(value) for name, value in found.items() if name.startswith("rows_")}
-        for name, value in found.items():
-            if name.startswith("zero_share_"):
-                summary[name] = value.copy()
-                summary[f"mean_{name}"] = float(value.mean())
-        return summary
-
-    @cached_property
-    def _normalizer(self) -> Normalizer:
-        return Normalizer(self.store.statistics)

@@ -67,7 +67,15 @@ def positions_of_batches(
 
     Yields:
         int64, shape (batch_size,), or shorter at the end of an epoch.
+
+    Raises:
+        InvalidSettingError: There is no batch, and no end.
     """
+    if epochs is None and (not rows.size or (drop_last and rows.size < batch_size)):
+        raise InvalidSettingError(
+            f"{rows.size} rows give no batch of {batch_size}, however many epochs; use a smaller batch_size, or keep "
+            "batches that are not full (drop_last)"
+        )
     epoch = 0
     while rows.size and (epochs is None or epoch < epochs):
         generator = np.random.default_rng([seed, epoch])

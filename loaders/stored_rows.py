@@ -17,14 +17,14 @@ from dynamic_sparsity.loaders.row_source import BLOCK_ROWS, COORDINATES, Batch, 
 from dynamic_sparsity.loaders.store.checksums import VerifyMode
 from dynamic_sparsity.loaders.store.row_store import RowStore
 from dynamic_sparsity.loaders.store.store import open_store
-from dynamic_sparsity.schemas.joining import origins_of
+from dynamic_sparsity.loaders.store_facts import StoreFacts
 
 __all__ = ["StoredRows", "shaped"]
 
 Array = NDArray[Any]
 
 
-class StoredRows:
+class StoredRows(StoreFacts):
     """A NumPy-like sequence of rows of one store; see `JacobianDataset`, which adds the rest.
 
     Attributes:
@@ -98,32 +98,8 @@ class StoredRows:
         return open_store(self._path, verify=self._verify, verified=self._verified)
 
     @property
-    def metadata(self) -> dict[str, Any]:
-        """What the store says about itself; docs/format.md lists the keys."""
-        return self.store.metadata
-
-    @property
-    def origins(self) -> list[dict[str, Any]]:
-        """Which stores the rows are from: task, policy, dynamics, seed, episodes; empty unless data sets were joined.
-
-        The column `origin` has each row's number in this list.
-        """
-        return origins_of(self.metadata)
-
-    @property
-    def state_names(self) -> list[str]:
-        """Names of the state's components, ds."""
-        return list(self.metadata["state_names"])
-
-    @property
-    def tangent_names(self) -> list[str]:
-        """Names of the tangent state's components, dx: of the rows, and of J_s also the columns, as stored."""
-        return list(self.metadata["tangent_names"])
-
-    @property
-    def action_names(self) -> list[str]:
-        """Names of the actions, da."""
-        return list(self.metadata["action_names"])
+    def _described(self) -> RowStore:
+        return self.store
 
     @cached_property
     def rows(self) -> NDArray[np.int64]:

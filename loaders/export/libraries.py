@@ -13,7 +13,7 @@ from dynamic_sparsity.loaders.hdf5.writer import write_hdf5
 from dynamic_sparsity.loaders.row_source import RowSource, blocks
 from dynamic_sparsity.loaders.whole_file import whole_file
 
-__all__ = ["Exportable"]
+__all__ = ["Exportable", "imported"]
 
 
 class Exportable(RowSource, Protocol):
@@ -31,7 +31,7 @@ class Exportable(RowSource, Protocol):
             CorruptStoreError: The store is damaged.
             WriteFailedError: The file can't be written, for example because the disk is full.
         """
-        datasets = _imported("datasets", "hub")
+        datasets = imported("datasets", "hub")
         pa = import_pyarrow()
         shapes = shapes_of(self[:0])
         schema, features = arrow_schema(shapes), datasets.Features.from_dict(features_of(shapes))
@@ -57,7 +57,7 @@ class Exportable(RowSource, Protocol):
         Raises:
             MissingDependencyError: torch is not installed.
         """
-        _imported("torch", "torch")
+        imported("torch", "torch")
         from dynamic_sparsity.loaders.export.torch import TorchDataset
 
         return TorchDataset(self)
@@ -68,7 +68,7 @@ class Exportable(RowSource, Protocol):
         Raises:
             MissingDependencyError: grain is not installed.
         """
-        return _imported("grain", "grain").MapDataset.source(self)
+        return imported("grain", "grain").MapDataset.source(self)
 
     def to_jax(self, device: Any = None) -> dict[str, Any]:
         """Return all rows as JAX arrays by column; they must fit into the device's memory.
@@ -79,7 +79,7 @@ class Exportable(RowSource, Protocol):
         Raises:
             MissingDependencyError: jax is not installed.
         """
-        jax = _imported("jax", "generate")
+        jax = imported("jax", "generate")
         # Column by column, so that the host needs room for one at a time.
         return {name: jax.device_put(self.with_columns(name)[:][name], device) for name in self.columns}
 
@@ -92,7 +92,7 @@ class Exportable(RowSource, Protocol):
             MissingDependencyError: xarray is not installed.
             CorruptStoreError: The store is damaged.
         """
-        xarray = _imported("xarray", "xarray")
+        xarray = imported("xarray", "xarray")
         return xarray.Dataset(variables_of(self), coordinates_of(self), {"title": repr(self)})
 
     def to_hdf5(self, path: str | Path) -> Path:
@@ -109,8 +109,12 @@ class Exportable(RowSource, Protocol):
         return write_hdf5(self, Path(path))
 
 
-def _imported(name: str, extra: str) -> Any:
+def imported(name: str, extra: str) -> Any:
     """Return an optional package.
+
+    Args:
+        name: Its name.
+        extra: Our extra that installs it.
 
     Raises:
         MissingDependencyError: It is not installed.

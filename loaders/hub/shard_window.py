@@ -15,7 +15,7 @@ from dynamic_sparsity.errors import InvalidSettingError
 from dynamic_sparsity.loaders.hub.local_copy import LocalCopy
 from dynamic_sparsity.loaders.hub.repository import quiet
 from dynamic_sparsity.loaders.hub.transfer import THREADS, fetch_run, in_threads
-from dynamic_sparsity.loaders.hub.transfer_plan import FilePlan, plan_files
+from dynamic_sparsity.loaders.hub.transfer_plan import FilePlan, ShardRows, plan_files
 from dynamic_sparsity.loaders.row_reader import RowReader
 from dynamic_sparsity.loaders.store.partial import PartialLedger
 from dynamic_sparsity.loaders.store.pieces import row_file
@@ -118,14 +118,14 @@ class Receiver:
         self._threads = THREADS
         self._spare: dict[int, list[Bytes]] = {}
 
-    def receive(self, arrays: Sequence[str], shards: Sequence[int]) -> Shards:
-        """Fetch the bytes of shards that the rows of the copy need, and check them; what is not needed is zero.
+    def receive(self, arrays: Sequence[str], wanted: Sequence[ShardRows]) -> Shards:
+        """Fetch the bytes of shards that some rows of the copy need, and check them; what is not needed may be zero.
 
         What was downloaded before is read from the cache, offline too.
 
         Args:
             arrays: Names of arrays.
-            shards: Their numbers.
+            wanted: The rows, of each shard one run of them.
 
         Raises:
             InvalidSettingError: They are too large for the memory.
@@ -134,11 +134,11 @@ class Receiver:
         """
         copy, found, parts = self.copy, Shards(), list[Part]()
         part_bytes_max = PART_BYTES_MAX * THREADS // self._threads
-        plans = plan_files(copy.ledger, arrays, shards, force=True)
+        plans = plan_files(copy.ledger, arrays, wanted, force=True)
         size = sum(plan.size for plan in plans)
         if size > RECEIVED_BYTES_MAX:
             raise InvalidSettingError(
-                f"{copy.repository.name}: {len(shards)} shards of {copy.published.path} have {size} bytes, more than "
+                f"{copy.repository.name}: {len(wanted)} shards of {copy.published.path} have {size} bytes, more than "
                 f"the {RECEIVED_BYTES_MAX} that are brought into memory at once; name fewer columns or smaller "
                 "buffer_shards, or load without streaming"
             )

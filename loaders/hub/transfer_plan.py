@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from dynamic_sparsity.loaders.store.partial import PartialLedger
 from dynamic_sparsity.loaders.store.pieces import Pieces
 
-__all__ = ["FilePlan", "plan_files"]
+__all__ = ["FilePlan", "ShardRows", "plan_files"]
 
 # A file is fetched in pieces if that saves at least this share of it, and this many bytes: a request costs as much.
 LEAST_SHARE_SAVED: Final = 0.35
@@ -24,6 +24,35 @@ RANGE_BYTES_MAX: Final = 16 * 2**20
 GAP_BYTES_MAX: Final = 4096
 
 Bytes = NDArray[np.uint8]
+Integers = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class ShardRows:
+    """Consecutive rows of one shard.
+
+    Attributes:
+        shard: Its number.
+        start: The first row, counted from the shard's first.
+        stop: The row after the last, counted likewise.
+    """
+
+    shard: int
+    start: int
+    stop: int
+
+    def among(self, ranges: Integers) -> Integers:
+        """Return those of some runs of rows that are here.
+
+        Args:
+            ranges: First row, and the row after the last, of each run, counted from the shard's first; int64, shape
+                (runs, 2).
+
+        Returns:
+            The runs, cut where these rows begin and end; int64, shape (n, 2).
+        """
+        found = np.clip(ranges, self.start, self.stop)
+        return found[found[:, 0] < found[:, 1]]
 
 
 @dataclass(frozen=True)
@@ -98,23 +127,27 @@ class FilePlan:
 
 
 def plan_files(
-    ledger: PartialLedger, arrays: Sequence[str], shards: Sequence[int] | None = None, *, force: bool = False
+    ledger: PartialLedger, arrays: Sequence[str], parts: Sequence[ShardRows] | None = None, *, force: bool = False
 ) -> list[FilePlan]:
     """Return the shard files that some arrays of a partial copy still need.
 
     Args:
         ledger: Of the copy.
         arrays: Names of arrays.
-        shards: Only these shards; None for all.
+        parts: Only these rows, of each shard one run of them; None for all.
         force: Also those that are there.
     """
     plans = []
+    chosen = None if parts is None else {part.shard: part for part in parts}
     for name, (array, shard) in ledger.wanted_files.items():
-        if array in arrays and (shards is None or shard in shards) and (force or not ledger.is_there(name)):
+        if array in arrays and (chosen is None or shard in chosen) and (force or not ledger.is_there(name)):
             sha256, size = ledger.record(name)
             plan = FilePlan(name, size, sha256)
             pieces = ledger.pieces.get(name)
-            needed = tuple(pieces.needed(ledger.shard_ranges(shard))) if pieces else ()
+            ranges = ledger.shard_ranges(shard)
+            if chosen is not None:
+                ranges = chosen[shard].among(ranges)
+            needed = tuple(pieces.needed(ranges)) if pieces else ()
             if pieces and len(needed) < len(pieces.offsets):
                 cut = FilePlan(name, size, sha256, pieces, needed)
                 saved = size - cut.bytes

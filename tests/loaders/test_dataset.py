@@ -224,6 +224,11 @@ def test_batches_can_be_left_early(dataset: JacobianDataset) -> None:
         batches.close()  # type: ignore[attr-defined]
 
 
+def test_endless_epochs_without_a_batch(dataset: JacobianDataset) -> None:
+    with pytest.raises(InvalidSettingError, match=f"{ROWS} rows give no batch of {ROWS + 1}"):
+        next(dataset.batches(ROWS + 1, drop_last=True, epochs=None))
+
+
 @pytest.mark.parametrize(
     "options", [{"batch_size": 0}, {"shuffle": "all"}, {"shuffle": True}, {"epochs": -1}, {"seed": -1}]
 )

@@ -10,34 +10,23 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import SERVER
+from streamed_pendulums import REPO, make_pendulums, publish_pendulums
 
 from dynamic_sparsity import load_dataset
 from dynamic_sparsity.errors import CorruptStoreError, HubError, HubNotFoundError, InvalidSettingError, UnknownNameError
 from dynamic_sparsity.loaders.hub.shard_window import Receiver
-from dynamic_sparsity.publishing.publish import plan, publish
-from dynamic_sparsity.testing import Fault, HubServer, Repository, make_store
-
-REPO = "org/name"
+from dynamic_sparsity.loaders.row_reader import RowReader
+from dynamic_sparsity.testing import Fault, HubServer, Repository
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A root with a store of 400 rows in five shards."""
-    root = tmp_path_factory.mktemp("data")
-    make_store(root / "Pendulums/noise.zarr", episodes=20, early={3: 11}, quaternion=True)
-    return root
+    return make_pendulums(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture(scope="module")
 def snapshot(root: Path) -> dict[str, Repository]:
-    """The server's repositories when the store is published."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HF_TOKEN", "hf_writer")
-        SERVER.repositories.clear()
-        SERVER.faults.clear()
-        publish(plan(root, REPO))
-        return dict(SERVER.repositories)
+    return publish_pendulums(root)
 
 
 @pytest.fixture
@@ -124,11 +113,44 @@ def test_goes_on_where_it_stopped(batch_size: int, drop_last: bool, published: H
         stream.batches(batch_size, **{**options, "seed": 5}).load_state_dict(states[1])
 
 
-def test_parts_are_disjoint_and_whole(published: HubServer) -> None:
-    stream = load_dataset("Pendulums", repo_id=REPO, streaming=True, columns=["episode", "step"])
-    parts = [list(stream.batches(16, part=(index, 3))) for index in range(3)]
-    found = joined([batch for part in parts for batch in part])
-    assert len(set(zip(found["episode"].tolist(), found["step"].tolist(), strict=True))) == 391 == len(found["step"])
+def test_parts_are_disjoint_and_whole(published: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = load_dataset("Pendulums", repo_id=REPO, streaming=True, columns=["episode", "step", "state"])
+    chunks, chunk_rows = stream.chunks.size, stream.metadata["chunk_rows"]
+    assert chunks > len(stream.shards)
+    for parts in (3, chunks):
+        read = [list(stream.batches(16, rank=index, world_size=parts)) for index in range(parts)]
+        found = joined([batch for part in read for batch in part])
+        assert (
+            len(set(zip(found["episode"].tolist(), found["step"].tolist(), strict=True))) == 391 == len(found["step"])
+        )
+        sizes = [sum(len(batch["step"]) for batch in part) for part in read]
+        assert max(sizes) - min(sizes) <= 2 * chunk_rows and min(sizes) > 0
+    for options in ({"part": (0, chunks + 1)}, {"rank": 1, "world_size": chunks + 1}):
+        with pytest.raises(InvalidSettingError, match=f"{chunks} chunks, too few for {chunks + 1} parts"):
+            stream.batches(16, **options)
+    # A part of a shard costs only its own pieces, where that saves bytes.
+    monkeypatch.setattr("dynamic_sparsity.loaders.hub.transfer_plan.LEAST_BYTES_SAVED", 0)
+    monkeypatch.setattr("dynamic_sparsity.loaders.hub.transfer_plan.GAP_BYTES_MAX", 0)
+    stream = load_dataset("Pendulums", repo_id=REPO, streaming=True, columns=["J_s"])
+    sent = []
+    for parts in (1, chunks):
+        published.requests.clear()
+        list(stream.batches(16, part=(0, parts), shuffle=False))
+        sent.append(published.bytes_sent())
+    assert 0 < sent[1] < sent[0] / len(stream.shards)
+
+
+def test_no_epoch_is_silently_empty(published: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = load_dataset("Pendulums", repo_id=REPO, streaming=True, columns=["step"])
+    with pytest.raises(InvalidSettingError, match="no full batch of 400 rows"):
+        list(stream.batches(400, drop_last=True, epochs=None))
+    assert list(stream.batches(400, epochs=0)) == []
+    monkeypatch.setattr(
+        RowReader, "fetch", lambda self, rows, columns: {"flags": np.full(rows.size, 0xFFFF, np.uint16)}
+    )
+    flagged = load_dataset("Pendulums", repo_id=REPO, streaming=True, columns=["step"], exclude_flags=["nonfinite"])
+    with pytest.raises(InvalidSettingError, match=r"part 1 of 3 of .* has no rows without the flags nonfinite"):
+        list(flagged.batches(16, part=(1, 3)))
 
 
 def test_nothing_is_kept(published: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,7 +255,7 @@ def test_whole_files_in_the_cache_serve_any_split(published: HubServer, monkeypa
 def test_buffer_is_small_where_shards_are_large(published: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
     stream = load_dataset("Pendulums", repo_id=REPO, streaming=True, columns=["J_s"])
     assert stream.batches(10).settings.buffer_shards == 2
-    monkeypatch.setattr("dynamic_sparsity.loaders.streaming.BUFFER_BYTES", 1000)
+    monkeypatch.setattr("dynamic_sparsity.loaders.streaming.dataset.BUFFER_BYTES", 1000)
     assert stream.batches(10).settings.buffer_shards == 1
     assert stream.batches(10, buffer_shards=3).settings.buffer_shards == 3
 

@@ -6,7 +6,17 @@ import inspect
 import typer.main
 
 from dynamic_sparsity.cli.app import app
-from dynamic_sparsity.cli import stores, managing, generating, experts, publishing, analysis, exploring, learning
+from dynamic_sparsity.cli import (
+    stores,
+    managing,
+    generating,
+    experts,
+    publishing,
+    releasing,
+    analysis,
+    exploring,
+    learning,
+)
 
 
 def _reflowed(text: str) -> str:

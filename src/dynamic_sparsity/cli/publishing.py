@@ -62,7 +62,7 @@ def publish(
         console.print(f"The repository can't be read, so it is taken for empty. {error}", style="yellow")
 
     plan = prepare(root, repo, tag=tag, delete=delete, dry_run=dry_run, progress=bar, on_unreachable=print_unreachable)
-    _print_plan(console, plan)
+    print_plan(console, plan)
     if dry_run:
         console.print("Nothing was sent.")
         return
@@ -76,7 +76,13 @@ def publish(
         console.print(f"The explorer: {address}", style="green")
 
 
-def _print_plan(console: PlainConsole, plan: Plan) -> None:
+def print_plan(console: PlainConsole, plan: Plan) -> None:
+    """Print what a repository is to hold, and what is to be sent.
+
+    Args:
+        console: Where to print.
+        plan: The plan.
+    """
     table = make_table(("", "files", "bytes"), left=[""], compact=True)
     table.add_row("repository", f"{len(plan.files):,}", byte_size(plan.total_bytes))
     table.add_row("to be sent", f"{len(plan.uploads):,}", byte_size(plan.upload_bytes))

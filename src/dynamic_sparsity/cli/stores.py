@@ -137,12 +137,21 @@ def verify(
     prints the quantiles of the relative error. Rows where C finds other contacts than MJX, and `stock` stores, are
     compared with central differences of MJX's own step.
     """
-    verified = [_verify(store, sample if deep else 0, seed) for store in stores]
+    verified = [verify_and_print(store, sample if deep else 0, seed) for store in stores]
     raise typer.Exit(0 if all(verified) else 1)
 
 
-def _verify(path: Path, sample: int, seed: int) -> bool:
-    """Check one store and print the result; return whether nothing is wrong."""
+def verify_and_print(path: Path, sample: int, seed: int) -> bool:
+    """Check one store and print the result.
+
+    Args:
+        path: The store.
+        sample: Rows that are computed again; 0 for none.
+        seed: Of their draw.
+
+    Returns:
+        Whether nothing is wrong.
+    """
     from dynamic_sparsity.storage.verify import verify_store
 
     console = PlainConsole(soft_wrap=True)
