@@ -163,10 +163,9 @@ def command(root: Path, episodes: int = 40) -> list[str]:
     return [sys.executable, "-m", "dynamic_sparsity.cli", "generate", "CartpoleBalance", "--out", str(root), *options]
 
 
-@pytest.mark.parametrize("attempt", range(2))
-def test_survives_kills(store, tmp_path, attempt):
+def test_survives_kills(store, tmp_path):
     """SIGKILL at random moments, three times; then the same command ends with the same bits."""
-    rng = random.Random(attempt)
+    rng = random.Random(0)
     began = time.monotonic()
     subprocess.run(command(tmp_path / "timing"), check=True, capture_output=True)
     whole = time.monotonic() - began
