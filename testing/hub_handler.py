@@ -6,9 +6,8 @@ import base64
 import hashlib
 import json
 import re
-import sys
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
@@ -18,7 +17,7 @@ from dynamic_sparsity.testing.hub_parts import Answer, File, Repository, Seen, b
 if TYPE_CHECKING:
     from dynamic_sparsity.testing.hub_server import HubServer
 
-__all__ = ["Handler", "Threads"]
+__all__ = ["Handler"]
 
 CREATED = "2026-01-01T00:00:00.000Z"
 REGULAR_SUFFIXES = {".json", ".md", ".yaml", ".gitattributes"}
@@ -28,18 +27,6 @@ SPACES = "spaces/"
 """Before the name of a Space, where a data set's name has nothing."""
 
 Json = dict[str, Any]
-
-
-class Threads(ThreadingHTTPServer):
-    """A thread per connection."""
-
-    daemon_threads = True
-    request_queue_size = 128
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Ignore clients that closed their connection."""
-        if not isinstance(sys.exception(), ConnectionError):
-            super().handle_error(request, client_address)
 
 
 class Handler(BaseHTTPRequestHandler):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import sys
 from dataclasses import dataclass, field
+from http.server import ThreadingHTTPServer
 from typing import Any, Literal
 
-__all__ = ["Answer", "Fault", "File", "Repository", "Seen", "byte_range", "refusal"]
+__all__ = ["Answer", "Fault", "File", "Repository", "Seen", "Threads", "byte_range", "refusal"]
 
 
 @dataclass
@@ -134,3 +136,15 @@ def byte_range(header: str, size: int) -> tuple[int, int, int]:
     if start >= size:
         raise Answer(416, None, {"Content-Range": f"bytes */{size}"})
     return start, min(size, int(wanted[2]) + 1) if wanted[2] else size, 206
+
+
+class Threads(ThreadingHTTPServer):
+    """A thread per connection."""
+
+    daemon_threads = True
+    request_queue_size = 128
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Ignore clients that closed their connection."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)

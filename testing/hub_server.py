@@ -20,8 +20,8 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from dynamic_sparsity.testing.hub_handler import Handler, Threads
-from dynamic_sparsity.testing.hub_parts import Answer, Fault, File, Repository, Seen
+from dynamic_sparsity.testing.hub_handler import Handler
+from dynamic_sparsity.testing.hub_parts import Answer, Fault, File, Repository, Seen, Threads
 
 __all__ = ["HubServer"]
 

@@ -62,9 +62,6 @@ def _columns(function: Callable[..., Any], point: Any, directions: Any) -> Any:
     return jax.vmap(column, out_axes=-1)(directions)
 
 
-# ---- closed form -----------------------------------------------------------------------------------------------------
-
-
 @cache
 def closed_form_gap(physics: Physics) -> str | None:
     """Return why the closed form does not cover a model; None if it does.
@@ -276,9 +273,6 @@ def _implicit_action(physics: Physics, d: mjx.Data, w: Float[jax.Array, " nv"]) 
 
     columns: jax.Array = _columns(implicit, d.ctrl, jnp.eye(physics.task.nu))
     return columns
-
-
-# ---- by differentiation ----------------------------------------------------------------------------------------------
 
 
 def _position_stage(physics: Physics, d: mjx.Data) -> mjx.Data:
