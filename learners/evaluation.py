@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +11,13 @@ from numpy.typing import NDArray
 
 from dynamic_sparsity.errors import InvalidSettingError
 from dynamic_sparsity.learners import metrics
+from dynamic_sparsity.learners.beliefs import Beliefs, checked
 from dynamic_sparsity.learners.data import Rows, Scale, read_rows, rows_in_contact, valid_positions
 from dynamic_sparsity.learners.interface import Predictor
+from dynamic_sparsity.learners.local_judging import judge_truths, references_for
+from dynamic_sparsity.learners.measures import TRUTHS, Moments, irrelevance, read_moments
+from dynamic_sparsity.learners.measures.jacobians import jacobian_by_mode
+from dynamic_sparsity.learners.references import References
 from dynamic_sparsity.loaders import JacobianDataset
 
 __all__ = ["LEARNED_ZERO", "EvaluationRows", "evaluate", "read_evaluation_rows"]
@@ -36,6 +41,7 @@ class EvaluationRows:
         windows: state, action and next_state of pieces of `horizon` consecutive rows, shapes (pieces, horizon, …).
         scale: Of the train split.
         dataset: What they were read from.
+        moments: Episode, step and active set of each row.
     """
 
     rows: Rows
@@ -44,6 +50,7 @@ class EvaluationRows:
     windows: dict[str, Floats]
     scale: Scale
     dataset: JacobianDataset
+    moments: Moments
 
 
 def read_evaluation_rows(dataset: JacobianDataset, *, limit: int | None = None, horizon: int = 10) -> EvaluationRows:
@@ -73,7 +80,10 @@ def read_evaluation_rows(dataset: JacobianDataset, *, limit: int | None = None, 
         chosen = chosen[np.linspace(0, chosen.size - 1, most).astype(np.int64)]
     windows = pieces[chosen] if chosen.size else {}
     rows = read_rows(valid.select(kept), jacobian=True, graph=True)
-    return EvaluationRows(rows, rows_in_contact(valid, kept), switch[kept], windows, Scale.of(dataset), dataset)
+    moments = read_moments(valid, kept)
+    return EvaluationRows(
+        rows, rows_in_contact(valid, kept), switch[kept], windows, Scale.of(dataset), dataset, moments
+    )
 
 
 def evaluate(
@@ -86,6 +96,9 @@ def evaluate(
     threshold: float = LEARNED_ZERO,
     limit: int | None = None,
     horizon: int = 10,
+    truth: str | Sequence[str] = tuple(TRUTHS),
+    references: References | None = None,
+    simulate: Function | None = None,
 ) -> dict[str, Any]:
     """Evaluate a model: its next states and, where it has them, its Jacobian and its causal graph of each row.
 
@@ -100,10 +113,14 @@ def evaluate(
         threshold: That score, if there is no `validation`.
         limit: Use at most that many rows of each data set, evenly spread.
         horizon: Steps of the open-loop predictions.
+        truth: Under which truths to judge local graphs: "T0", "T2", "T3", or several.
+        references: What the train split says, of `read_references`; None to read it from the store of `dataset`.
+        simulate: The true step, (state, action) -> next states, to measure reactions to irrelevant causes with.
 
     Returns:
-        JSON data: `next_state`, `jacobian`, `sparsity`, `structure`, `switching`, `calibration` and `data`;
-        docs/benchmark.md defines them. What a model has not, or a task has no rows for, is None.
+        JSON data: `next_state`, `jacobian`, `truths`, `irrelevance`, `sparsity`, `structure`, `switching`,
+        `calibration` and `data`; docs/benchmark.md defines them. What a model has not, or a task has no rows for, is
+        None.
 
     Raises:
         InvalidSettingError: A result of the model has another shape than it should; or there is no row to evaluate on.
@@ -114,22 +131,23 @@ def evaluate(
     evaluated = (
         dataset if isinstance(dataset, EvaluationRows) else read_evaluation_rows(dataset, limit=limit, horizon=horizon)
     )
-    found = _jacobian(jacobian, evaluated)
-    scores = _scores(edge_score, lambda: found, evaluated)
+    other = validation
+    if isinstance(other, JacobianDataset):
+        other = read_evaluation_rows(other, limit=limit, horizon=horizon)
+    given = Beliefs(jacobian, edge_score, predict)
+    found, scores = given.jacobian(evaluated), given.scores(evaluated)
     chosen_on = None
-    if validation is not None and scores is not None:
-        other = (
-            validation
-            if isinstance(validation, EvaluationRows)
-            else read_evaluation_rows(validation, limit=limit, horizon=horizon)
-        )
-        believed = _scores(edge_score, lambda: _jacobian(jacobian, other), other)
+    if other is not None and scores is not None:
+        believed = given.scores(other)
         if believed is not None:
             threshold = metrics.best_threshold(_flat(believed), _flat(_truth(other)))
             chosen_on = other.dataset.split
+    references = references or references_for(evaluated.dataset, truth)
     result = {
         "next_state": _next_state(function, evaluated),
         "jacobian": _jacobian_error(found, evaluated),
+        "truths": judge_truths(given, evaluated, other, references, truth, threshold),
+        "irrelevance": None if simulate is None else irrelevance(function, simulate, evaluated.rows, evaluated.scale),
         "sparsity": _sparsity(found, scores, threshold, evaluated),
         "structure": None,
         "switching": None,
@@ -144,7 +162,7 @@ def evaluate(
 
 def _next_state(predict: Function, evaluated: EvaluationRows) -> dict[str, Any]:
     rows, variance = evaluated.rows, evaluated.scale.output_std.astype(np.float64) ** 2
-    predicted = _checked("predict", predict(rows.state, rows.action), rows.next_state.shape)
+    predicted = checked("predict", predict(rows.state, rows.action), rows.next_state.shape)
     squared = (predicted - rows.next_state.astype(np.float64)) ** 2 / variance
     hold = (rows.state.astype(np.float64) - rows.next_state) ** 2 / variance
     names = evaluated.dataset.state_names
@@ -179,7 +197,12 @@ def _jacobian_error(found: Floats | None, evaluated: EvaluationRows) -> dict[str
     errors = np.sqrt(((found - truth) ** 2).sum((1, 2)))[size > 0] / size[size > 0]
     if errors.size == 0:
         return None
-    return {"relative_error_mean": errors.mean(), "relative_error_median": np.median(errors), "rows": errors.size}
+    return {
+        "relative_error_mean": errors.mean(),
+        "relative_error_median": np.median(errors),
+        "rows": errors.size,
+        "by_mode": jacobian_by_mode(found, truth, evaluated.moments),
+    }
 
 
 def _sparsity(
@@ -252,35 +275,6 @@ def _part(scores: Floats, truth: Bools, threshold: float) -> dict[str, Any]:
         "hamming": metrics.hamming(graph, truth),
     }
     return _group(values, metrics.has_both_classes(truth), chosen, graph, truth)
-
-
-def _jacobian(function: Function | None, evaluated: EvaluationRows) -> Floats | None:
-    """Return the model's Jacobian, dimensionless."""
-    result = None if function is None else function(evaluated.rows.state, evaluated.rows.action)
-    if result is None:
-        return None
-    return evaluated.scale.dimensionless(_checked("jacobian", result, _truth(evaluated).shape))
-
-
-def _scores(
-    function: Function | None, jacobian: Callable[[], Floats | None], evaluated: EvaluationRows
-) -> Floats | None:
-    """Return the model's edge scores, or else the absolute values of its Jacobian."""
-    result = None if function is None else function(evaluated.rows.state, evaluated.rows.action)
-    if result is not None:
-        return _checked("edge_score", result, _truth(evaluated).shape)
-    found = jacobian()
-    return None if found is None else np.abs(found)
-
-
-def _checked(name: str, result: Any, shape: tuple[int, ...]) -> Floats:
-    array = np.asarray(result)
-    if array.shape != shape or array.dtype.kind not in "fiub":
-        raise InvalidSettingError(
-            f"{name} gave {array.dtype} of shape {array.shape} where {shape} is needed: "
-            f"{'(rows, effects, causes)' if len(shape) == 3 else '(rows, ds)'}"
-        )
-    return array if array.dtype.kind == "f" else array.astype(np.float32)
 
 
 def _switches(dataset: JacobianDataset) -> Bools:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from dynamic_sparsity.learners.data import Rows, Scale
 from dynamic_sparsity.learners.protocol import Budget
+from dynamic_sparsity.learners.references import References
 from dynamic_sparsity.learners.row_stream import RowStream
 
 __all__ = ["SUPERVISIONS", "Learner", "Model", "Predictor", "TrainingData", "allowed_by"]
@@ -88,11 +89,13 @@ class TrainingData:
             if they are streamed, a sample of them.
         scale: Means and standard deviations of the train split.
         stream: All of them, batch by batch; None if they are in memory.
+        references: What train says under each truth, for those that look it up.
     """
 
     train: Rows
     scale: Scale
     stream: RowStream | None = None
+    references: References | None = None
 
 
 def allowed_by(supervision: str) -> tuple[str, ...]:

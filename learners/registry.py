@@ -15,6 +15,7 @@ from dynamic_sparsity.learners.codebook import Codebook  # noqa: E402
 from dynamic_sparsity.learners.gated import Gated  # noqa: E402
 from dynamic_sparsity.learners.interface import Learner  # noqa: E402
 from dynamic_sparsity.learners.mlp import MLP, ResidualMLP, UntrainedMLP  # noqa: E402
+from dynamic_sparsity.learners.reference_graphs import ReferenceGraph  # noqa: E402
 from dynamic_sparsity.learners.true_model import Oracle  # noqa: E402
 
 __all__ = ["LEARNERS", "all_learners", "make_learner"]
@@ -25,6 +26,18 @@ LEARNERS: dict[str, dict[str, Callable[..., Learner]]] = {
     "global-graph": {
         "union": lambda **options: GlobalGraph(kind="union", **options),
         "majority": lambda **options: GlobalGraph(kind="majority", **options),
+    },
+    "full": {"none": lambda **options: ReferenceGraph("full", "full", **options)},
+    "empty": {"none": lambda **options: ReferenceGraph("empty", "empty", **options)},
+    "union": {"none": lambda **options: ReferenceGraph("union", "union", **options)},
+    "majority": {"none": lambda **options: ReferenceGraph("majority", "majority", **options)},
+    "contact-bit": {"none": lambda **options: ReferenceGraph("contact-bit", "contact-bit", **options)},
+    "active-set-lookup": {
+        "true": lambda **options: ReferenceGraph("true", "active-set-lookup", **options),
+        "predicted": lambda **options: ReferenceGraph("predicted", "active-set-lookup", **options),
+    },
+    "nearest-neighbour": {
+        "none": lambda **options: ReferenceGraph("nearest-neighbour", "nearest-neighbour", **options)
     },
     "mlp": {
         "untrained": UntrainedMLP,

@@ -22,6 +22,7 @@ from dynamic_sparsity.learners.data import Rows, Scale, columns_of, positions_of
 from dynamic_sparsity.learners.evaluation import EvaluationRows, evaluate, read_evaluation_rows
 from dynamic_sparsity.learners.interface import Learner, TrainingData, allowed_by
 from dynamic_sparsity.learners.protocol import Budget
+from dynamic_sparsity.learners.references import References, read_references
 from dynamic_sparsity.learners.result_files import RESULT_FORMAT, check_result, read_result
 from dynamic_sparsity.learners.row_stream import RowStream
 from dynamic_sparsity.loaders import JacobianDataset, open_dataset
@@ -42,30 +43,39 @@ class Benchmark:
         path: The store.
         budget: The protocol's variant.
         dataset: Rows of the train split that may be learned from; `allowed` gives a learner what it may see of them.
+        sigma: Of the truths: the store whose train split has the standard deviations; None for this one.
     """
 
     path: Path
     budget: Budget
     dataset: JacobianDataset
+    sigma: Path | None = None
 
     @staticmethod
-    def read(path: str | Path, budget: Budget) -> Benchmark:
+    def read(path: str | Path, budget: Budget, sigma: Path | None = None) -> Benchmark:
         """Open a store.
 
         Args:
             path: The store.
             budget: How many rows of it.
+            sigma: The store that σ of the truths is taken from, the same for all policies; None for this one.
 
         Raises:
             DynamicSparsityError: The store is missing or damaged, or has no rows to learn from.
         """
         train = open_dataset(path, split="train")
-        return Benchmark(Path(path), budget, train.select(positions_of(train, budget.train_rows)))
+        return Benchmark(Path(path), budget, train.select(positions_of(train, budget.train_rows)), sigma)
 
     @cached_property
     def scale(self) -> Scale:
         """Of the train split."""
         return Scale.of(self.dataset)
+
+    @cached_property
+    def references(self) -> References:
+        """What the train split says about each truth."""
+        from_sigma = None if self.sigma is None else Scale.of(open_dataset(self.sigma, split="train"))
+        return read_references(open_dataset(self.path, split="train"), from_sigma)
 
     @cached_property
     def validation(self) -> EvaluationRows:
@@ -119,7 +129,8 @@ class Benchmark:
             jacobian=self._jacobian if jacobian else None,
             graph=self._graph if graph else None,
         )
-        return TrainingData(rows, self.scale)
+        looked_up = self.references if "references" in (uses or ()) and supervision != "transitions" else None
+        return TrainingData(rows, self.scale, references=looked_up)
 
 
 def run_learner(
@@ -160,7 +171,7 @@ def run_learner(
         if hasattr(model, "reveal"):
             model.reveal(benchmark.validation.rows)
             model.reveal(benchmark.test.rows)
-        scores = evaluate(model, benchmark.test, validation=benchmark.validation)
+        scores = evaluate(model, benchmark.test, validation=benchmark.validation, references=benchmark.references)
         yield result_document(
             learner=learner.name,
             loss=learner.loss,

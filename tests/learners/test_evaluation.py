@@ -350,3 +350,32 @@ def test_pytorch_example(root, tmp_path):
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
     (path,) = tmp_path.rglob("*.json")
     assert json.loads(path.read_text())["result"]["structure"]["all"]["rows"] > 0
+
+
+def test_local_graphs_of_the_truth(root):
+    test, validation = (
+        read_evaluation_rows(load_dataset(TASK, root=root, split=split)) for split in ("test", "validation")
+    )
+    graphs = {rows.rows.state.tobytes(): rows.rows.graph for rows in (test, validation)}
+    found = evaluate(
+        lambda s, a: s, test, validation=validation, edge_score=lambda s, a: graphs[s.tobytes()], truth="T0"
+    )["truths"]
+    assert set(found) == {"T0", "reference"}
+    assert found["T0"]["local_graph_skill"] in (1, None)
+    assert found["T0"]["false_edges"] in (0, None)
+    assert found["T0"]["misses"] in (0, None)
+
+
+@pytest.mark.parametrize("name", ["full", "empty", "union", "majority", "contact-bit", "active-set-lookup"])
+def test_reference_rows_stand_under_every_truth(root, name):
+    pytest.importorskip("equinox")
+    from dynamic_sparsity.learners import Benchmark, run_learner
+
+    benchmark = Benchmark.read(root / TASK / "noise.zarr", get_budget("smoke"))
+    (result,) = run_learner(benchmark, make_learner(name), [0])
+    for truth in ("T0", "T2", "T3"):
+        found = result["result"]["truths"][truth]
+        assert found["when_skill"] in (0, None) or result["adaptive"]
+        if name in ("full", "empty", "union", "majority") and found["local_graph_skill"] is not None:
+            assert found["local_graph_skill"] <= 0
+            assert found["when_skill_shifted"] in (0, None)
