@@ -21,6 +21,7 @@ from dynamic_sparsity.errors import CorruptStoreError, InvalidSettingError, Unkn
 from dynamic_sparsity.loaders.load import open_dataset
 from dynamic_sparsity.loaders.store.store import StoreLocation, parse_store_path
 from dynamic_sparsity.storage.atomic import check_output_folder, publish
+from dynamic_sparsity.storage.made_here import note_folder
 from dynamic_sparsity.untrusted.names import inside
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ def analyze(
     locations = sorted({parse_store_path(Path(path).absolute()) for path in paths})
     studies = []
     for location in locations:
-        one, kept = _study(location, study_file(out, location.path), options, progress)
+        one, kept = _study(location, out, options, progress)
         studies.append(one)
         if progress is not None:
             progress.phase("drawing")
@@ -113,6 +114,7 @@ def analyze(
             _write_study(one, location.path, out, formats, render)
         if progress is not None:
             progress.phase("done")
+    note_folder(out, "analyze")
     for name, rows in TABLES.items():
         write_table(rows(studies), out / name)
     write_table(comparison_rows(comparisons(studies)), out / "comparisons")
@@ -186,10 +188,10 @@ def _few_colours(picture: PillowImage) -> PillowImage:
 
 
 def _study(
-    location: StoreLocation, kept: Path, options: StudyOptions | None, progress: Progress | None
+    location: StoreLocation, out: Path, options: StudyOptions | None, progress: Progress | None
 ) -> tuple[Study, bool]:
     """Return the study, and whether it is the one that was kept."""
-    path, advanced = location.path, None
+    path, kept, advanced = location.path, study_file(out, location.path), None
     if progress is not None:
         dataset = open_dataset(path)
         progress.started(f"{path.parent.name} {path.name.removesuffix('.zarr')}", len(dataset))
@@ -202,6 +204,7 @@ def _study(
     contents = to_json(one)
     if kept.is_file() and kept.read_bytes() == contents:
         return one, True
+    note_folder(out, "analyze")
     publish(kept, [contents])
     return one, False
 

@@ -45,7 +45,7 @@ def main() -> None:
         for store in sorted((arguments.data / task).glob("*.zarr"))
         if (store / "manifest.json").is_file()
     ]
-    _run("analyze", *map(str, stores), "--out", str(arguments.out), "--format", "png")
+    _run("analyze", *map(str, stores), "--out", str(arguments.out), "--format", "png", "--overwrite")
     if arguments.report:
         words = ("--results", str(arguments.out), "--out", str(arguments.report))
         _run("report", str(arguments.data), *words)

@@ -98,6 +98,7 @@ def evaluate(
     horizon: int = 10,
     truth: str | Sequence[str] = tuple(TRUTHS),
     references: References | None = None,
+    validation_references: References | None = None,
     simulate: Function | None = None,
 ) -> dict[str, Any]:
     """Evaluate a model: its next states and, where it has them, its Jacobian and its causal graph of each row.
@@ -115,6 +116,7 @@ def evaluate(
         horizon: Steps of the open-loop predictions.
         truth: Under which truths to judge local graphs: "T0", "T2", "T3", or several.
         references: What the train split says, of `read_references`; None to read it from the store of `dataset`.
+        validation_references: Likewise for `validation`, if that is other data; None: the same.
         simulate: The true step, (state, action) -> next states, to measure reactions to irrelevant causes with.
 
     Returns:
@@ -146,7 +148,9 @@ def evaluate(
     result = {
         "next_state": _next_state(function, evaluated),
         "jacobian": _jacobian_error(found, evaluated),
-        "truths": judge_truths(given, evaluated, other, references, truth, threshold),
+        "truths": judge_truths(
+            given, evaluated, other, references, validation_references or references, truth, threshold
+        ),
         "irrelevance": None if simulate is None else irrelevance(function, simulate, evaluated.rows, evaluated.scale),
         "sparsity": _sparsity(found, scores, threshold, evaluated),
         "structure": None,

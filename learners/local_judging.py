@@ -40,6 +40,7 @@ def judge_truths(
     evaluated: Judged,
     validation: Judged | None,
     references: References | None,
+    chosen_by: References | None,
     truth: str | Sequence[str],
     threshold: float,
 ) -> dict[str, Any] | None:
@@ -50,6 +51,7 @@ def judge_truths(
         evaluated: Rows to judge on.
         validation: Rows to choose each truth's threshold on; None to take `threshold`.
         references: What train says; None if that is not known.
+        chosen_by: Likewise of the data of `validation`.
         truth: Names of truths.
         threshold: From which score on there is an edge, without `validation`.
 
@@ -57,11 +59,11 @@ def judge_truths(
         Results of `judge_graph` by the truth's name, and "reference", which data that is; None if the model has no
         scores, or there is no reference.
     """
-    if references is None:
+    if references is None or chosen_by is None:
         return None
     result: dict[str, Any] = {}
     for one in truths_named(truth):
-        given = beliefs.scores_at(one.name, evaluated, references.scale)
+        given = beliefs.scores_at(one.name, evaluated, chosen_by.scale)
         if given is None:
             return None
         reference = references.by_truth[one.name]
@@ -69,10 +71,11 @@ def judge_truths(
         fixed = beliefs.fixed_threshold
         cut: float | None = threshold if fixed is None else fixed
         if validation is not None and fixed is None:
-            believed = beliefs.scores_at(one.name, validation, references.scale)
+            believed = beliefs.scores_at(one.name, validation, chosen_by.scale)
             if believed is not None:
-                truths = one.of(validation.rows, references.scale)
-                cut = choose_threshold(_flat(believed), *truths, validation.moments, reference)
+                truths = one.of(validation.rows, chosen_by.scale)
+                known = chosen_by.by_truth[one.name]
+                cut = choose_threshold(_flat(believed), *truths, validation.moments, known)
         cut = cut if reference.switching.any() else None
         result[one.name] = judge_graph(_flat(given), edges, counted, evaluated.moments, reference, cut)
     return result | {"reference": references.about}

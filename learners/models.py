@@ -22,11 +22,16 @@ from dynamic_sparsity.errors import (
 )
 from dynamic_sparsity.learners.data import Scale
 from dynamic_sparsity.learners.protocol import Budget, budget_from
+from dynamic_sparsity.learners.provenance import package_versions
 from dynamic_sparsity.learners.registry import make_learner
+from dynamic_sparsity.learners.result_files import IS_DIGEST
 from dynamic_sparsity.learners.training import NetworkLearner, NetworkModel, as_float32
 from dynamic_sparsity.storage.atomic import publish
 from dynamic_sparsity.untrusted.archives import read_npz, translated
 from dynamic_sparsity.untrusted.documents import parse_json
+from dynamic_sparsity.untrusted.names import check_name
+
+DATA_KEYS = ("task", "policy", "dynamics", "settings_sha256")
 
 __all__ = ["SavedModel", "load_model", "save_model"]
 
@@ -40,12 +45,16 @@ class SavedModel:
         learner: With its settings.
         budget: Of its training.
         seed: Of its training.
+        data: What it was trained on: "task", "policy", "dynamics", "settings_sha256"; None in files of old.
+        versions: Of packages, by name.
     """
 
     model: NetworkModel
     learner: NetworkLearner
     budget: Budget
     seed: int
+    data: dict[str, str] | None = None
+    versions: dict[str, str | None] | None = None
 
     @property
     def sizes(self) -> tuple[int, int]:
@@ -54,7 +63,15 @@ class SavedModel:
         return ds, self.model.scale.input_std.size - ds
 
 
-def save_model(path: Path, model: Any, learner: Any, sizes: tuple[int, int], budget: Budget, seed: int) -> Path:
+def save_model(
+    path: Path,
+    model: Any,
+    learner: Any,
+    sizes: tuple[int, int],
+    budget: Budget,
+    seed: int,
+    data: dict[str, str] | None = None,
+) -> Path:
     """Keep a trained network.
 
     Args:
@@ -64,6 +81,7 @@ def save_model(path: Path, model: Any, learner: Any, sizes: tuple[int, int], bud
         sizes: ds and da.
         budget: Of the training.
         seed: Of the training.
+        data: What it was trained on: "task", "policy", "dynamics", "settings_sha256".
 
     Returns:
         `path`.
@@ -81,6 +99,8 @@ def save_model(path: Path, model: Any, learner: Any, sizes: tuple[int, int], bud
         "budget": dataclasses.asdict(budget),
         "seed": seed,
         "weighed": model.influence is not None,
+        "data": data,
+        "versions": package_versions(),
     }
     leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(eqx.filter(model.network, eqx.is_array))]
     arrays = {f"leaf_{number}": leaf for number, leaf in enumerate(leaves)}
@@ -117,7 +137,29 @@ def load_model(path: Path) -> SavedModel:
         learner = _learner(about, where)
         influence = _floats(arrays, "influence", (ds, ds + da), where) if about["weighed"] else None
         network = _network(learner, (ds, da), scale, budget, arrays, where)
-    return SavedModel(NetworkModel(network, scale, influence), learner, budget, seed)
+        data = _data(about.get("data"), where)
+        versions = _texts(about.get("versions"), f"{where}: versions")
+    return SavedModel(NetworkModel(network, scale, influence), learner, budget, seed, data, versions)
+
+
+def _data(document: Any, where: str) -> dict[str, str] | None:
+    """Return what a model was trained on, checked; None if its file does not say."""
+    if document is None:
+        return None
+    found = _texts(document, f"{where}: data") or {}
+    if found.keys() != set(DATA_KEYS) or not IS_DIGEST(found["settings_sha256"]):
+        raise CorruptResultError(f"{where}: its data are {document!r:.99}; expected {', '.join(DATA_KEYS)}")
+    return {name: check_name(found[name], f"{where}: data.{name}", CorruptResultError) for name in DATA_KEYS}
+
+
+def _texts(document: Any, where: str) -> dict[str, str | None] | None:
+    if document is None:
+        return None
+    if not isinstance(document, dict) or not all(
+        value is None or isinstance(value, str) for value in document.values()
+    ):
+        raise CorruptResultError(f"{where} is {document!r:.99}, expected names and texts")
+    return document
 
 
 def _learner(about: dict[str, Any], where: str) -> NetworkLearner:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import importlib.util
+import inspect
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,9 +13,17 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from dynamic_sparsity.errors import DynamicSparsityError, InvalidSettingError, UnknownNameError
+from dynamic_sparsity.errors import (
+    DynamicSparsityError,
+    InvalidSettingError,
+    MissingDependencyError,
+    UnknownNameError,
+)
 
 __all__ = ["failures_of", "function_at"]
+
+EXTRAS = {"torch": "torch", "jax": "learners", "equinox": "learners", "optax": "learners"}
+"""Which extra of this package installs what a user's code may miss."""
 
 
 @contextmanager
@@ -29,12 +38,19 @@ def failures_of(what: str) -> Iterator[None]:
 
     Raises:
         InvalidSettingError: The code raised an error other than one of this package's.
+        MissingDependencyError: It imports a package of one of the extras, which is not installed.
     """
     try:
         yield
     except DynamicSparsityError:
         raise
     except (Exception, SystemExit) as error:
+        missing = getattr(error, "name", None) if isinstance(error, ImportError) else None
+        extra = EXTRAS.get(missing or "")
+        if extra is not None:
+            raise MissingDependencyError(
+                f"{what} needs {missing}, which is not installed: pip install 'dynamic-sparsity[{extra}]'"
+            ) from error
         words = f": {error}" if str(error) else ""
         raise InvalidSettingError(
             f"{what} failed with {type(error).__name__}{words}; `--debug` shows where it came from"
@@ -65,7 +81,7 @@ def function_at(place: str) -> Callable[..., Any]:
     @functools.wraps(function)
     def checked(*arguments: Any) -> Any:
         with failures_of(place):
-            made = function(*arguments)
+            made = function(*arguments[: _arguments(function)])
         if not callable(getattr(made, "predict", made)):
             raise InvalidSettingError(
                 f"{place} returned {type(made).__name__}, which is no model: it has no method `predict(state, action)`"
@@ -73,6 +89,14 @@ def function_at(place: str) -> Callable[..., Any]:
         return made
 
     return checked
+
+
+def _arguments(function: Callable[..., Any]) -> int | None:
+    """Return 0 for a function that takes no arguments, which has its model from elsewhere; None for others."""
+    try:
+        return None if inspect.signature(function).parameters else 0
+    except (TypeError, ValueError):
+        return None
 
 
 def _module_of_file(where: str) -> ModuleType:

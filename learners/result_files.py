@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from dynamic_sparsity.errors import CorruptResultError
 from dynamic_sparsity.learners.interface import SUPERVISIONS
+from dynamic_sparsity.learners.measures import TRUTHS
 from dynamic_sparsity.learners.protocol import budget_from
 from dynamic_sparsity.untrusted.documents import read_json
 from dynamic_sparsity.untrusted.names import check_name
@@ -73,7 +74,36 @@ def check_result(document: Mapping[str, Any], where: str) -> dict[str, Any]:
         if not legal(value):
             found = "is missing" if value is _MISSING else f"is {value!r:.99}"
             raise CorruptResultError(f"{where}: {place} {found}; the result is incomplete or damaged: train again")
+    _check_local_graphs(document, where)
     return dict(document)
+
+
+def _check_local_graphs(document: Mapping[str, Any], where: str) -> None:
+    """Refuse results whose local graphs, if there are any, are not what `judge_graph` gives."""
+    trained, result = document.get("trained_on"), document["result"]
+    if trained is not None:
+        if not isinstance(trained, dict) or not IS_DIGEST(trained.get("settings_sha256")):
+            raise CorruptResultError(f"{where}: trained_on is {trained!r:.99}; the result is damaged: train again")
+        check_name(trained.get("policy"), f"{where}: trained_on.policy", CorruptResultError)
+    truths = result.get("truths")
+    for found in (truths, result.get("irrelevance"), (result["jacobian"] or {}).get("by_mode")):
+        if found is not None and not isinstance(found, dict):
+            raise CorruptResultError(f"{where}: {found!r:.99} is no object; the result is damaged: train again")
+    numbers = {
+        "irrelevance.rms": (result.get("irrelevance") or {}).get("rms"),
+        "jacobian.by_mode.mean": ((result["jacobian"] or {}).get("by_mode") or {}).get("mean"),
+    }
+    for name in TRUTHS:
+        found = (truths or {}).get(name)
+        if found is None:
+            continue
+        for key, legal in _OF_A_TRUTH.items():
+            value = found.get(key, _MISSING) if isinstance(found, dict) else _MISSING
+            if not legal(value):
+                raise CorruptResultError(f"{where}: truths.{name}.{key} is {value!r:.99}; the result is damaged")
+    for place, value in numbers.items():
+        if not _number(value):
+            raise CorruptResultError(f"{where}: {place} is {value!r:.99}; the result is damaged: train again")
 
 
 _MISSING: Final = object()
@@ -109,6 +139,18 @@ def _numbers(value: Any) -> bool:
 
 _NULLABLE: Final = ("result.jacobian", "result.structure", "result.switching", "result.calibration")
 """What a model may not have at all."""
+
+
+def _bounds(value: Any) -> bool:
+    return value is None or (isinstance(value, list) and len(value) == 2 and all(map(_number, value)))
+
+
+_OF_A_TRUTH: Final[dict[str, Check]] = {
+    **dict.fromkeys(("local_graph_skill", "when_skill", "beyond_contact", "gap_closed"), _number),
+    **dict.fromkeys(("false_edges", "misses", "when_skill_shifted", "coverage"), _number),
+    **{f"{name}_interval": _bounds for name in ("local_graph_skill", "when_skill", "beyond_contact")},
+    **dict.fromkeys(("clusters", "episodes"), _whole),
+}
 
 IS_SUPERVISION: Final[Check] = lambda value: isinstance(value, str) and value in (*SUPERVISIONS, "oracle")  # noqa: E731
 IS_DIGEST: Final = _digits(64)

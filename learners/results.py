@@ -5,12 +5,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import platform
-import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +20,7 @@ from dynamic_sparsity.learners.data import Rows, Scale, columns_of, positions_of
 from dynamic_sparsity.learners.evaluation import EvaluationRows, evaluate, read_evaluation_rows
 from dynamic_sparsity.learners.interface import Learner, TrainingData, allowed_by
 from dynamic_sparsity.learners.protocol import Budget
+from dynamic_sparsity.learners.provenance import git_commit, package_versions
 from dynamic_sparsity.learners.references import References, read_references
 from dynamic_sparsity.learners.result_files import RESULT_FORMAT, check_result, read_result
 from dynamic_sparsity.learners.row_stream import RowStream
@@ -29,10 +28,17 @@ from dynamic_sparsity.loaders import JacobianDataset, open_dataset
 from dynamic_sparsity.storage.atomic import publish
 from dynamic_sparsity.untrusted.names import check_name, inside
 
-__all__ = ["RESULT_FORMAT", "Benchmark", "read_results", "result_document", "run_learner", "write_result"]
+__all__ = [
+    "RESULT_FORMAT",
+    "Benchmark",
+    "judge",
+    "read_results",
+    "result_document",
+    "run_learner",
+    "write_result",
+]
 
 SAMPLE_ROWS = 1024  # in memory of a streamed split: what trained networks need of it
-PACKAGES = ("dynamic-sparsity", "numpy", "jax", "jaxlib", "equinox", "optax")
 
 
 @dataclass(frozen=True)
@@ -70,6 +76,13 @@ class Benchmark:
     def scale(self) -> Scale:
         """Of the train split."""
         return Scale.of(self.dataset)
+
+    @property
+    def about(self) -> dict[str, str]:
+        """Task, policy, dynamics, and hash of the data's settings."""
+        store = self.dataset.store
+        digest = str(self.dataset.metadata["settings_sha256"])
+        return {"task": store.task, "policy": store.policy, "dynamics": store.dynamics, "settings_sha256": digest}
 
     @cached_property
     def references(self) -> References:
@@ -140,6 +153,7 @@ def run_learner(
     keep: Callable[[int, Any], None] | None = None,
     *,
     stream: bool = False,
+    others: Sequence[Benchmark] = (),
 ) -> Iterator[dict[str, Any]]:
     """Train a learner once per seed and evaluate it.
 
@@ -149,9 +163,10 @@ def run_learner(
         seeds: ≥ 0.
         keep: Called with seed and model, for example to store it.
         stream: Read the rows while training, if the learner can learn so, rather than all of them before.
+        others: The same task with other policies, to judge on as well, thresholds as chosen on the data of training.
 
     Yields:
-        The result of each seed, JSON data; see docs/benchmark.md.
+        The result of each seed, and of each of the others, JSON data; see docs/benchmark.md.
 
     Raises:
         DynamicSparsityError: A split of the store has no rows, or the learner refuses its data.
@@ -168,22 +183,40 @@ def run_learner(
     for seed, model in zip(seeds, models, strict=True):
         if keep is not None:
             keep(seed, model)
-        if hasattr(model, "reveal"):
-            model.reveal(benchmark.validation.rows)
-            model.reveal(benchmark.test.rows)
-        scores = evaluate(model, benchmark.test, validation=benchmark.validation, references=benchmark.references)
-        yield result_document(
-            learner=learner.name,
-            loss=learner.loss,
-            seed=seed,
-            supervision=learner.supervision,
-            adaptive=learner.adaptive,
-            settings=learner.settings(),
-            budget=benchmark.budget,
-            data_input="memory" if data.stream is None else "stream",
-            cost=cost,
-            result=scores,
-        )
+        for judged in (benchmark, *others):
+            if hasattr(model, "reveal"):
+                model.reveal(benchmark.validation.rows)
+                model.reveal(judged.test.rows)
+            yield result_document(
+                learner=learner.name,
+                loss=learner.loss,
+                seed=seed,
+                supervision=learner.supervision,
+                adaptive=learner.adaptive,
+                settings=learner.settings(),
+                budget=benchmark.budget,
+                data_input="memory" if data.stream is None else "stream",
+                cost=cost,
+                trained_on={key: benchmark.about[key] for key in ("policy", "settings_sha256")},
+                result=judge(model, benchmark, judged),
+            )
+
+
+def judge(model: Any, trained: Benchmark, judged: Benchmark) -> dict[str, Any]:
+    """Evaluate a model on the test split of some data.
+
+    Args:
+        model: See `evaluate`.
+        trained: The data of the training, on whose validation split thresholds are chosen.
+        judged: The data to judge on; may be the same.
+    """
+    return evaluate(
+        model,
+        judged.test,
+        validation=trained.validation,
+        references=judged.references,
+        validation_references=trained.references,
+    )
 
 
 def result_document(
@@ -195,6 +228,7 @@ def result_document(
     adaptive: bool,
     budget: Budget,
     result: dict[str, Any],
+    trained_on: dict[str, str] | None = None,
     settings: dict[str, Any] | None = None,
     data_input: str = "memory",
     cost: dict[str, float] | None = None,
@@ -209,6 +243,7 @@ def result_document(
         adaptive: Whether its causal graph is meant to depend on the state.
         budget: Of the training.
         result: What `evaluate` returned.
+        trained_on: "policy" and "settings_sha256" of the data of the training; None: those judged on.
         settings: Of the learner.
         data_input: "memory", or "stream": the rows were read while training, in another order.
         cost: Seconds for reading, and per seed for training and, therein, for waiting for streamed rows; of no meaning
@@ -224,19 +259,22 @@ def result_document(
         "settings": settings or {},
         "protocol": dataclasses.asdict(budget),
         "input": data_input,
+        "trained_on": trained_on or {key: result["data"][key] for key in ("policy", "settings_sha256")},
         "result": result,
         "cost": cost or {},
         "provenance": {
-            "packages": {name: _version(name) for name in PACKAGES},
+            "packages": package_versions(),
             "python": platform.python_version(),
             "machine": platform.machine(),
-            "git_commit": _git_commit(),
+            "git_commit": git_commit(),
         },
     }
 
 
 def result_path(root: Path, result: dict[str, Any]) -> Path:
     """Return where a result belongs: `ROOT/<protocol>/<Task>/<policy>/<learner>-<loss>-<seed>.json`.
+
+    The policy is that of the training; if the model was judged on data of another, `-on-<policy>` follows the seed.
 
     Args:
         root: Folder of all results.
@@ -246,11 +284,13 @@ def result_path(root: Path, result: dict[str, Any]) -> Path:
         CorruptResultError: One of these can't be the name of a file, or the path leads out of the folder.
     """
     data = result["result"]["data"]
+    trained = (result.get("trained_on") or data)["policy"]
+    other = "" if trained == data["policy"] else f"-on-{check_name(data['policy'], 'a policy', CorruptResultError)}"
     parts = {
         "protocol": result["protocol"]["name"],
         "task": data["task"],
-        "policy": data["policy"],
-        "file": f"{result['learner']}-{result['loss']}-{result['seed']}.json",
+        "policy": trained,
+        "file": f"{result['learner']}-{result['loss']}-{result['seed']}{other}.json",
     }
     names = [check_name(name, f"a result's {what}", CorruptResultError) for what, name in parts.items()]
     return inside(root, "/".join(names), CorruptResultError)
@@ -301,25 +341,3 @@ def read_results(root: Path, skipped: Callable[[CorruptResultError], None] | Non
             f"there are no results below {root}; make some with `dynamic-sparsity train-learner TASK --out {root}`"
         )
     return found
-
-
-def _version(name: str) -> str | None:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-def _git_commit() -> str | None:
-    """Return the commit of the checkout this code runs from; None if there is none, or tracked files differ from it."""
-    source = Path(__file__).resolve().parent.parent
-    if not (source / ".git").exists():
-        return None
-    git = ["git", "-C", str(source)]
-    try:
-        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True, timeout=10)
-        status = [*git, "status", "--porcelain", "--untracked-files=no"]
-        changed = subprocess.run(status, capture_output=True, text=True, check=True, timeout=10)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return None if changed.stdout.strip() else commit.stdout.strip()

@@ -7,13 +7,19 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from dynamic_sparsity.errors import InvalidSettingError
-from dynamic_sparsity.learners.evaluation import evaluate
 from dynamic_sparsity.learners.interface import Learner
 from dynamic_sparsity.learners.own import OwnLearner
 from dynamic_sparsity.learners.own_function import failures_of, function_at
 from dynamic_sparsity.learners.protocol import Budget
-from dynamic_sparsity.learners.results import Benchmark, result_document, result_path, run_learner, write_result
-from dynamic_sparsity.schemas.naming import StoreLocation
+from dynamic_sparsity.learners.results import (
+    Benchmark,
+    judge,
+    result_document,
+    result_path,
+    run_learner,
+    write_result,
+)
+from dynamic_sparsity.schemas.naming import StoreLocation, store_path
 from dynamic_sparsity.untrusted.names import inside, is_name
 
 __all__ = ["LearnerProgress", "evaluate_model", "train_learners"]
@@ -69,6 +75,8 @@ def train_learners(
     models: Path | None = None,
     again: bool = False,
     stream: bool = False,
+    test_policies: Sequence[str] = (),
+    sigma: str | None = None,
 ) -> None:
     """Train learners on stores, evaluate them, and write the results. Results that exist are not made again.
 
@@ -82,22 +90,32 @@ def train_learners(
         models: Folder for the trained networks; None to discard them.
         again: Train anew although there is a result.
         stream: Read rows while training, for data larger than memory.
+        test_policies: Other policies on whose data of the same root to judge as well.
+        sigma: The policy whose data of the same root give the standard deviations of the truths; None: each its own.
 
     Raises:
         DynamicSparsityError: A store is missing, damaged or has no rows, or a learner refuses its data.
     """
     for store in stores:
-        if not store.path.is_dir():
-            Benchmark.read(store.path, budget)  # raises what is missing before anything is trained
+        _benchmarks(store, budget, test_policies, sigma)  # raises what is missing before anything is trained
     for store in stores:
-        benchmark: Benchmark | None = None
+        read: list[Benchmark] = []
         for learner in learners:
             progress.on_started(store.task, learner)
-            missing = [seed for seed in seeds if again or not _path(out, budget, store, learner, seed).exists()]
+            missing = [
+                seed
+                for seed in seeds
+                if again
+                or not all(
+                    _path(out, budget, store, learner, seed, policy).exists()
+                    for policy in _policies(store, test_policies)
+                )
+            ]
             if missing:
-                benchmark = benchmark or Benchmark.read(store.path, budget)
-                keep = None if models is None else _model_writer(models, store.task, learner, benchmark)
-                for result in run_learner(benchmark, learner, missing, keep, stream=stream):
+                read = read or _benchmarks(store, budget, test_policies, sigma)
+                benchmark, *others = read
+                keep = None if models is None else _model_writer(models, learner, benchmark)
+                for result in run_learner(benchmark, learner, missing, keep, stream=stream, others=others):
                     write_result(out, result)
                     progress.on_result(store.task, learner, result)
             else:
@@ -105,7 +123,22 @@ def train_learners(
             progress.on_finished(store.task, learner)
 
 
-def _path(out: Path, budget: Budget, store: StoreLocation, learner: Learner, seed: int) -> Path:
+def _policies(store: StoreLocation, test_policies: Sequence[str]) -> list[str]:
+    """Return the policies of the data to judge on, that of the training first."""
+    return list(dict.fromkeys([store.policy, *test_policies]))
+
+
+def _benchmarks(
+    store: StoreLocation, budget: Budget, test_policies: Sequence[str], sigma: str | None
+) -> list[Benchmark]:
+    """Open the data of the training, and what else is to be judged on."""
+    root = store.path.parent.parent
+    from_sigma = None if sigma is None else store_path(root, store.task, sigma, store.dynamics)
+    paths = [store_path(root, store.task, policy, store.dynamics) for policy in _policies(store, test_policies)]
+    return [Benchmark.read(path, budget, from_sigma) for path in paths]
+
+
+def _path(out: Path, budget: Budget, store: StoreLocation, learner: Learner, seed: int, policy: str) -> Path:
     """Return where the result of a run will be."""
     return result_path(
         out,
@@ -114,17 +147,26 @@ def _path(out: Path, budget: Budget, store: StoreLocation, learner: Learner, see
             "learner": learner.name,
             "loss": learner.loss,
             "seed": seed,
-            "result": {"data": {"task": store.task, "policy": store.policy}},
+            "trained_on": {"policy": store.policy},
+            "result": {"data": {"task": store.task, "policy": policy}},
         },
     )
 
 
-def _model_writer(models: Path, task: str, learner: Any, benchmark: Benchmark) -> Callable[[int, Any], None]:
+def _model_writer(models: Path, learner: Any, benchmark: Benchmark) -> Callable[[int, Any], None] | None:
+    """Return what keeps trained networks; None for learners that have none: these train in no time."""
     from dynamic_sparsity.learners.models import save_model
+    from dynamic_sparsity.learners.training import NetworkLearner, NetworkModel
+
+    if not isinstance(learner, NetworkLearner):
+        return None
+    about, budget = benchmark.about, benchmark.budget
 
     def keep(seed: int, model: Any) -> None:
-        path = inside(models, f"{task}/{learner.name}-{learner.loss}-{seed}{SAVED_MODEL_SUFFIX}")
-        save_model(path, model, learner, benchmark.sizes, benchmark.budget, seed)
+        file = f"{learner.name}-{learner.loss}-{seed}{SAVED_MODEL_SUFFIX}"
+        path = inside(models, f"{budget.name}/{about['task']}/{about['policy']}/{file}")
+        if isinstance(model, NetworkModel):
+            save_model(path, model, learner, benchmark.sizes, budget, seed, about)
 
     return keep
 
@@ -143,7 +185,7 @@ def evaluate_model(
 
     Args:
         model: A file that `save_model` wrote, or FILE.py:FUNCTION or package.module:FUNCTION, a function
-            (data, budget, seed) that returns a model.
+            (data, budget, seed) that returns a model, or a function without arguments that returns a trained one.
         store: Where the data are.
         budget: The protocol's variant.
         seeds: Seeds of the function's training, ≥ 0; not used for a saved model.
@@ -174,6 +216,12 @@ def _judge_saved(file: Path, store: Path, budget: Budget) -> dict[str, Any]:
 
     saved = load_model(file)
     benchmark = Benchmark.read(store, budget)
+    about = benchmark.about
+    trained = saved.data or about
+    if trained["task"] != about["task"]:
+        raise InvalidSettingError(
+            f"{file} is a model of {trained['task']}, and {store} of {about['task']}; judge it on data of its own task"
+        )
     if saved.sizes != benchmark.sizes:
         raise InvalidSettingError(
             f"{file} is a model of {saved.sizes[0]} states and {saved.sizes[1]} actions; {store} has "
@@ -187,7 +235,8 @@ def _judge_saved(file: Path, store: Path, budget: Budget) -> dict[str, Any]:
         adaptive=saved.learner.adaptive,
         settings=saved.learner.settings(),
         budget=saved.budget,
-        result=evaluate(saved.model, benchmark.test, validation=benchmark.validation),
+        trained_on={key: trained[key] for key in ("policy", "settings_sha256")},
+        result=judge(saved.model, benchmark, benchmark),
     )
 
 

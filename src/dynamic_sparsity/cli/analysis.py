@@ -16,6 +16,7 @@ from dynamic_sparsity.cli.app import app
 from dynamic_sparsity.cli.arguments import SEED_MAX, input_folder, output_folder
 from dynamic_sparsity.cli.tables import byte_size, make_table
 from dynamic_sparsity.errors import UnknownNameError
+from dynamic_sparsity.storage.made_here import check_free_folder
 from dynamic_sparsity.untrusted.console import PlainConsole
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ SeedOption = Annotated[int, typer.Option(help="Seed of the samples and of t-SNE.
 @app.command()
 def analyze(
     stores: Annotated[list[Path], typer.Argument(help="Stores, e.g. data/*/*.zarr.", show_default=False)],
-    out: Annotated[Path, typer.Option("--out", help="Folder for tables and figures.")] = Path("results"),
+    out: Annotated[Path, typer.Option("--out", help="Folder for tables and figures.")] = Path("outputs/analysis"),
     figure_format: Annotated[
         list[str] | None,
         typer.Option("--format", help="Format of the figures: png, svg; repeat it for both.", show_default="both"),
@@ -45,19 +46,24 @@ def analyze(
     frames: Annotated[bool, typer.Option(help="Render pictures of the robot (needs the extra `generate`).")] = True,
     redraw: Annotated[bool, typer.Option("--redraw", help="Draw figures again that exist already.")] = False,
     seed: SeedOption = 0,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Write into a folder with files that this command did not make there.")
+    ] = False,
 ) -> None:
     """Answer the paper's questions: is the causal graph sparse, does that depend on the state, how does it change?
 
     Writes tables (CSV and JSON) and figures (PNG and SVG) of every store and of all together. Each store is read once,
     in bounded memory. A store that has not changed since is neither studied nor drawn again: more can be added later.
+    A folder that has files of others is left alone.
 
-    Example: [bold]dynamic-sparsity analyze data/*/*.zarr --out results[/bold]
+    Example: [bold]dynamic-sparsity analyze data/*/*.zarr --out outputs/analysis[/bold]
     """
     from dynamic_sparsity.analysis.files import analyze as analyze_stores
     from dynamic_sparsity.analysis.study import StudyOptions
     from dynamic_sparsity.cli.progress_bars import AnalysisBars
 
     output_folder(out)
+    check_free_folder(out, "analyze", overwrite)
     console = PlainConsole()
     with AnalysisBars(console) as bars:
         studies = analyze_stores(

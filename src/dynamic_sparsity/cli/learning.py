@@ -35,7 +35,8 @@ def train_learner(
         list[str] | None,
         typer.Option(
             "--learner",
-            help="hold, ridge, global-graph, mlp, residual-mlp, gated, codebook, oracle, or all; may be repeated.",
+            help="hold, ridge, full, empty, union, majority, contact-bit, active-set-lookup, nearest-neighbour, "
+            "global-graph, mlp, residual-mlp, gated, codebook, oracle, or all; may be repeated.",
             show_default="mlp",
         ),
     ] = None,
@@ -61,6 +62,17 @@ def train_learner(
     stream: Annotated[
         bool, typer.Option("--stream", help="Read rows while training: for data larger than memory.")
     ] = False,
+    test_policy: Annotated[
+        list[str] | None,
+        typer.Option(help="Judge on the data of this policy as well; may be repeated.", show_default=False),
+    ] = None,
+    sigma: Annotated[
+        str | None,
+        typer.Option(
+            help="Policy whose data have the standard deviations of the truths, e.g. mixture.",
+            show_default="each data set's own",
+        ),
+    ] = None,
 ) -> None:
     """Train learners on the train split, judge them on the test split, keep the results.
 
@@ -80,7 +92,19 @@ def train_learner(
     learners = _chosen_learners(learner or ["mlp"], loss, weight)
     stores = [parse_store_path(store_path(root, task, policy, dynamics)) for task in tasks]
     with LearnerBars(PlainConsole(), len(stores) * len(learners)) as bars:
-        train_learners(stores, learners, budget, numbers, out, bars, models=models, again=again, stream=stream)
+        train_learners(
+            stores,
+            learners,
+            budget,
+            numbers,
+            out,
+            bars,
+            models=models,
+            again=again,
+            stream=stream,
+            test_policies=test_policy or (),
+            sigma=sigma,
+        )
 
 
 def _chosen_learners(names: list[str], loss: str | None, weight: float | None) -> list[Learner]:
@@ -100,7 +124,8 @@ def evaluate(
         str,
         typer.Argument(
             help="A network that train-learner kept (….npz), or FILE.py:FUNCTION or package.module:FUNCTION, a "
-            "function (data, budget, seed) that returns a model; see docs/benchmark.md.",
+            "function (data, budget, seed) that returns a model, or one without arguments that returns a trained one; "
+            "see docs/benchmark.md.",
             show_default=False,
         ),
     ],
@@ -141,10 +166,18 @@ def evaluate(
 
 
 def _table_of_result(result: dict[str, Any]) -> Table:
+    from dynamic_sparsity.learners.benchmark_rows import benchmark_rows
     from dynamic_sparsity.learners.leaderboard import entries_of
 
     (entry,) = entries_of([result])
-    table = Table(title=f"{entry.task}, {entry.name}, seed {entry.seed}", show_header=False)
+    trained, data = result["trained_on"], result["result"]["data"]
+    other = trained["settings_sha256"] != data["settings_sha256"]
+    where = f", trained on other data ({trained['policy']}, {trained['settings_sha256'][:12]})" if other else ""
+    table = Table(title=f"{entry.task}, {entry.name}, seed {entry.seed}{where}", show_header=False)
+    for row in benchmark_rows([result]):
+        for column in ("local_graph_skill", "when_skill", "beyond_contact", "gap_closed"):
+            value = getattr(row, column)
+            table.add_row(f"{column} {row.truth}", "–" if value is None else f"{value:.4g}")
     shown = ("nmse", "open_loop_nmse", "jacobian_error", "relative_sparsity", "average_precision", "auroc", "f1")
     for column in (*shown, "hamming", "average_precision_switch", "edge_auroc", "contact_auroc"):
         value = getattr(entry, column)
@@ -152,25 +185,57 @@ def _table_of_result(result: dict[str, Any]) -> Table:
     return table
 
 
+@app.command("check-entry")
+def check_entry(
+    file: Annotated[Path, typer.Argument(help="A result, ….json, of evaluate --out.", show_default=False)],
+) -> None:
+    """Check whether a result can be entered into the leaderboard: complete, its numbers possible, its protocol known.
+
+    Example: [bold]dynamic-sparsity check-entry outputs/learners/mini/CheetahRun/noise/mine-none-0.json[/bold]
+    """
+    from dynamic_sparsity.learners.entry_check import check_entry as check
+
+    _, wrong, known = check(file)
+    console = PlainConsole(soft_wrap=True)
+    for line in known:
+        console.print(f"To know: {line}", style="yellow")
+    if wrong:
+        raise InvalidSettingError(f"{file} can't be entered: {'; '.join(wrong)}")
+    console.print(f"{file}: can be entered")
+
+
 @app.command()
 def leaderboard(
     source: Annotated[Path, typer.Argument(help="Folder of results, or a leaderboard.csv.", show_default=False)],
-    out: Annotated[Path, typer.Option(help="The page to write.")] = Path("LEADERBOARD.md"),
+    out: Annotated[Path, typer.Option(help="The page to write.")] = Path("outputs/LEADERBOARD.md"),
+    benchmark: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for benchmark.csv and a page per track: the measures of local graphs.",
+            show_default="benchmark, beside the page",
+        ),
+    ] = None,
     csv: Annotated[
         Path | None, typer.Option("--csv", help="Also write a table, a line per result.", show_default=False)
     ] = None,
     figure: Annotated[
         Path | None, typer.Option("--figure", help="Also draw the paper's Figure 8 into this file.", show_default=False)
     ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace files that this command did not make there.")
+    ] = False,
 ) -> None:
     """Turn results into tables: tasks by learners, mean and spread over seeds, and the paper's Figure 8.
+
+    A file that is there already is replaced only if this command made it there.
 
     Example: [bold]dynamic-sparsity leaderboard results/learners --csv results/leaderboard.csv[/bold]
     """
     output_file(out, "--out")
     output_file(csv, "--csv")
     output_file(figure, "--figure", FIGURE_SUFFIXES)
-    from dynamic_sparsity.learners.leaderboard_files import write_leaderboard
+    output_folder(benchmark, "--benchmark")
+    from dynamic_sparsity.learners.leaderboard_files import has_local_graphs, write_benchmark, write_leaderboard
 
     console, errors = PlainConsole(), PlainConsole(stderr=True, soft_wrap=True)
     results = write_leaderboard(
@@ -178,6 +243,7 @@ def leaderboard(
         out,
         table=csv,
         figure=figure,
+        overwrite=overwrite,
         on_skipped=lambda error: errors.print(f"Left out: {error}", style="yellow"),
     )
     if figure is not None:
@@ -185,3 +251,6 @@ def leaderboard(
     console.print(f"{out}: {results} results")
     if csv is not None:
         console.print(f"{csv}: the same, a line per result")
+    if has_local_graphs(source):
+        for file in write_benchmark(source, benchmark or out.parent / "benchmark", overwrite=overwrite):
+            console.print(f"{file}: local graphs")

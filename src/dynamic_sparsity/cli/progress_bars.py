@@ -265,7 +265,9 @@ def _result_line(document: dict[str, Any]) -> str:
     result = document["result"]
     rows = (result["structure"] or {}).get("all", {})
     parts = [f"error of s' {result['next_state']['nmse']:.3g}"]
+    headline = ((result.get("truths") or {}).get("T2") or {}).get("local_graph_skill")
     for title, value in (
+        ("local-graph skill", headline),
         ("average precision", rows.get("average_precision")),
         ("F1", rows.get("f1")),
         ("relative sparsity", result["sparsity"]["relative"]),

@@ -1,0 +1,154 @@
+"""The benchmark's files: rows and pages come back, nothing of others is replaced, entries are checked."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from dynamic_sparsity import cli
+from dynamic_sparsity.errors import CorruptResultError, InvalidSettingError
+from dynamic_sparsity.learners import get_budget
+from dynamic_sparsity.learners.baselines import Ridge
+from dynamic_sparsity.learners.benchmark_page import benchmark_page, interquartile_mean, tracks_of
+from dynamic_sparsity.learners.benchmark_rows import benchmark_rows, read_benchmark_csv, to_benchmark_csv
+from dynamic_sparsity.learners.entry_check import check_entry
+from dynamic_sparsity.learners.leaderboard_files import write_benchmark
+from dynamic_sparsity.learners.reference_graphs import ReferenceGraph
+from dynamic_sparsity.learners.results import Benchmark, read_results, run_learner, write_result
+from dynamic_sparsity.testing import make_store
+
+TASK = "Pendulums"
+COLUMNS = (
+    "dynamics,policy,test_policy,learner,track,seed,truth,local_graph_skill,when_skill,clusters,beyond_contact,"
+    "gap_closed,jacobian_error,nmse"
+)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    make_store(folder / TASK / "noise.zarr", episodes=20)
+    make_store(folder / TASK / "expert.zarr", episodes=20, policy="expert")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def results(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("results")
+    noise, expert = (
+        Benchmark.read(root / TASK / f"{policy}.zarr", get_budget("smoke")) for policy in ("noise", "expert")
+    )
+    for learner in (Ridge(), ReferenceGraph("majority", "majority"), ReferenceGraph("true", "active-set-lookup")):
+        for result in run_learner(noise, learner, [0, 1], others=[expert]):
+            write_result(folder, result)
+    return folder
+
+
+def test_policies_and_protocol_are_in_the_names(results: Path) -> None:
+    names = {path.relative_to(results).as_posix() for path in results.rglob("ridge*.json")}
+    here = f"smoke/{TASK}/noise"
+    assert names == {f"{here}/ridge-none-{seed}{other}.json" for seed in (0, 1) for other in ("", "-on-expert")}
+
+
+def test_rows_come_back(results: Path, tmp_path: Path) -> None:
+    rows = benchmark_rows(read_results(results))
+    assert len(rows) == 3 * 2 * 2 * 3
+    assert {(row.learner, row.track) for row in rows} == {
+        ("ridge", "transitions"),
+        ("majority", "reference"),
+        ("active-set-lookup", "reference"),
+    }
+    assert {(row.policy, row.test_policy) for row in rows} == {("noise", "noise"), ("noise", "expert")}
+    path = tmp_path / "benchmark.csv"
+    path.write_text(to_benchmark_csv(rows))
+    assert path.read_text().startswith(COLUMNS)
+    assert to_benchmark_csv(read_benchmark_csv(path)) == path.read_text()
+    for wrong in ("nan", "1e999", "x"):
+        path.write_text(to_benchmark_csv(rows).replace(",T0,", f",T0,{wrong}", 1))
+        with pytest.raises(CorruptResultError, match="line 2"):
+            read_benchmark_csv(path)
+
+
+def test_references_stand_on_every_page(results: Path) -> None:
+    rows = benchmark_rows(read_results(results))
+    assert tracks_of(rows) == ["transitions"]
+    page = benchmark_page(rows, "transitions")
+    for word in (
+        "majority (reference)",
+        "active-set-lookup (reference)",
+        "| ridge",
+        TASK,
+        "judged on expert",
+        rows[0].test_sha256[:12],
+    ):
+        assert word in page, word
+
+
+def test_files_of_others_are_left_alone(results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = tmp_path / "mine" / "LEADERBOARD.md"
+    page.parent.mkdir()
+    page.write_text("of somebody else")
+    words = ["leaderboard", str(results), "--out", str(page)]
+    assert cli.main(words) == 1
+    assert "--overwrite" in capsys.readouterr().err
+    assert page.read_text() == "of somebody else"
+    assert cli.main([*words, "--overwrite"]) == 0
+    made = page.read_text()
+    assert cli.main(words) == 0
+    assert page.read_text() == made != "of somebody else"
+    assert (page.parent / "benchmark" / "benchmark.csv").read_text().startswith(COLUMNS)
+    table = tmp_path / "other" / "benchmark.csv"
+    table.parent.mkdir()
+    table.write_text("x")
+    with pytest.raises(InvalidSettingError, match="was not made here"):
+        write_benchmark(results, table.parent)
+
+
+def test_analyze_leaves_folders_of_others_alone(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "README.md").write_text("of somebody else")
+    store = str(root / TASK / "noise.zarr")
+    assert cli.main(["analyze", store, "--out", str(tmp_path), "--no-frames"]) == 1
+    assert "--overwrite" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["README.md"]
+
+
+def test_entries_are_checked(results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = next(results.rglob("ridge-none-0.json"))
+    document, wrong, known = check_entry(path)
+    assert wrong == []
+    assert any("episodes were judged" in line for line in known)
+    assert cli.main(["check-entry", str(path)]) == 0
+    assert "can be entered" in capsys.readouterr().out
+    other = tmp_path / path.name
+    document["result"]["truths"]["T0"]["misses"] = 1.5
+    other.write_text(json.dumps(document))
+    assert cli.main(["check-entry", str(other)]) == 1
+    assert "misses at T0 is 1.5" in capsys.readouterr().err.replace("\n", " ")
+    document["result"]["truths"]["T0"]["misses"] = "much"
+    other.write_text(json.dumps(document))
+    with pytest.raises(CorruptResultError, match=r"truths\.T0\.misses"):
+        check_entry(other)
+    del document["result"]["truths"]
+    other.write_text(json.dumps(document))
+    assert "no local graphs" in " ".join(check_entry(other)[1])
+
+
+def test_a_model_trained_elsewhere_can_be_entered(root: Path, tmp_path: Path) -> None:
+    code = tmp_path / "mine.py"
+    code.write_text("class Mine:\n    predict = lambda self, s, a: s\n\ndef load():\n    return Mine()\n")
+    words = ["evaluate", TASK, f"{code}:load", "--root", str(root), "--protocol", "smoke", "--name", "mine"]
+    assert cli.main([*words, "--out", str(tmp_path / "out")]) == 0
+    assert (tmp_path / "out" / "smoke" / TASK / "noise" / "mine-none-0.json").exists()
+
+
+def test_a_missing_framework_gets_a_hint(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "mine.py").write_text("raise ModuleNotFoundError('no', name='torch')\n")
+    assert cli.main(["evaluate", TASK, f"{tmp_path / 'mine.py'}:fit", "--root", str(root)]) == 1
+    assert "pip install 'dynamic-sparsity[torch]'" in capsys.readouterr().err.replace("\n", " ")
+
+
+def test_the_middle_half() -> None:
+    assert interquartile_mean([1, 2, 3, 100]) == 2.5
+    assert interquartile_mean([1, 4]) == 2.5
