@@ -11,10 +11,13 @@ from dynamic_sparsity.learners.jax_setup import require_jax
 require_jax()
 
 from dynamic_sparsity.learners.baselines import GlobalGraph, Hold, Ridge  # noqa: E402 - after the check
+from dynamic_sparsity.learners.cdl import CDL  # noqa: E402
 from dynamic_sparsity.learners.codebook import Codebook  # noqa: E402
+from dynamic_sparsity.learners.fcdl import FCDL  # noqa: E402
 from dynamic_sparsity.learners.gated import Gated  # noqa: E402
 from dynamic_sparsity.learners.interface import Learner  # noqa: E402
 from dynamic_sparsity.learners.mlp import MLP, ResidualMLP, UntrainedMLP  # noqa: E402
+from dynamic_sparsity.learners.ncd import NCD  # noqa: E402
 from dynamic_sparsity.learners.reference_graphs import ReferenceGraph  # noqa: E402
 from dynamic_sparsity.learners.true_model import Oracle  # noqa: E402
 
@@ -56,6 +59,9 @@ LEARNERS: dict[str, dict[str, Callable[..., Learner]]] = {
         "l0": lambda **options: Codebook(term="l0", **options),
         "mask": lambda **options: Codebook(term="mask", **options),
     },
+    "cdl": {"none": CDL},
+    "ncd": {"none": NCD},
+    "fcdl": {"none": FCDL},
     "oracle": {"none": Oracle},
 }
 """Every learner of the leaderboard, by name and loss."""

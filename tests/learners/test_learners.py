@@ -92,6 +92,9 @@ def test_all_learners_are_entries():
         ("mlp", "untrained"),
         ("mlp", "mse"),
         ("codebook", "l0"),
+        ("cdl", "none"),
+        ("ncd", "none"),
+        ("fcdl", "none"),
     ],
 )
 def test_learners_train_and_are_judged(benchmark, name, loss):

@@ -36,7 +36,7 @@ def train_learner(
         typer.Option(
             "--learner",
             help="hold, ridge, full, empty, union, majority, contact-bit, active-set-lookup, nearest-neighbour, "
-            "global-graph, mlp, residual-mlp, gated, codebook, oracle, or all; may be repeated.",
+            "global-graph, mlp, residual-mlp, gated, codebook, cdl, ncd, fcdl, oracle, or all; may be repeated.",
             show_default="mlp",
         ),
     ] = None,
