@@ -1,4 +1,8 @@
-"""The cards: the repository's README from `dataset_card.md`, one page per task, and statistics as JSON."""
+"""The cards: the repository's README from `dataset_card.md`, one page per task, and statistics as JSON.
+
+Why not `huggingface_hub.DatasetCard.from_template`: it fills a template with Jinja, one more package, which escapes
+nothing for Markdown, and names in stores may come from anyone. What is made here is read back by it in a test.
+"""
 
 from __future__ import annotations
 
