@@ -9,6 +9,8 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 import dynamic_sparsity
 
@@ -68,3 +70,19 @@ def test_tutorials_run(path, tmp_path):
     notebook = nbformat.read(path, as_version=4)
     assert all(cell.get("outputs") is not None for cell in notebook.cells if cell.cell_type == "code")
     nbclient.NotebookClient(notebook, timeout=900, resources={"metadata": {"path": str(tmp_path)}}).execute()
+
+
+def test_constraints_are_tested_versions_in_our_ranges():
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pinned = dict(
+        re.fullmatch(r"([A-Za-z0-9._-]+)==([A-Za-z0-9.+!]+)", line).groups() for line in lines if line[0] != "#"
+    )
+    versions = {canonicalize_name(name): version for name, version in pinned.items()}
+    extras = PROJECT["project"]["optional-dependencies"]
+    requirements = [
+        Requirement(line) for line in (*PROJECT["project"]["dependencies"], *extras["dev"], *extras["generate"])
+    ]
+    ours = [one for one in requirements if one.name != "dynamic-sparsity"]
+    assert len(ours) > 10
+    for one in ours:
+        assert one.specifier.contains(versions[canonicalize_name(one.name)]), one
