@@ -41,6 +41,8 @@ def main() -> None:
         record["python"] = sys.version.split()[0]
         arguments.out.write_text(json.dumps(record, indent=1) + "\n")
         print(target, record["targets"][target], flush=True)
+    if any(record["targets"][target]["findings"] for target in arguments.targets):
+        sys.exit(f"there are findings: {arguments.findings}")
 
 
 def fuzz(target: str, seconds: int, findings: Path) -> dict[str, Any]:

@@ -38,7 +38,7 @@ def test_every_package_is_in_the_wheel():
 def test_commands_of_the_workflow_exist():
     workflow = (ROOT / ".github" / "workflows" / "ci.yml").read_text()
     scripts = set(re.findall(r"run: (\.ci/\w+)", workflow))
-    assert scripts >= {".ci/lint", ".ci/fast", ".ci/docs", ".ci/wheel", ".ci/run"}
+    assert scripts >= {".ci/fuzz", ".ci/lint", ".ci/fast", ".ci/docs", ".ci/wheel", ".ci/run"}
     for script in scripts:
         assert (ROOT / script).stat().st_mode & 0o111, script
 
