@@ -6,10 +6,10 @@ Jacobians' meaning and one compiled program. The table below is checked against 
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 
 from dynamic_sparsity.errors import UnknownNameError
+from dynamic_sparsity.schemas.task_names import close_names
 
 EPISODE_LENGTH = 1000
 """Control steps of an episode, as in Playground's own configuration of these tasks."""
@@ -117,7 +117,6 @@ def get_task(name: str) -> Task:
     """
     if name in TASKS:
         return TASKS[name]
-    lowered = {known.lower(): known for known in TASKS}
-    close = [lowered[match] for match in difflib.get_close_matches(name.lower(), lowered, n=3, cutoff=0.5)]
+    close = close_names(name, TASKS)
     hint = f"Did you mean {' or '.join(close)}? " if close else ""
     raise UnknownNameError(f"There is no task {name!r}. {hint}`dynamic-sparsity list` shows all {len(TASKS)}.")

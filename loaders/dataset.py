@@ -48,7 +48,7 @@ class JacobianDataset(StoredRows, Exportable):
             CorruptStoreError: It is not such a file.
             MissingDependencyError: It was written by a version before 1.1, and the extra `hub` is not installed.
         """
-        store = Hdf5Store(Path(path).absolute())
+        store = Hdf5Store(Path(path).expanduser().absolute())
         coordinates: Coordinates = "ambient" if store.coordinates == "ambient" else "tangent"
         return JacobianDataset(path, split=store.split, columns=store.columns, coordinates=coordinates)
 

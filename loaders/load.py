@@ -27,6 +27,7 @@ DEFAULT_ROOT = "data"
 @overload
 def load_dataset(
     task: str,
+    name: str | None = ...,
     *,
     root: str | Path | None = ...,
     repo_id: str | None = ...,
@@ -47,6 +48,7 @@ def load_dataset(
 @overload
 def load_dataset(
     task: str,
+    name: str | None = ...,
     *,
     root: str | Path | None = ...,
     repo_id: str | None = ...,
@@ -66,6 +68,7 @@ def load_dataset(
 
 def load_dataset(
     task: str,
+    name: str | None = None,
     *,
     root: str | Path | None = None,
     repo_id: str | None = None,
@@ -94,6 +97,7 @@ def load_dataset(
 
     Args:
         task: Name of the task, as in MuJoCo Playground: "CartpoleBalance".
+        name: For the order that `datasets.load_dataset` has: with a repository in `task`'s place, the task.
         root: Folder of all stores; the store is `ROOT/<task>/<policy>[-stock].zarr`. If neither this nor `repo_id`
             is given: "data" if the store is there, else the repository that DYNAMIC_SPARSITY_REPOSITORY names.
         repo_id: A repository on the Hub, "ORG/NAME".
@@ -126,6 +130,13 @@ def load_dataset(
         HubError: The Hub can't be reached, or refuses, or does not have it (HubNotFoundError).
         MissingDependencyError: The extra `hub` is not installed.
     """
+    if name is not None:
+        if "/" not in task or repo_id is not None:
+            raise InvalidSettingError(
+                f"load_dataset was given {task!r} and {name!r}; it takes one task, and all else by name: "
+                f'load_dataset({task!r}, policy="expert"), load_dataset("CheetahRun", repo_id="ORG/NAME")'
+            )
+        task, repo_id = name, task
     if not isinstance(policy, str) or not isinstance(dynamics, str):
         if streaming:
             raise InvalidSettingError("streaming takes one policy and one dynamics; give each a string")

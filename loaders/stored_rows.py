@@ -57,7 +57,7 @@ class StoredRows(StoreFacts):
         Raises:
             DynamicSparsityError: See `load_dataset`.
         """
-        self._path = Path(path).absolute()
+        self._path = Path(path).expanduser().absolute()
         self._verify = verify
         self._verified: dict[str, tuple[int, int]] = {}
         self._selection: NDArray[np.int64] | None = None
@@ -125,6 +125,11 @@ class StoredRows(StoreFacts):
         return self.rows.size
 
     def __getitem__(self, key: Any) -> Batch:
+        if isinstance(key, str):
+            raise UnknownNameError(
+                f"a data set is indexed by rows, and {key!r} is a name: dataset[:][{key!r}] reads a column, "
+                f"and dataset.with_columns({key!r}) no other column"
+            )
         rows = np.asarray(self.rows[key])  # NumPy decides what the key means, or which error it deserves.
         return shaped(self._fetch(rows.reshape(-1)), rows.shape)
 

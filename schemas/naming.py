@@ -66,7 +66,7 @@ def store_path(root: str | Path, task: str, policy: str, dynamics: str = "conver
         )
     if dynamics not in DYNAMICS:
         raise UnknownNameError(f"dynamics is {dynamics!r}; it can be {' or '.join(map(repr, DYNAMICS))}")
-    return Path(root) / task / f"{policy}{STOCK_SUFFIX if dynamics == 'stock' else ''}.zarr"
+    return Path(root).expanduser() / task / f"{policy}{STOCK_SUFFIX if dynamics == 'stock' else ''}.zarr"
 
 
 def parse_store_path(path: str | Path) -> StoreLocation:

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from dynamic_sparsity.errors import MissingDependencyError
 from dynamic_sparsity.loaders.export.arrow import arrow_schema, arrow_table, features_of, import_pyarrow, shapes_of
-from dynamic_sparsity.loaders.export.named_dimensions import coordinates_of, variables_of
+from dynamic_sparsity.loaders.export.named_dimensions import components_of, coordinates_of, variables_of
 from dynamic_sparsity.loaders.hdf5.writer import write_hdf5
 from dynamic_sparsity.loaders.row_source import RowSource, blocks
 from dynamic_sparsity.loaders.whole_file import whole_file
@@ -41,7 +41,7 @@ class Exportable(RowSource, Protocol):
         if path is None:
             table = pa.concat_tables(list(tables)) if len(self) else features.arrow_schema.empty_table()
             return datasets.Dataset(datasets.table.InMemoryTable(table))
-        path = Path(path)
+        path = Path(path).expanduser()
         with (
             whole_file(path) as stream,
             datasets.arrow_writer.ArrowWriter(features=features, path=stream.name) as writer,
@@ -83,6 +83,20 @@ class Exportable(RowSource, Protocol):
         # Column by column, so that the host needs room for one at a time.
         return {name: jax.device_put(self.with_columns(name)[:][name], device) for name in self.columns}
 
+    def to_pandas(self) -> Any:
+        """Return all rows as a `pandas.DataFrame`, with one column per component, of the column's dtype.
+
+        Columns are named by component: "state[qpos:slider]", "J_s[qvel:slider, qpos:hinge]" (effect, cause), "reward".
+        The index is the rows' numbers in the store. Jacobians of large systems give thousands of columns: choose
+        those you need by `with_columns`.
+
+        Raises:
+            MissingDependencyError: pandas is not installed.
+            CorruptStoreError: The store is damaged.
+        """
+        pandas = imported("pandas", "hub")
+        return pandas.DataFrame(components_of(self), index=pandas.Index(self.rows, name="row"))
+
     def to_xarray(self) -> Any:
         """Return all rows as an `xarray.Dataset`: one variable per column, the components' names as coordinates.
 
@@ -106,7 +120,7 @@ class Exportable(RowSource, Protocol):
             CorruptStoreError: The store is damaged.
             WriteFailedError: The file can't be written, for example because the disk is full.
         """
-        return write_hdf5(self, Path(path))
+        return write_hdf5(self, Path(path).expanduser())
 
 
 def imported(name: str, extra: str) -> Any:

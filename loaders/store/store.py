@@ -29,6 +29,7 @@ from dynamic_sparsity.schemas.files import MANIFEST_FILE, listing_problem
 from dynamic_sparsity.schemas.joining import ORIGIN, origins_of
 from dynamic_sparsity.schemas.layout import CHECKSUM_BYTES, array_layouts
 from dynamic_sparsity.schemas.naming import StoreLocation, location_problem, parse_store_path, store_path
+from dynamic_sparsity.schemas.task_names import TASK_NAMES, close_names
 from dynamic_sparsity.untrusted.documents import parse_json, read_json
 
 __all__ = ["Store", "StoreLocation", "find_stores", "generate_command", "open_store", "parse_store_path", "store_path"]
@@ -272,9 +273,13 @@ def _raise_not_found(path: Path) -> NoReturn:
     root = path.parent.parent
     there = [f"{store.task}/{store.path.name}" for store in find_stores(root)]
     listed = ", ".join(there[:20]) + (f" and {len(there) - 20} more" if len(there) > 20 else "")
-    raise StoreNotFoundError(
-        f"{path}: there is no store here; {root} has {listed or 'none'}. To make it, run `{generate_command(location)}`"
-    )
+    if location.task in TASK_NAMES:
+        remedy = f"To make it, run `{generate_command(location)}`"
+    else:
+        close = close_names(location.task, TASK_NAMES | {store.task for store in find_stores(root)})
+        meant = f"Did you mean {' or '.join(close)}? " if close else ""
+        remedy = f"There is no task {location.task!r}. {meant}`dynamic-sparsity list` shows all tasks"
+    raise StoreNotFoundError(f"{path}: there is no store here; {root} has {listed or 'none'}. {remedy}")
 
 
 def _raise_incomplete(path: Path) -> NoReturn:
