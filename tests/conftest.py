@@ -62,6 +62,8 @@ def may_simulate(path: Path) -> bool:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add `--simulator`, by which `.ci/fast` checks that tests which need no simulator import none."""
+    everything = "also the cases that `sample` and `exhaustive` leave out: an hour more"
+    parser.addoption("--exhaustive", action="store_true", help=everything)
     words = "no: only tests of files that import no simulator; yes: only the others"
     parser.addoption("--simulator", choices=("no", "yes"), default=None, help=words)
 
@@ -86,6 +88,16 @@ def missing_extra(error: BaseException | None) -> str | None:
             return name
         error = error.__cause__
     return None
+
+
+def _is_left_out(item: pytest.Item, counts: Counter[str]) -> bool:
+    """Whether a case runs with `--exhaustive` only."""
+    sample = item.get_closest_marker("sample")
+    if sample is None:
+        return item.get_closest_marker("exhaustive") is not None
+    name = item.nodeid.partition("[")[0]
+    counts[name] += 1
+    return bool((counts[name] - 1) % sample.args[0])
 
 
 class OptionalModule(pytest.Module):
@@ -127,9 +139,15 @@ def _skipping() -> Generator[None, object, object]:
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark slow what `fast_sample(every)` leaves out; fast tests first, so that a mistake shows early."""
     counts: Counter[str] = Counter()
+    if not config.getoption("--exhaustive"):
+        left_out = [item for item in items if _is_left_out(item, counts)]
+        if left_out:
+            config.hook.pytest_deselected(items=left_out)
+            items[:] = [item for item in items if item not in set(left_out)]
+    counts.clear()
     for item in items:
         if (sample := item.get_closest_marker("fast_sample")) is not None:
             name = item.nodeid.partition("[")[0]
