@@ -124,12 +124,14 @@ def result_document(template: Template) -> tuple[dict[str, Any], bytes]:
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_sample_of_hostile_stores(template: Template, campaign: Campaign) -> None:
     made = (to_reader(kind, "load", make, template.content) for kind, make in crafted(template))
     check(campaign.run(itertools.chain(hostile_stores_of(template, 0, 50), spread(made, 12))), 100)
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_sample_of_hostile_publications(published: Published, campaign: Campaign) -> None:
     crafts, others = hubs.crafted_publications(published), borrowed.of_publications(published)
     check(
@@ -138,6 +140,7 @@ def test_a_sample_of_hostile_publications(published: Published, campaign: Campai
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_sample_of_hostile_files(
     template: Template, hdf5: tuple[Path, Mapping[str, str]], campaign: Campaign
 ) -> None:
@@ -155,22 +158,22 @@ def test_a_sample_of_hostile_files(
 
 @pytest.mark.slow
 def test_hostile_stores(template: Template, campaign: Campaign, tmp_path: Path) -> None:
-    made = (to_reader(kind, "load", make, template.content) for kind, make in crafted(template))
+    made = spread((to_reader(kind, "load", make, template.content) for kind, make in crafted(template)), STRIDE)
     others = borrowed.of_stores(make_store(tmp_path / stores.INSIDE))
     check(
         campaign.run(
-            itertools.chain(hostile_stores_of(template, 1, 1300 if ALL else 250), made, spread(others, STRIDE))
+            itertools.chain(hostile_stores_of(template, 1, 1300 if ALL else 100), made, spread(others, STRIDE))
         ),
-        2500 if ALL else 400,
+        2500 if ALL else 150,
     )
 
 
 @pytest.mark.slow
 def test_hostile_publications(published: Published, campaign: Campaign) -> None:
     crafts, others = hubs.crafted_publications(published), borrowed.of_publications(published)
-    some = hubs.hub_mutations(published, 1, 250 if ALL else 60)
-    crafts = spread(crafts, 1 if ALL else 3)
-    check(campaign.run(itertools.chain(some, crafts, spread(others, STRIDE))), 500 if ALL else 100)
+    some = hubs.hub_mutations(published, 1, 250 if ALL else 30)
+    crafts = spread(crafts, STRIDE)
+    check(campaign.run(itertools.chain(some, crafts, spread(others, STRIDE))), 500 if ALL else 50)
 
 
 @pytest.mark.slow
