@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from dynamic_sparsity.errors import CorruptResultError
+from dynamic_sparsity.learners.csv_tables import format_table, parse_table, read_text
 from dynamic_sparsity.learners.interface import SUPERVISIONS
 from dynamic_sparsity.learners.measures import TRUTHS
 from dynamic_sparsity.learners.result_files import IS_DIGEST
-from dynamic_sparsity.untrusted.archives import translated
-from dynamic_sparsity.untrusted.files import read_regular
 from dynamic_sparsity.untrusted.names import check_name
 
 __all__ = ["REFERENCES", "TRACKS", "BenchmarkRow", "benchmark_rows", "read_benchmark_csv", "to_benchmark_csv"]
@@ -145,15 +141,8 @@ def to_benchmark_csv(rows: Sequence[BenchmarkRow]) -> str:
     Args:
         rows: In any order.
     """
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    names = [field.name for field in fields(BenchmarkRow)]
-    writer.writerow(names)
     keys = ("protocol", "dynamics", "policy", "test_policy", "learner", "seed", "truth")
-    for row in sorted(rows, key=lambda one: tuple(getattr(one, key) for key in keys)):
-        values = [getattr(row, name) for name in names]
-        writer.writerow([f"{value:.6g}" if isinstance(value, float) else value for value in values])
-    return stream.getvalue()
+    return format_table(BenchmarkRow, rows, keys)
 
 
 def read_benchmark_csv(path: Path) -> list[BenchmarkRow]:
@@ -165,38 +154,13 @@ def read_benchmark_csv(path: Path) -> list[BenchmarkRow]:
     Raises:
         CorruptResultError: It has other columns or values.
     """
-    text = read_regular(path, CSV_BYTES_MAX, CorruptResultError)
-    with translated(f"{path} is no table of the benchmark", CorruptResultError):
-        try:
-            lines = list(csv.DictReader(io.StringIO(text.decode()), strict=True))
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise CorruptResultError(f"{path} is no table of the benchmark: {error}") from error
-    rows = []
-    for number, line in enumerate(lines, 2):
-        try:
-            rows.append(
-                BenchmarkRow(**{field.name: _parsed(field.name, line, field.type) for field in fields(BenchmarkRow)})
-            )
-        except (KeyError, ValueError, TypeError, OverflowError) as error:
-            raise CorruptResultError(f"{path}, line {number} is no row of the benchmark: {error!r:.200}") from error
-    return rows
+    text = read_text(path, CSV_BYTES_MAX, "a table of the benchmark")
+    return parse_table(BenchmarkRow, text, str(path), "table of the benchmark", "row of the benchmark", _check_text)
 
 
-def _parsed(name: str, line: dict[str, Any], kind: Any) -> Any:
-    text = line[name]
-    if not isinstance(text, str) or None in line:
-        raise ValueError("it has more or fewer values than the header")
-    if kind == "str":
-        if name.endswith("sha256"):
-            if not IS_DIGEST(text):
-                raise ValueError(f"{name} is {text[:60]!r}")
-            return text
+def _check_text(name: str, text: str) -> str:
+    if not name.endswith("sha256"):
         return check_name(text, name, CorruptResultError)
-    if kind == "int":
-        if not (text.isascii() and text.isdecimal()):
-            raise ValueError(f"{name} is {text[:60]!r}, expected a whole number")
-        return int(text)
-    value = float(text) if text else None
-    if value is not None and not math.isfinite(value):
-        raise ValueError(f"{name} is {text}, expected a number or nothing")
-    return value
+    if not IS_DIGEST(text):
+        raise ValueError(f"{name} is {text[:60]!r}")
+    return text

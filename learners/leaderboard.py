@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from dynamic_sparsity.errors import CorruptResultError, InvalidSettingError
+from dynamic_sparsity.learners.csv_tables import format_table, parse_table, read_text
 from dynamic_sparsity.learners.result_files import IS_COMMIT, IS_DIGEST, IS_SUPERVISION
 from dynamic_sparsity.learners.results import read_results
-from dynamic_sparsity.untrusted.archives import translated
-from dynamic_sparsity.untrusted.files import read_regular
 from dynamic_sparsity.untrusted.names import check_name
 
 __all__ = ["Entry", "entries_of", "mean_and_spread", "order_of", "read_csv", "read_entries", "to_csv"]
@@ -144,14 +140,7 @@ def to_csv(entries: Sequence[Entry]) -> str:
     Args:
         entries: In any order.
     """
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    names = [field.name for field in fields(Entry)]
-    writer.writerow(names)
-    for entry in sorted(entries, key=lambda one: (one.protocol, one.task, one.policy, one.learner, one.loss, one.seed)):
-        values = [getattr(entry, name) for name in names]
-        writer.writerow([f"{value:.6g}" if isinstance(value, float) else value for value in values])
-    return stream.getvalue()
+    return format_table(Entry, entries, (*NAMES, "seed"))
 
 
 def read_csv(path: Path) -> list[Entry]:
@@ -163,49 +152,19 @@ def read_csv(path: Path) -> list[Entry]:
     Raises:
         CorruptResultError: It has other columns or values.
     """
-    contents = read_regular(path, CSV_BYTES_MAX, CorruptResultError)
-    try:
-        return _parse(contents.decode(), str(path))
-    except UnicodeDecodeError as error:
-        raise CorruptResultError(f"{path} can't be read as a leaderboard: {error}") from error
+    return _parse(read_text(path, CSV_BYTES_MAX, "a leaderboard"), str(path))
 
 
 def _parse(text: str, path: str) -> list[Entry]:
-    kinds = {field.name: str(field.type) for field in fields(Entry)}
-    entries = []
-    reader = csv.DictReader(io.StringIO(text), strict=True)
-    with translated(f"{path} is no leaderboard", CorruptResultError):
-        # What csv raises has no base among Python's own errors.
-        try:
-            lines = list(reader)
-        except csv.Error as error:
-            raise CorruptResultError(f"{path}, line {reader.line_num} is no entry of a leaderboard: {error}") from error
-    for number, line in enumerate(lines, 2):
-        try:
-            if None in line or None in line.values():
-                raise ValueError("it has more or fewer values than the header")
-            values = {name: _parsed(name, line[name], kind) for name, kind in kinds.items()}
-        except (KeyError, ValueError, TypeError, OverflowError) as error:
-            raise CorruptResultError(f"{path}, line {number} is no entry of a leaderboard: {error!r:.200}") from error
-        entries.append(Entry(**values))
-    return entries
+    return parse_table(Entry, text, path, "leaderboard", "entry of a leaderboard", _check_text)
 
 
-def _parsed(name: str, text: str, kind: str) -> Any:
-    if kind == "str":
-        if name in NAMES:
-            return check_name(text, name, CorruptResultError)
-        if not TEXTS[name](text):
-            raise ValueError(f"{name} is {text[:60]!r}")
-        return text
-    if kind == "int":
-        if not (text.isascii() and text.isdecimal()):
-            raise ValueError(f"{name} is {text[:60]!r}, expected a whole number")
-        return int(text)
-    value = float(text) if text else None
-    if value is not None and not math.isfinite(value):
-        raise ValueError(f"{name} is {text}, expected a number or nothing")
-    return value
+def _check_text(name: str, text: str) -> str:
+    if name in NAMES:
+        return check_name(text, name, CorruptResultError)
+    if not TEXTS[name](text):
+        raise ValueError(f"{name} is {text[:60]!r}")
+    return text
 
 
 def read_entries(source: Path, skipped: Callable[[CorruptResultError], None] | None = None) -> list[Entry]:
