@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import platform
-import subprocess
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from dynamic_sparsity.checkout import checkout
 from dynamic_sparsity.errors import InvalidSettingError
 from dynamic_sparsity.generation import tasks
 from dynamic_sparsity.policies import files as policy_files
@@ -225,13 +225,5 @@ def provenance(backend: str) -> dict[str, Any]:
 
 def _git_commit() -> str | None:
     """Return the commit of the checkout this code runs from, with "-modified" if files differ; None without one."""
-    source = Path(__file__).resolve().parent.parent
-    if not (source / ".git").exists():
-        return None
-    git = ["git", "-C", str(source)]
-    try:
-        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True, timeout=10)
-        status = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=True, timeout=10)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return commit.stdout.strip() + ("-modified" if status.stdout.strip() else "")
+    found = checkout()
+    return None if found is None else found.commit + ("-modified" if found.changed or found.added else "")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
 from importlib import metadata
-from pathlib import Path
+
+from dynamic_sparsity.checkout import checkout
 
 __all__ = ["git_commit", "package_versions"]
 
@@ -25,14 +25,5 @@ def _version(name: str) -> str | None:
 
 def git_commit() -> str | None:
     """Return the commit of the checkout this code runs from; None if there is none, or tracked files differ from it."""
-    source = Path(__file__).resolve().parent.parent
-    if not (source / ".git").exists():
-        return None
-    git = ["git", "-C", str(source)]
-    try:
-        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True, timeout=10)
-        status = [*git, "status", "--porcelain", "--untracked-files=no"]
-        changed = subprocess.run(status, capture_output=True, text=True, check=True, timeout=10)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return None if changed.stdout.strip() else commit.stdout.strip()
+    found = checkout()
+    return None if found is None or found.changed else found.commit
