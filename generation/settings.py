@@ -55,9 +55,6 @@ class Settings:
         dynamics: "converged" or "stock".
         batch: Least number of episodes simulated side by side; rounded up so that they fill whole shards. None
             for a default that depends on the task alone.
-        unit_episodes: Exact number of episodes simulated side by side, in a store of no more episodes than that, whose
-            files are cut for `batch`: stores of earlier versions have units of just their episodes. None for what
-            `batch` says.
         storage: "raw" or "compact": how arrays of floats lie in the store's files. It decides no number.
         check_with_mujoco: Step every row with MuJoCo C as well, and say where it differs. Nothing else depends on
             it.
@@ -72,7 +69,6 @@ class Settings:
     noise_beta: float = 0.5
     dynamics: str = "converged"
     batch: int | None = None
-    unit_episodes: int | None = None
     storage: str = "raw"
     check_with_mujoco: bool = True
 
@@ -96,11 +92,6 @@ class Settings:
             )
         if self.batch is not None and not 1 <= self.batch <= BATCH_MAX:
             raise InvalidSettingError(f"batch is {self.batch}; it must be at least 1 and at most {BATCH_MAX}.")
-        if self.unit_episodes is not None and not self.episodes <= self.unit_episodes <= BATCH_MAX:
-            raise InvalidSettingError(
-                f"unit_episodes is {self.unit_episodes}; it must be at least the number of episodes, {self.episodes}, "
-                f"and at most {BATCH_MAX}."
-            )
         if not 0.0 <= self.noise_beta <= MAX_BETA:
             raise InvalidSettingError(
                 f"noise_beta is {self.noise_beta}; it must be in [0, {MAX_BETA:g}] (0 white, 1 pink, 2 red)."

@@ -48,7 +48,7 @@ class SimulationUnitRunner:
 
     def _prepare(self, settings: Settings) -> Episodes:
         # The number of episodes changes nothing about the programs.
-        key = replace(settings, episodes=1, unit_episodes=None)
+        key = replace(settings, episodes=1)
         with self._preparing:
             if key not in self._episodes:
                 self._episodes[key] = Episodes.prepare(key)
@@ -74,8 +74,7 @@ class SimulationUnitRunner:
         batch = settings.batch or default_batch(physics.task, row_bytes, settings.episode_length, backend)
         planned = layout.plan(settings.episode_length, physics.task.dx, batch)
         # A store of fewer episodes than a unit simulates just those; to grow, it is made again in whole units.
-        unit_episodes = settings.unit_episodes or min(planned.unit_episodes, settings.episodes)
-        planned = replace(planned, unit_episodes=unit_episodes)
+        planned = replace(planned, unit_episodes=min(planned.unit_episodes, settings.episodes))
         return store_attributes(physics, settings, planned, backend)
 
     def check(self, unit: Unit) -> None:

@@ -11,35 +11,27 @@ from dynamic_sparsity.generation.settings import BATCH_MAX, Settings
 from dynamic_sparsity.storage import chunking
 from dynamic_sparsity.storage.manifests import read_attributes
 
-__all__ = ["unit_settings", "with_units_of"]
+__all__ = ["batch_of", "with_units_of"]
 
 
-def unit_settings(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings that give a store's units, and its shards.
+def batch_of(metadata: Mapping[str, Any]) -> int:
+    """Return the batch that gives a store's units, and its shards.
 
-    In earlier versions, a store of fewer episodes than its batch had one unit of just those episodes, and shards for a
-    whole batch.
+    A store of fewer episodes than a unit has one unit of just those, and shards for a whole one.
 
     Args:
         metadata: The store's.
-
-    Returns:
-        `batch`, and for such a store `unit_episodes`.
     """
     unit_episodes: int = metadata["settings"]["unit_episodes"]
     length, episodes, dx = metadata["episode_length"], metadata["episodes"], metadata["sizes"]["dx"]
     wanted = metadata["chunk_rows"], metadata["shard_rows"], unit_episodes
-    if not 1 <= unit_episodes <= BATCH_MAX:
-        # `Settings` says what is wrong with it.
-        return {"batch": unit_episodes}
     larger = (1 << power for power in range(BATCH_MAX.bit_length()) if 1 << power > unit_episodes)
-    for batch in (unit_episodes, *larger):
+    # Of an impossible number, `Settings` says what is wrong with it.
+    for batch in (unit_episodes, *larger) if 1 <= unit_episodes <= BATCH_MAX else ():
         layout = chunking.plan(length, dx, batch)
-        if (layout.chunk_rows, layout.shard_rows, layout.unit_episodes) == wanted:
-            return {"batch": batch}
         if (layout.chunk_rows, layout.shard_rows, min(layout.unit_episodes, episodes)) == wanted:
-            return {"batch": batch, "unit_episodes": unit_episodes}
-    return {"batch": unit_episodes}
+            return batch
+    return unit_episodes
 
 
 def with_units_of(store: Path, settings: Settings) -> Settings:
@@ -55,10 +47,12 @@ def with_units_of(store: Path, settings: Settings) -> Settings:
     if settings.batch is not None or not (store / "zarr.json").exists():
         return settings
     attributes = read_attributes(store)
-    if type(attributes["settings"].get("unit_episodes")) is not int:
+    unit_episodes = attributes["settings"].get("unit_episodes")
+    if type(unit_episodes) is not int:
         return settings
-    found = unit_settings(attributes)
-    if settings.episodes > found.get("unit_episodes", settings.episodes):
-        # It can't grow: new units have other sizes, which is what the difference of the settings will say.
+    batch = batch_of(attributes)
+    planned = chunking.plan(attributes["episode_length"], attributes["sizes"]["dx"], batch)
+    if attributes["episodes"] == unit_episodes < min(settings.episodes, planned.unit_episodes):
+        # Less than one unit: it is made again, in units of the larger store.
         return settings
-    return dataclasses.replace(settings, **found)
+    return dataclasses.replace(settings, batch=batch)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from dynamic_sparsity.errors import CorruptStoreError, InvalidSettingError
 from dynamic_sparsity.generation.executors.threads import ThreadExecutor
 from dynamic_sparsity.generation.jobs.generate import generate, generate_all
-from dynamic_sparsity.generation.jobs.unit_size import unit_settings
+from dynamic_sparsity.generation.jobs.unit_size import batch_of
 from dynamic_sparsity.generation.jobs.units import Job
 from dynamic_sparsity.generation.settings import Settings
 from dynamic_sparsity.loaders.hub.publication import PublishedStore
@@ -73,7 +73,7 @@ def published_settings(metadata: Mapping[str, Any], seed: int | None = None) -> 
         raise InvalidSettingError("the store was merged from several; make each of them again, and merge those")
     names = {field.name for field in dataclasses.fields(Settings)}
     # How many episodes run side by side decides bits, so that it is taken over too.
-    known = {key: value for key, value in document.items() if key in names and key != "unit_episodes"}
+    known = {key: value for key, value in document.items() if key in names}
     known |= {"batch": document.get("unit_episodes"), "storage": metadata.get("storage", "raw")}
     kinds = {"noise_beta": (int, float)} | dict.fromkeys(("episodes", "episode_length", "seed", "batch"), (int,))
     wrong = [key for key, legal in kinds.items() if type(known.get(key)) not in legal]
@@ -85,7 +85,7 @@ def published_settings(metadata: Mapping[str, Any], seed: int | None = None) -> 
     if wrong:
         found = ", ".join(f"{key} {known.get(key)!r:.60}" for key in wrong)
         raise CorruptStoreError(f"the published store's settings have {found}, which are not those of the store")
-    known |= unit_settings(metadata) | ({} if seed is None else {"seed": seed})
+    known |= {"batch": batch_of(metadata)} | ({} if seed is None else {"seed": seed})
     return Settings(**known)
 
 
