@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from dynamic_sparsity.errors import InvalidSettingError, UnknownNameError
+from dynamic_sparsity.errors import InvalidSettingError, RowKeyError, UnknownNameError
 from dynamic_sparsity.loaders.hdf5.reader import Hdf5Store
 from dynamic_sparsity.loaders.row_reader import RowReader
 from dynamic_sparsity.loaders.row_source import BLOCK_ROWS, COORDINATES, Batch, Coordinates, check_choice
@@ -126,7 +126,7 @@ class StoredRows(StoreFacts):
 
     def __getitem__(self, key: Any) -> Batch:
         if isinstance(key, str):
-            raise UnknownNameError(
+            raise RowKeyError(
                 f"a data set is indexed by rows, and {key!r} is a name: dataset[:][{key!r}] reads a column, "
                 f"and dataset.with_columns({key!r}) no other column"
             )

@@ -13,6 +13,10 @@ class UnknownNameError(DynamicSparsityError, ValueError):
     """A task, column, split, policy or coordinate system that does not exist."""
 
 
+class RowKeyError(UnknownNameError, IndexError):
+    """A name where a row's number belongs: columns are chosen elsewhere."""
+
+
 class InvalidSettingError(DynamicSparsityError, ValueError):
     """A setting whose value is out of range or does not fit the others."""
 
