@@ -90,14 +90,17 @@ def missing_extra(error: BaseException | None) -> str | None:
     return None
 
 
-def _is_left_out(item: pytest.Item, counts: Counter[str]) -> bool:
-    """Whether a case runs with `--exhaustive` only."""
-    sample = item.get_closest_marker("sample")
-    if sample is None:
-        return item.get_closest_marker("exhaustive") is not None
-    name = item.nodeid.partition("[")[0]
-    counts[name] += 1
-    return bool((counts[name] - 1) % sample.args[0])
+def _beyond(items: list[pytest.Item], marker: str) -> list[pytest.Item]:
+    """The items that are not among the samples of their tests: of a test's cases, every so many-th is one."""
+    counts: Counter[str] = Counter()
+    found = []
+    for item in items:
+        if (sample := item.get_closest_marker(marker)) is not None:
+            name = item.nodeid.partition("[")[0]
+            if counts[name] % sample.args[0]:
+                found.append(item)
+            counts[name] += 1
+    return found
 
 
 class OptionalModule(pytest.Module):
@@ -140,20 +143,13 @@ def _skipping() -> Generator[None, object, object]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark slow what `fast_sample(every)` leaves out; fast tests first, so that a mistake shows early."""
-    counts: Counter[str] = Counter()
+    """Leave out what only `--exhaustive` runs; mark slow what is no fast sample; fast tests first, to fail early."""
     if not config.getoption("--exhaustive"):
-        left_out = [item for item in items if _is_left_out(item, counts)]
-        if left_out:
-            config.hook.pytest_deselected(items=left_out)
-            items[:] = [item for item in items if item not in set(left_out)]
-    counts.clear()
-    for item in items:
-        if (sample := item.get_closest_marker("fast_sample")) is not None:
-            name = item.nodeid.partition("[")[0]
-            if counts[name] % sample.args[0]:
-                item.add_marker(pytest.mark.slow)
-            counts[name] += 1
+        left_out = {*_beyond(items, "sample"), *(item for item in items if item.get_closest_marker("exhaustive"))}
+        config.hook.pytest_deselected(items=list(left_out))
+        items[:] = [item for item in items if item not in left_out]
+    for item in _beyond(items, "fast_sample"):
+        item.add_marker(pytest.mark.slow)
     items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
 
 
