@@ -116,6 +116,18 @@ def link_or_copy(source: Path, target: Path) -> None:
     partial.unlink(missing_ok=True)
 
 
+def delete_folder(folder: Path, path: Path) -> None:
+    """Delete a folder, which loses its name at once; what is left if this is interrupted, `sweep` deletes.
+
+    Args:
+        folder: The folder.
+        path: As whose unfinished file it counts from then on.
+    """
+    unfinished = partial_path(path)
+    folder.rename(unfinished)
+    shutil.rmtree(unfinished)
+
+
 def exchange(first: Path, second: Path) -> None:
     """Exchange the names of two folders at one instant: at any moment, each name has one of them.
 

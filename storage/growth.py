@@ -17,7 +17,7 @@ from dynamic_sparsity.errors import CorruptStoreError
 from dynamic_sparsity.schemas import row_arrays_of
 from dynamic_sparsity.schemas.documents import shard_file
 from dynamic_sparsity.storage import writer
-from dynamic_sparsity.storage.atomic import exchange, link_or_copy, partial_path, sync_directories
+from dynamic_sparsity.storage.atomic import delete_folder, exchange, link_or_copy, sync_directories
 from dynamic_sparsity.storage.manifests import (
     finished_shards,
     missing_shards,
@@ -28,7 +28,7 @@ from dynamic_sparsity.storage.manifests import (
     wrong_files,
 )
 
-__all__ = ["begin_growth", "finish_growth", "growing_path", "grows", "recover", "restore"]
+__all__ = ["begin_growth", "delete_growth", "finish_growth", "growing_path", "grows", "recover", "restore"]
 
 SIZE_KEYS: Final = frozenset({"episodes", "rows", "settings.episodes"})
 """What differs between a store and the same store with more episodes."""
@@ -81,7 +81,7 @@ def begin_growth(path: Path, attributes: Mapping[str, Any], *, alone: bool = Tru
         SettingsMismatchError: Another larger store has been begun by other jobs.
     """
     growing = growing_path(path)
-    earlier = growing.with_name(f"{growing.name}.earlier")
+    earlier = _earlier_path(path)
     if alone and (growing / "zarr.json").exists() and _differences(growing, attributes):
         # Begun with another number of episodes; what it has of these is not made again.
         shutil.rmtree(earlier, ignore_errors=True)
@@ -137,16 +137,24 @@ def recover(path: Path) -> None:
     restore(path)
     growing, replaced = growing_path(path), _replaced_path(path)
     if replaced.exists() and (path / "manifest.json").exists():
-        _delete(replaced, path)
+        delete_folder(replaced, path)
     if growing.exists() and path.exists() and _episodes(growing) <= _episodes(path):
-        _delete(growing, path)
+        delete_folder(growing, path)
 
 
-def _delete(folder: Path, path: Path) -> None:
-    """Delete an old store; what is left if this is interrupted is swept with the store's unfinished files."""
-    unfinished = partial_path(path)
-    folder.rename(unfinished)
-    shutil.rmtree(unfinished)
+def delete_growth(path: Path) -> None:
+    """Delete a larger store that has been begun.
+
+    Args:
+        path: The store, whose lock this process holds alone.
+    """
+    for folder in (growing_path(path), _earlier_path(path)):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _earlier_path(path: Path) -> Path:
+    growing = growing_path(path)
+    return growing.with_name(f"{growing.name}.earlier")
 
 
 def _replaced_path(path: Path) -> Path:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 from dynamic_sparsity.errors import InvalidSettingError
 from dynamic_sparsity.schemas.naming import parse_store_path
-from dynamic_sparsity.storage.atomic import lock, partial_path, sweep
-from dynamic_sparsity.storage.growth import growing_path, recover
+from dynamic_sparsity.storage.atomic import delete_folder, lock, sweep
+from dynamic_sparsity.storage.growth import delete_growth, recover
 from dynamic_sparsity.storage.manifests import read_attributes
 
 __all__ = ["check_store", "delete_store"]
@@ -51,11 +50,8 @@ def delete_store(path: Path) -> None:
     path = path.absolute()
     with lock(path):
         recover(path)
-        unfinished = partial_path(path)
-        path.rename(unfinished)
-        shutil.rmtree(unfinished)
-        for leftover in (growing_path(path), growing_path(path).with_name(f"{growing_path(path).name}.earlier")):
-            shutil.rmtree(leftover, ignore_errors=True)
+        delete_folder(path, path)
+        delete_growth(path)
         sweep(path)
     for pattern in (f"{path.name}*.status.json", f".{path.name}*.status.json"):
         for file in path.parent.glob(pattern):
