@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Generator, Iterator
+from copy import deepcopy
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from dynamic_sparsity.errors import MissingDependencyError
-from dynamic_sparsity.testing import HubServer
+from dynamic_sparsity.testing import HubServer, Repository
 
 # Tests never reach out to the network, whatever a library would like to do: its Hub is a server on this machine. The
 # clients read these variables when they are imported.
@@ -187,3 +188,10 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> HubServer:
     monkeypatch.setattr(_cache_assets, "HF_ASSETS_CACHE", str(tmp_path / "cache" / "assets"))
     monkeypatch.setenv("HF_TOKEN", "hf_writer")
     return SERVER
+
+
+@pytest.fixture
+def published(snapshot: dict[str, Repository], hub: HubServer) -> HubServer:
+    """The server with the repositories of a module's `snapshot`, and no requests counted yet."""
+    hub.repositories.update(deepcopy(snapshot))
+    return hub

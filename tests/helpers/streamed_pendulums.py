@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-from conftest import SERVER
+from published_root import publish_root
 
-from dynamic_sparsity.publishing.publish import plan, publish
 from dynamic_sparsity.testing import Repository, make_store
 
 __all__ = ["REPO", "make_pendulums", "publish_pendulums"]
@@ -22,10 +20,5 @@ def make_pendulums(root: Path) -> Path:
 
 
 def publish_pendulums(root: Path) -> dict[str, Repository]:
-    """Publish it; returns the server's repositories, for tests to put them there again."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HF_TOKEN", "hf_writer")
-        SERVER.repositories.clear()
-        SERVER.faults.clear()
-        publish(plan(root, REPO))
-        return dict(SERVER.repositories)
+    """Publish it; returns the server's repositories."""
+    return publish_root(root, REPO)

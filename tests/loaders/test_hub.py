@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import pickle
-from copy import deepcopy
 from itertools import cycle
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import SERVER
+from published_root import publish_root
 
 from dynamic_sparsity import cli, load_dataset
 from dynamic_sparsity.errors import (
@@ -43,19 +42,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def snapshot(root: Path) -> dict[str, Repository]:
     """The server's repositories when both stores are published."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HF_TOKEN", "hf_writer")
-        SERVER.repositories.clear()
-        SERVER.faults.clear()
-        publish(plan(root, REPO, tag="v1.0.0"))
-        return dict(SERVER.repositories)
-
-
-@pytest.fixture
-def published(snapshot: dict[str, Repository], hub: HubServer) -> HubServer:
-    """The server with both stores, and no requests counted yet."""
-    hub.repositories.update(deepcopy(snapshot))
-    return hub
+    return publish_root(root, REPO, tag="v1.0.0")
 
 
 def same(found: JacobianDataset, expected: JacobianDataset) -> None:

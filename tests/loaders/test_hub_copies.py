@@ -9,18 +9,16 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import Callable
-from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import SERVER
+from published_root import publish_root
 
 from dynamic_sparsity import cli, load_dataset
 from dynamic_sparsity.errors import CorruptStoreError, DynamicSparsityError
 from dynamic_sparsity.loaders.hub import leftovers
 from dynamic_sparsity.loaders.store.partial import PARTIAL_FILE, PartialLedger
-from dynamic_sparsity.publishing.publish import plan, publish
 from dynamic_sparsity.testing import HubServer, Repository, make_store
 
 REPO, TASK = "org/name", "Pendulums"
@@ -37,18 +35,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def snapshot(root: Path) -> dict[str, Repository]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HF_TOKEN", "hf_writer")
-        SERVER.repositories.clear()
-        SERVER.faults.clear()
-        publish(plan(root, REPO))
-        return dict(SERVER.repositories)
-
-
-@pytest.fixture
-def published(snapshot: dict[str, Repository], hub: HubServer) -> HubServer:
-    hub.repositories.update(deepcopy(snapshot))
-    return hub
+    return publish_root(root, REPO)
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import weakref
-from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +26,6 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def snapshot(root: Path) -> dict[str, Repository]:
     return publish_pendulums(root)
-
-
-@pytest.fixture
-def published(snapshot: dict[str, Repository], hub: HubServer) -> HubServer:
-    hub.repositories.update(deepcopy(snapshot))
-    return hub
 
 
 def joined(batches: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
