@@ -14,6 +14,7 @@ import hostile_hdf5
 import hostile_hub
 import hostile_results
 import hostile_stores
+import hub_files
 import hubs
 import readers
 import stores
@@ -45,7 +46,7 @@ def of_stores(good: Path) -> Iterator[Hostile]:
 def of_publications(published: Published, seed: int = 5) -> Iterator[Hostile]:
     """Of `hostile_hub`, whose mutations change a dictionary of a repository's files."""
     random = Random(seed)
-    good = hostile_hub.files_of(published.server, hubs.REPOSITORY)
+    good = hub_files.files_of(published.server, hubs.REPOSITORY)
     for name, mutate in hostile_hub.mutations():
 
         def changes(mutate: Callable[[dict[str, bytes]], None] = mutate) -> dict[str, bytes | None]:

@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import hostile_hub
+import hostile_hub_stores
+import hub_files
 import pytest
 from conftest import SERVER
-from hostile_hub import Files, Mutation
+from hub_files import Files, Mutation
 
 from dynamic_sparsity.publishing.publish import plan, publish
 from dynamic_sparsity.testing import make_store
@@ -75,7 +77,7 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Files:
         SERVER.repositories.clear()
         SERVER.faults.clear()
         publish(plan(root, REPO, tag="v1.0.0"))
-        return hostile_hub.files_of(SERVER, REPO)
+        return hub_files.files_of(SERVER, REPO)
 
 
 @pytest.fixture
@@ -121,17 +123,17 @@ ALL = ("load", "load a split", "stream", "download", "download again")
 GROUPS: dict[str, tuple[Callable[[], Iterator[Mutation]], tuple[str, ...]]] = {
     "publication": (hostile_hub.publication_mutations, ("load",)),
     "archive": (hostile_hub.archive_mutations, ("load", "download again")),
-    "manifest": (hostile_hub.manifest_mutations, ("load", "stream")),
-    "attributes": (hostile_hub.attribute_mutations, ("load", "stream")),
-    "pieces": (hostile_hub.pieces_mutations, ("load a split", "stream")),
-    "shards": (hostile_hub.shard_mutations, ALL),
+    "manifest": (hostile_hub_stores.manifest_mutations, ("load", "stream")),
+    "attributes": (hostile_hub_stores.attribute_mutations, ("load", "stream")),
+    "pieces": (hostile_hub_stores.pieces_mutations, ("load a split", "stream")),
+    "shards": (hostile_hub_stores.shard_mutations, ALL),
 }
 
 
 @pytest.mark.parametrize("group", GROUPS)
 def test_hostile_repositories(group: str, good: Files, client: Client, tmp_path: Path) -> None:
     SERVER.faults.clear()
-    hostile_hub.install(SERVER, REPO, good)
+    hub_files.install(SERVER, REPO, good)
     reference = client.use(tmp_path / "cache", ALL)["found"]
     assert {kind for kind, _, _ in reference.values()} == {"data"}, reference
     found, count = [], 0
@@ -140,7 +142,7 @@ def test_hostile_repositories(group: str, good: Files, client: Client, tmp_path:
     for name, mutate in itertools.islice(mutations(), 0, None, max(1, STEP // len(uses))):
         files = dict(good)
         mutate(files)
-        hostile_hub.install(SERVER, REPO, files)
+        hub_files.install(SERVER, REPO, files)
         found += [f"{name}: {problem}" for problem in problems_of(client, tmp_path, reference, uses)]
         count += 1
     assert not found, f"{len(found)} problems in {count} repositories:\n" + "\n".join(found)
