@@ -11,6 +11,7 @@ from random import Random
 from typing import Any
 
 import hostile_hdf5
+import hostile_hdf5_v1
 import hostile_hub
 import hostile_results
 import hostile_stores
@@ -71,7 +72,7 @@ def of_old_hdf5(store: Path, secret: Path) -> Iterator[Hostile]:
     dataset = open_dataset(store)
     found = readers.digests(dataset)
     expect = {name: one for name, one in found.items() if name.startswith("rows.")}
-    for kind, make in hostile_hdf5.hostile_version_1(dataset, secret):
+    for kind, make in hostile_hdf5_v1.hostile_version_1(dataset, secret):
         yield _one(f"old hdf5: {kind}", "hdf5", "rows.h5", make, expect)
 
 

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
-import hostile_hdf5
+import hostile_hdf5_v1
 import numpy as np
 import pytest
 from hostile_runs import in_child
@@ -28,6 +28,7 @@ import sys
 from pathlib import Path
 import numpy as np
 import hostile_hdf5
+import hostile_hdf5_v1
 from hostile_runs import run_cases
 from dynamic_sparsity import load_dataset
 from dynamic_sparsity.loaders import JacobianDataset
@@ -52,7 +53,7 @@ cases = {
     "damaged": lambda: hostile_hdf5.damaged(good, count),
     "forged": lambda: hostile_hdf5.forged(good),
     "old": lambda: hostile_hdf5.damaged((folder / "old.h5").read_bytes(), count),
-    "version 1": lambda: hostile_hdf5.hostile_version_1(dataset, folder / "secret"),
+    "version 1": lambda: hostile_hdf5_v1.hostile_version_1(dataset, folder / "secret"),
     "others": hostile_hdf5.no_files,
 }[kind]()
 run_cases(cases, folder, "rows.h5", judge)
@@ -65,7 +66,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     make_store(folder / "Pendulums/noise.zarr", early={2: 7}, quaternion=True)
     dataset = load_dataset("Pendulums", root=folder)
     dataset.to_hdf5(folder / "good.h5")
-    hostile_hdf5.write_version_1(dataset, folder / "old.h5")
+    hostile_hdf5_v1.write_version_1(dataset, folder / "old.h5")
     (folder / "secret").write_bytes(np.ones(10**5, np.float32).tobytes())
     return folder
 
