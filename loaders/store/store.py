@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -32,7 +32,16 @@ from dynamic_sparsity.schemas.naming import StoreLocation, location_problem, par
 from dynamic_sparsity.schemas.task_names import TASK_NAMES, close_names
 from dynamic_sparsity.untrusted.documents import parse_json, read_json
 
-__all__ = ["Store", "StoreLocation", "find_stores", "generate_command", "open_store", "parse_store_path", "store_path"]
+__all__ = [
+    "Store",
+    "StoreLocation",
+    "find_stores",
+    "generate_command",
+    "how_to_make",
+    "open_store",
+    "parse_store_path",
+    "store_path",
+]
 
 SHA256_DIGITS = 64
 
@@ -78,6 +87,20 @@ def generate_command(location: StoreLocation, metadata: Mapping[str, Any] | None
         if isinstance(value, int):
             words += [option, str(value)]
     return shlex.join([*words, "--out", str(location.path.parent.parent)])
+
+
+def how_to_make(location: StoreLocation, elsewhere: Collection[str] = ()) -> str:
+    """Return what to do to get a store that does not exist: the command that makes it, or which task may be meant.
+
+    Args:
+        location: The store.
+        elsewhere: Tasks that there are stores of, which this version of the package need not know.
+    """
+    if location.task in TASK_NAMES or location.task in elsewhere:
+        return f"To make it, run `{generate_command(location)}`"
+    close = close_names(location.task, TASK_NAMES.union(elsewhere))
+    meant = f"Did you mean {' or '.join(close)}? " if close else ""
+    return f"There is no task {location.task!r}. {meant}`dynamic-sparsity list` shows all tasks"
 
 
 class Store(RowStore):
@@ -271,14 +294,10 @@ def _raise_not_found(path: Path) -> NoReturn:
             f"{path}: there is no store here; make one with `dynamic-sparsity generate …`"
         ) from None
     root = path.parent.parent
-    there = [f"{store.task}/{store.path.name}" for store in find_stores(root)]
+    found = find_stores(root)
+    there = [f"{store.task}/{store.path.name}" for store in found]
     listed = ", ".join(there[:20]) + (f" and {len(there) - 20} more" if len(there) > 20 else "")
-    if location.task in TASK_NAMES:
-        remedy = f"To make it, run `{generate_command(location)}`"
-    else:
-        close = close_names(location.task, TASK_NAMES | {store.task for store in find_stores(root)})
-        meant = f"Did you mean {' or '.join(close)}? " if close else ""
-        remedy = f"There is no task {location.task!r}. {meant}`dynamic-sparsity list` shows all tasks"
+    remedy = how_to_make(location, {store.task for store in found})
     raise StoreNotFoundError(f"{path}: there is no store here; {root} has {listed or 'none'}. {remedy}")
 
 
