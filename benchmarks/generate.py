@@ -3,7 +3,7 @@
     python benchmarks/generate.py [TASK …] [--batch N …] [--workers N] [--repetitions 3] [--json PATH]
 
 *Engine*: the compiled control step with Jacobians (`engines.transition` for a batch) in one process with all cores,
-as `benchmarks/engines.py` calls it, on the very states and actions that the run went through, step by step, each
+as `benchmarks/jacobians.py` calls it, on the very states and actions that the run went through, step by step, each
 batch as it ran; nothing is copied to the host. *Engine, all*: the same in as many processes as `generate` has workers,
 each with its share of the cores: the most that the engine can do here, with no core left for anything else.
 *Generate*: reset, policy, engine, masks, contacts and flags, observations and rewards, MuJoCo C's contact counts,

@@ -1,6 +1,6 @@
 """Transitions with Jacobians per second, against everything a user might use instead; one run, interleaved.
 
-    python benchmarks/engines.py [TASK …] [--batch N …] [--json PATH] [--markdown PATH] [--plot PATH]
+    python benchmarks/jacobians.py [TASK …] [--batch N …] [--json PATH] [--markdown PATH] [--plot PATH]
 
 All in float64 on the same states: the plain converged step; `vmap(jacfwd(env.step))` of Playground's own step, as the
 paper does it (stock solver); our reference engine (forward differentiation of the converged step); the residual engine;
@@ -187,7 +187,7 @@ HEADER = (
     "step ÷ residual", "compile s", "MB",
 )  # fmt: skip
 NOTE = """Transitions with Jacobians per second, float64, {device}. {made_with}.
-Made by `benchmarks/engines.py`, which says what is compared; all sides of a row ran interleaved.
+Made by `benchmarks/jacobians.py`, which says what is compared; all sides of a row ran interleaved.
 
 *step*: the plain converged step. *naive*: `vmap(jacfwd(env.step))` of Playground's own step. *reference*: forward
 differentiation of the converged step. *residual*: our default engine. *C*: MuJoCo C's finite differences on all cores.
