@@ -107,6 +107,7 @@ def _compare(physics: Physics, positions: np.ndarray) -> int:
     return total
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("group", WITH_CONTACTS)
 def test_contacts_are_mujoco_c_s(group):
     physics = load_physics(tasks.group_representatives()[group])
