@@ -1,4 +1,7 @@
-"""Writes a synthetic store and kills itself at a given sync: `killed_writer.py STORE SYNC`. Run by test_writer.py."""
+"""Writes a store and kills itself at a given sync: `killed_writer.py STORE SYNC [SOURCE]`.
+
+The store is a synthetic one, or with a source the compact copy of it.
+"""
 
 import os
 import signal
@@ -6,9 +9,10 @@ import sys
 from pathlib import Path
 
 from dynamic_sparsity.storage import writer
+from dynamic_sparsity.storage.convert import convert_store
 from dynamic_sparsity.testing import stores as synthetic
 
-syncs_left = int(sys.argv[2])
+path, syncs_left = Path(sys.argv[1]), int(sys.argv[2])
 real_fsync = os.fsync
 
 
@@ -21,5 +25,8 @@ def fsync(descriptor: int) -> None:
 
 
 os.fsync = fsync
-with writer.lock(Path(sys.argv[1])):
-    synthetic.make_store(Path(sys.argv[1]), early={3: 7}, sync=True)
+if sys.argv[3:]:
+    convert_store(Path(sys.argv[3]), path.parent.parent, "compact")
+else:
+    with writer.lock(path):
+        synthetic.make_store(path, early={3: 7}, sync=True)

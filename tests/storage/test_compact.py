@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +95,20 @@ def test_interrupted(raw: Path, compact: Path, tmp_path: Path, monkeypatch: pyte
             convert_store(raw, tmp_path, "compact")
     assert not (tmp_path / "Pendulums/noise.zarr/manifest.json").exists()
     assert files_of(convert_store(raw, tmp_path, "compact")) == files_of(compact)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sync", [5, 150, 330])
+def test_killed_at_any_moment_a_repeated_conversion_gives_the_same_bytes(
+    sync: int, raw: Path, compact: Path, tmp_path: Path
+) -> None:
+    target = tmp_path / "Pendulums/noise.zarr"
+    script = Path(__file__).parents[1] / "helpers/killed_writer.py"
+    ended = subprocess.run([sys.executable, script, target, str(sync), raw], capture_output=True, text=True)
+    assert ended.returncode == -signal.SIGKILL, ended.stderr
+    assert not (target / "manifest.json").exists()
+    assert files_of(convert_store(raw, tmp_path, "compact")) == files_of(compact)
+    assert [entry.name for entry in target.parent.iterdir()] == ["noise.zarr"]
 
 
 def test_refused(raw: Path, tmp_path: Path) -> None:
