@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -111,27 +112,38 @@ def test_what_is_pinned_stays() -> None:
         assert getattr(found, "name", found) in (jax_runtime.PINNED[name], str(jax_runtime.PINNED[name]).upper()), name
 
 
-@pytest.mark.slow
-def test_pinned_configuration_decides_nothing(expected: dict[str, str], tmp_path: Path) -> None:
-    """Random numbers of another kind, float32, no compilation, NaN as errors, and all the rest at once."""
+def wrong() -> dict[str, Any]:
+    """Random numbers of another kind, float32, no compilation, NaN as errors, and all the rest that is pinned."""
     present = jax.config.values
-    wrong = {name: opposite(name, value) for name, value in jax_runtime.PINNED.items() if name in present}
-    finished = generated(tmp_path, as_variables(wrong))
-    assert finished.returncode == 0, finished.stderr
-    assert numbers(SMALL.store_path(tmp_path)) == expected
+    return {name: opposite(name, value) for name, value in jax_runtime.PINNED.items() if name in present}
 
 
-@pytest.mark.slow
-def test_other_configuration_decides_nothing(expected: dict[str, str], tmp_path: Path) -> None:
-    """Every other switch of JAX turned, and hashes, threads and optimisation of Python as well."""
-    turned = {
+def turned() -> dict[str, Any]:
+    """Every other switch of JAX turned."""
+    found = {
         name: not value
         for name, value in jax.config.values.items()
         if isinstance(value, bool) and name not in jax_runtime.PINNED and not name.startswith(NOT_FOR_PROGRAMS)
     }
-    assert len(turned) > 30
+    assert len(found) > 30
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "changed",
+    [
+        pytest.param(lambda: wrong() | turned(), id="everything"),
+        pytest.param(wrong, id="what is pinned", marks=pytest.mark.exhaustive),
+        pytest.param(turned, id="the rest", marks=pytest.mark.exhaustive),
+    ],
+)
+def test_configuration_decides_nothing(
+    changed: Callable[[], dict[str, Any]], expected: dict[str, str], tmp_path: Path
+) -> None:
+    """JAX set up otherwise, and hashes, threads and optimisation of Python as well."""
     others = {"PYTHONHASHSEED": "5", "PYTHONOPTIMIZE": "2", "NPROC": "5", "OMP_NUM_THREADS": "1"}
-    finished = generated(tmp_path, as_variables(turned) | others)
+    finished = generated(tmp_path, as_variables(changed()) | others)
     assert finished.returncode == 0, finished.stderr
     assert numbers(SMALL.store_path(tmp_path)) == expected
 

@@ -158,6 +158,7 @@ def test_what_cannot_begin(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_train_from_a_policy(quick, tmp_path):
     """Without learning, what comes out is what it began with; a run that was stopped goes on from where it was."""
     path, policy = a_policy(tmp_path)
@@ -255,7 +256,7 @@ def test_every_policy_loads_and_acts():
         assert location.shape == scale.shape == (1, policy.action_size)
 
 
-@pytest.mark.sample(3)
+@pytest.mark.sample(6)
 @pytest.mark.slow
 @pytest.mark.parametrize("task", available(FOLDER))
 def test_stated_returns_are_reproduced(task):
