@@ -16,20 +16,9 @@ from functools import cache, wraps
 from pathlib import Path
 from typing import Any, Final
 
+from dynamic_sparsity import compilation_cache
 from dynamic_sparsity.errors import MissingDependencyError
-from dynamic_sparsity.generation import compilation_cache, xla_flags
-
-CACHE_VARIABLE = "DYNAMIC_SPARSITY_CACHE"
-"""Environment variable that moves the compilation cache; JAX's own JAX_COMPILATION_CACHE_DIR wins over it."""
-
-
-def cache_directory() -> Path:
-    """Return where compiled programs are kept: $DYNAMIC_SPARSITY_CACHE, else below $XDG_CACHE_HOME or ~/.cache."""
-    if CACHE_VARIABLE in os.environ:
-        return Path(os.environ[CACHE_VARIABLE])
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "dynamic-sparsity" / "xla"
-
+from dynamic_sparsity.generation import xla_flags
 
 PRNG: Final = "threefry2x32"
 """The implementation of random numbers, given to keys by name."""
@@ -122,18 +111,7 @@ def configure() -> None:
             f"Simulating needs {error.name}, which is not installed: pip install 'dynamic-sparsity[generate]'"
         ) from error
     pin()
-    keep_compiled_programs()
-
-
-def keep_compiled_programs() -> None:
-    """Keep compiled programs on disk, in the folder that the user has set up in JAX, or in `cache_directory`."""
-    import jax
-
-    config: Any = jax.config
-    compilation_cache.install()
-    if config.jax_compilation_cache_dir is None:
-        config.update("jax_compilation_cache_dir", str(cache_directory()))
-        config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    compilation_cache.keep_compiled_programs()
 
 
 def devices() -> list[Any]:
@@ -167,7 +145,7 @@ def compiled_once(name: str) -> Iterator[None]:
     """
     import jax
 
-    folder = Path(jax.config.jax_compilation_cache_dir or cache_directory())  # type: ignore[attr-defined]
+    folder = Path(jax.config.jax_compilation_cache_dir or compilation_cache.cache_directory())  # type: ignore[attr-defined]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(folder / f"{name}.lock", os.O_RDWR | os.O_CREAT, 0o644)

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import mujoco
 import numpy as np
 
+from dynamic_sparsity.compilation_cache import keep_compiled_programs
 from dynamic_sparsity.errors import DynamicSparsityWarning
 from dynamic_sparsity.generation import coordinate_names, jax_runtime, tasks, xla_flags
 from dynamic_sparsity.generation.jacobians import engines
@@ -71,7 +72,7 @@ class Linearization:
             options: How to linearize it.
         """
         xla_flags.check()
-        jax_runtime.keep_compiled_programs()
+        keep_compiled_programs()
         model = copy.copy(model)
         # Sensors change no step, and MJX does not have all of them.
         model.sensor_type[:] = mujoco.mjtSensor.mjSENS_CLOCK

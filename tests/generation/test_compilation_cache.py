@@ -14,8 +14,10 @@ import jax.numpy as jnp
 import pytest
 from jax.experimental.compilation_cache import compilation_cache as jax_cache
 
+from dynamic_sparsity import compilation_cache
 from dynamic_sparsity.errors import DynamicSparsityWarning
-from dynamic_sparsity.generation import compilation_cache, jax_runtime
+from dynamic_sparsity.generation import jax_runtime
+from dynamic_sparsity.learners.jax_setup import require_jax
 
 VALUE = zlib.compress(b"a program" * 100)
 
@@ -90,10 +92,18 @@ def test_a_damaged_entry_that_cannot_be_removed(tmp_path: Path, monkeypatch: pyt
         compilation_cache.remove(tmp_path / "x-cache")
 
 
+def test_learners_and_simulators_share_one_cache(folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv(compilation_cache.CACHE_VARIABLE, str(tmp_path / "moved"))
+    for set_up in (require_jax, jax_runtime.configure):
+        jax.config.update("jax_compilation_cache_dir", None)
+        set_up()
+        assert jax.config.values["jax_compilation_cache_dir"] == str(tmp_path / "moved")
+
+
 def test_another_jax_keeps_its_own_cache() -> None:
     """Where JAX is built otherwise inside, programs are kept as it keeps them."""
     script = (
         "import jax._src.compilation_cache as c; del c.get_file_cache\n"
-        "from dynamic_sparsity.generation import compilation_cache; compilation_cache.install()\n"
+        "from dynamic_sparsity import compilation_cache; compilation_cache.install()\n"
     )
     subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)

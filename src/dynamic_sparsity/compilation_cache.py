@@ -23,6 +23,29 @@ _END_BYTES: Final = len(_MARK) + hashlib.sha256().digest_size
 _ENTRY_SUFFIX: Final = "-cache"
 
 
+CACHE_VARIABLE = "DYNAMIC_SPARSITY_CACHE"
+"""Environment variable that moves the compilation cache; JAX's own JAX_COMPILATION_CACHE_DIR wins over it."""
+
+
+def cache_directory() -> Path:
+    """Return where compiled programs are kept: $DYNAMIC_SPARSITY_CACHE, else below $XDG_CACHE_HOME or ~/.cache."""
+    if CACHE_VARIABLE in os.environ:
+        return Path(os.environ[CACHE_VARIABLE])
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "dynamic-sparsity" / "xla"
+
+
+def keep_compiled_programs() -> None:
+    """Keep compiled programs on disk, in the folder that the user has set up in JAX, or in `cache_directory`."""
+    import jax
+
+    config: Any = jax.config
+    install()
+    if config.jax_compilation_cache_dir is None:
+        config.update("jax_compilation_cache_dir", str(cache_directory()))
+        config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
 def sealed(value: bytes) -> bytes:
     """Return what is written for an entry.
 
