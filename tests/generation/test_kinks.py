@@ -14,7 +14,12 @@ from dynamic_sparsity.generation.physics import mjx_private
 from dynamic_sparsity.generation.physics.model import Physics, load_physics
 from dynamic_sparsity.generation.verification import finite_differences
 
-GROUPS = sorted(tasks.group_representatives())
+FIRST = ("ball_in_cup", "cheetah", "fish", "hopper", "swimmer6")
+"""Contacts, limits, tendons, a free joint, springs and a medium; `--exhaustive` tries every dynamics."""
+GROUPS = [
+    pytest.param(name, marks=[] if name in FIRST else [pytest.mark.exhaustive])
+    for name in sorted(tasks.group_representatives())
+]
 SCALAR_JOINTS = (int(mujoco.mjtJoint.mjJNT_SLIDE), int(mujoco.mjtJoint.mjJNT_HINGE))
 
 pytestmark = pytest.mark.slow

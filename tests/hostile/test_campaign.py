@@ -39,7 +39,7 @@ POLICY = FOLDER / "CartpoleBalance.safetensors"
 LIGHT_COMMANDS = ("verify", "info", "list", "status")
 HEAVY_COMMANDS = ("analyze", "report", "train-learner")
 ALL = os.environ.get("HOSTILE_ALL") == "1"
-STRIDE = 1 if ALL else 6
+STRIDE = 1 if ALL else 12
 """Of long lists, every so many-th is tried; `benchmarks/hostile_campaign.py` tries all, and keeps the counts."""
 
 
@@ -162,7 +162,7 @@ def test_hostile_stores(template: Template, campaign: Campaign, tmp_path: Path) 
     others = borrowed.of_stores(make_store(tmp_path / stores.INSIDE))
     check(
         campaign.run(
-            itertools.chain(hostile_stores_of(template, 1, 1300 if ALL else 100), made, spread(others, STRIDE))
+            itertools.chain(hostile_stores_of(template, 1, 1300 if ALL else 50), made, spread(others, STRIDE))
         ),
         2500 if ALL else 150,
     )

@@ -118,7 +118,7 @@ def problems_of(client: Client, folder: Path, reference: dict[str, Any], uses: S
     return problems + left[:3]
 
 
-STEP = 12
+STEP = 30
 ALL = ("load", "load a split", "stream", "download", "download again")
 GROUPS: dict[str, tuple[Callable[[], Iterator[Mutation]], tuple[str, ...]]] = {
     "publication": (hostile_hub.publication_mutations, ("load",)),
@@ -147,4 +147,4 @@ def test_hostile_repositories(group: str, good: Files, client: Client, tmp_path:
         count += 1
     assert not found, f"{len(found)} problems in {count} repositories:\n" + "\n".join(found)
     print(group, count)
-    assert count >= 5
+    assert count >= 4

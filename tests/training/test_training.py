@@ -96,6 +96,7 @@ def test_train_stop_and_go_on(quick, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_train_with_sac(quick, tmp_path):
     log, place = Log(), tmp_path / "BallInCup.training"
     updates = []
