@@ -124,6 +124,14 @@ class Learner(ABC):
         """Return what decides its numbers beside data, budget and seed, as JSON data."""
         return dataclasses.asdict(self) if dataclasses.is_dataclass(self) else {}
 
+    def of_task(self, metadata: dict[str, Any]) -> Learner:
+        """Return the learner with what it must know of the task beside its rows; by default nothing.
+
+        Args:
+            metadata: Of the data set it will learn from.
+        """
+        return self
+
     @property
     def loss(self) -> str:
         """The variant's name, for tables."""

@@ -12,13 +12,19 @@ require_jax()
 
 from dynamic_sparsity.learners.baselines import GlobalGraph, Hold, Ridge  # noqa: E402 - after the check
 from dynamic_sparsity.learners.cdl import CDL  # noqa: E402
+from dynamic_sparsity.learners.coda import CoDA  # noqa: E402
 from dynamic_sparsity.learners.codebook import Codebook  # noqa: E402
+from dynamic_sparsity.learners.elden import ELDEN  # noqa: E402
 from dynamic_sparsity.learners.fcdl import FCDL  # noqa: E402
 from dynamic_sparsity.learners.gated import Gated  # noqa: E402
+from dynamic_sparsity.learners.graph_network import GraphNetwork  # noqa: E402
+from dynamic_sparsity.learners.hinges import Hinges  # noqa: E402
 from dynamic_sparsity.learners.interface import Learner  # noqa: E402
 from dynamic_sparsity.learners.mlp import MLP, ResidualMLP, UntrainedMLP  # noqa: E402
 from dynamic_sparsity.learners.ncd import NCD  # noqa: E402
+from dynamic_sparsity.learners.pcmi import PCMI  # noqa: E402
 from dynamic_sparsity.learners.reference_graphs import ReferenceGraph  # noqa: E402
+from dynamic_sparsity.learners.spartan import SPARTAN  # noqa: E402
 from dynamic_sparsity.learners.true_model import Oracle  # noqa: E402
 
 __all__ = ["LEARNERS", "all_learners", "make_learner"]
@@ -62,6 +68,12 @@ LEARNERS: dict[str, dict[str, Callable[..., Learner]]] = {
     "cdl": {"none": CDL},
     "ncd": {"none": NCD},
     "fcdl": {"none": FCDL},
+    "spartan": {"none": SPARTAN},
+    "pcmi": {"none": PCMI},
+    "elden": {"none": ELDEN},
+    "coda": {"none": CoDA},
+    "graph-network": {"none": GraphNetwork},
+    "hinges": {"none": Hinges},
     "oracle": {"none": Oracle},
 }
 """Every learner of the leaderboard, by name and loss."""

@@ -171,6 +171,7 @@ def run_learner(
     Raises:
         DynamicSparsityError: A split of the store has no rows, or the learner refuses its data.
     """
+    learner = learner.of_task(dict(benchmark.dataset.metadata))
     benchmark.validation, benchmark.test  # noqa: B018 - what is missing must be missed before the training
     started = time.perf_counter()
     data = benchmark.allowed(learner.supervision, learner.uses, stream=stream and learner.streams)

@@ -160,13 +160,14 @@ def _model_writer(models: Path, learner: Any, benchmark: Benchmark) -> Callable[
 
     if not isinstance(learner, NetworkLearner):
         return None
+    known = learner.of_task(dict(benchmark.dataset.metadata))
     about, budget = benchmark.about, benchmark.budget
 
     def keep(seed: int, model: Any) -> None:
         file = f"{learner.name}-{learner.loss}-{seed}{SAVED_MODEL_SUFFIX}"
         path = inside(models, f"{budget.name}/{about['task']}/{about['policy']}/{file}")
         if isinstance(model, NetworkModel):
-            save_model(path, model, learner, benchmark.sizes, budget, seed, about)
+            save_model(path, model, known, benchmark.sizes, budget, seed, about)
 
     return keep
 

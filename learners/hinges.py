@@ -1,0 +1,179 @@
+"""A learner of this project: smooth networks with a few hinges, many of them, and edges that they agree on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dynamic_sparsity.errors import InvalidSettingError
+from dynamic_sparsity.learners.data import Scale
+from dynamic_sparsity.learners.interface import Model, TrainingData
+from dynamic_sparsity.learners.likelihood import normalised_change
+from dynamic_sparsity.learners.protocol import Budget
+from dynamic_sparsity.learners.row_stream import dimensionless
+from dynamic_sparsity.learners.training import Batch, NetworkLearner, train
+
+__all__ = ["HingedNetwork", "HingedNetworks", "Hinges"]
+
+RIDGE = 1e-3
+"""Penalty of the linear start, by the variance of an input."""
+
+
+class HingedNetwork(eqx.Module):
+    """The change of the state: a linear map, a smooth network, and hinges.
+
+    A hinge is the ramp max(0, gap) of a gap that is a smooth function of state and action, times a direction that is
+    one too. Where the gap is negative it adds nothing, and neither do its derivatives: a contact pushes along one
+    direction, in proportion to how deep it is, or does not act. Its Jacobian is of rank one but for the turning of
+    the direction.
+
+    Attributes:
+        linear: shape (ds, ds + da).
+        first: (ds + da,) -> (units,), with SiLU behind, as the next.
+        second: (units,) -> (units,).
+        smooth: (units,) -> (ds,).
+        gaps: (units,) -> (hinges,).
+        directions: (units,) -> (hinges · ds,).
+    """
+
+    linear: jax.Array
+    first: eqx.nn.Linear
+    second: eqx.nn.Linear
+    smooth: eqx.nn.Linear
+    gaps: eqx.nn.Linear
+    directions: eqx.nn.Linear
+
+    def __init__(self, ds: int, inputs: int, units: int, hinges: int, key: jax.Array):
+        """Draw initial weights as Equinox does, uniform, ±1/√(units before); those of outputs a third of that.
+
+        Args:
+            ds: Size of the state.
+            inputs: ds + da.
+            units: Per hidden layer.
+            hinges: How many.
+            key: Random.
+        """
+        keys = jax.random.split(key, 5)
+
+        def layer(before: int, after: int, place: int, share: float = 1.0) -> eqx.nn.Linear:
+            made = eqx.nn.Linear(before, after, dtype=jnp.float32, key=keys[place])
+            return eqx.tree_at(lambda one: one.weight, made, share * made.weight)
+
+        self.linear = jnp.zeros((ds, inputs), jnp.float32)
+        self.first, self.second = layer(inputs, units, 0), layer(units, units, 1)
+        self.smooth, self.gaps = layer(units, ds, 2, 0.3), layer(units, hinges, 3)
+        self.directions = layer(units, hinges * ds, 4, 0.3)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Return the change of the state in its standard deviations, (ds + da,) -> (ds,)."""
+        features = jax.nn.silu(self.second(jax.nn.silu(self.first(x))))
+        ramps = jax.nn.relu(self.gaps(features))
+        pushes = ramps @ self.directions(features).reshape(len(ramps), -1)
+        total: jax.Array = self.linear @ x + self.smooth(features) + pushes
+        return total
+
+
+class HingedNetworks(eqx.Module):
+    """Several of these side by side; their mean predicts.
+
+    Attributes:
+        members: A `HingedNetwork` whose weights have the members as first dimension.
+        doubt: How many standard deviations over members are taken off an edge's score.
+        change_scale: Of `Scale`.
+    """
+
+    members: HingedNetwork
+    doubt: float = eqx.field(static=True)
+    change_scale: tuple[float, ...] = eqx.field(static=True)
+
+    def changes(self, x: jax.Array) -> jax.Array:
+        """Return the change of the state by each member, in standard deviations, (ds + da,) -> (members, ds)."""
+        every: jax.Array = eqx.filter_vmap(lambda member: member(x))(self.members)
+        return every
+
+    def each(self, x: jax.Array) -> jax.Array:
+        """Return the normalised next state by each member, (ds + da,) -> (members, ds)."""
+        return x[: len(self.change_scale)] + jnp.asarray(self.change_scale, jnp.float32) * self.changes(x)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Return the normalised next state, (ds + da,) -> (ds,)."""
+        return jnp.mean(self.each(x), axis=0)
+
+    def edges(self, x: jax.Array) -> jax.Array:
+        """Return by how much the derivatives of the members are surely not 0, dimensionless, shape (ds, ds + da)."""
+        every = jax.jacfwd(self.each)(x)
+        return jnp.abs(jnp.mean(every, axis=0)) - self.doubt * jnp.std(every, axis=0)
+
+
+@dataclass(frozen=True)
+class Hinges(NetworkLearner):
+    """Smooth between switches, ramps at switches, edges by agreement; taught with transitions only.
+
+    What physics gives: between switches of contacts and limits the step is smooth; a contact adds a push of low rank
+    that is continuous where it begins; over a control step little changes. So the network is smooth (SiLU) but for
+    ramps, predicts the change, and starts from the best linear map. One network's derivatives are noisy where the truth
+    is 0; the mean over members is less so, and where members disagree an edge is in doubt.
+
+    Attributes:
+        hinges: Ramps of each member.
+        members: How many networks.
+        doubt: Standard deviations over members that are taken off the absolute mean derivative.
+    """
+
+    name = "hinges"
+    adaptive = True
+    hinges: int = 8
+    members: int = 6
+    doubt: float = 0.5
+
+    def __post_init__(self) -> None:
+        """Raise InvalidSettingError if a setting is out of range."""
+        if self.hinges < 0 or self.members < 1 or not self.doubt >= 0:
+            raise InvalidSettingError(
+                f"hinges is {self.hinges}, members {self.members}, doubt {self.doubt}; they must be at least 0, 1 and 0"
+            )
+
+    @property
+    def supervision(self) -> str:
+        """Transitions only."""
+        return "transitions"
+
+    def network(self, sizes: tuple[int, int], scale: Scale, budget: Budget, key: jax.Array) -> HingedNetworks:
+        """See `NetworkLearner.network`; half of the protocol's width per member."""
+
+        def member(key: jax.Array) -> HingedNetwork:
+            return HingedNetwork(sizes[0], sum(sizes), max(8, budget.width // 2), self.hinges, key)
+
+        members = eqx.filter_vmap(member)(jax.random.split(key, self.members))
+        return HingedNetworks(members, self.doubt, tuple(scale.change_scale))
+
+    def objective(self, network: Any, batch: Batch, key: jax.Array, progress: jax.Array) -> jax.Array:
+        """See `NetworkLearner.objective`: the mean squared error of the change, of every member."""
+        truth = normalised_change(batch, network.change_scale)
+        return jnp.mean((jax.vmap(network.changes)(batch.x) - truth[:, None]) ** 2)
+
+    def fit(self, data: TrainingData, budget: Budget, seeds: Sequence[int]) -> list[Model]:
+        """See `Learner.fit`."""
+        start = jnp.asarray(_best_linear_map(data))
+
+        def make(key: jax.Array) -> HingedNetworks:
+            network = self.network(data.train.sizes, data.scale, budget, key)
+            every = jnp.broadcast_to(start, network.members.linear.shape)
+            return eqx.tree_at(lambda one: one.members.linear, network, every)
+
+        return [self.model(network, data) for network in train(make, self.objective, data, budget, seeds)]
+
+
+def _best_linear_map(data: TrainingData) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """Return the map from normalised inputs to changes with the least squared error, shape (ds, ds + da)."""
+    arrays = dimensionless(data.train, data.scale)
+    x, ds = arrays["x"].astype(np.float64), data.train.sizes[0]
+    change = (arrays["y"] - x[:, :ds]) / np.asarray(data.scale.change_scale)
+    found = np.linalg.solve(x.T @ x + RIDGE * len(x) * np.eye(x.shape[1]), x.T @ change)
+    return np.asarray(found.T, np.float32)
