@@ -44,11 +44,12 @@ class Beliefs:
             jacobian: (state, action) -> Jacobians in MuJoCo's units, or None.
             edge_score: (state, action) -> edge scores, or None.
             model: What has `scores_at` and `fixed_threshold`, if it is a reference that is told the truth's name and
-                what acts in a row.
+                what acts in a row; and `scores_are_derivatives`, if its edge scores have the units of a Jacobian.
         """
         self._functions = jacobian, edge_score
         self._at = getattr(model, "scores_at", None)
         self.fixed_threshold: float | None = getattr(model, "fixed_threshold", None)
+        self._derivatives = bool(getattr(model, "scores_are_derivatives", False))
         self._asked: dict[tuple[str, int], Floats | None] = {}
 
     def jacobian(self, evaluated: Judged) -> Floats | None:
@@ -80,7 +81,7 @@ class Beliefs:
             return np.asarray(self._at(truth, evaluated.rows, evaluated.moments), np.float32).reshape(_shape(evaluated))
         result = self._ask("edge_score", self._functions[1], evaluated)
         if result is not None:
-            return result
+            return scale.dimensionless(result) if self._derivatives else result
         found = self._ask("jacobian", self._functions[0], evaluated)
         return None if found is None else np.abs(scale.dimensionless(found))
 

@@ -25,10 +25,12 @@ class Ensemble(eqx.Module):
     Attributes:
         members: A network whose weights have the members as first dimension; each predicts the change.
         change_scale: Of `Scale`.
+        edges_are_derivatives: That `edges` have their units.
     """
 
     members: MLPNetwork
     change_scale: tuple[float, ...] = eqx.field(static=True)
+    edges_are_derivatives: bool = eqx.field(default=True, static=True)
 
     def changes(self, x: jax.Array) -> jax.Array:
         """Return the change of the state by each member, in standard deviations, (ds + da,) -> (members, ds)."""

@@ -12,17 +12,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from dynamic_sparsity.errors import InvalidSettingError
+from dynamic_sparsity.learners.baselines import fit_ridge
 from dynamic_sparsity.learners.data import Scale
 from dynamic_sparsity.learners.interface import Model, TrainingData
 from dynamic_sparsity.learners.likelihood import normalised_change
 from dynamic_sparsity.learners.protocol import Budget
-from dynamic_sparsity.learners.row_stream import dimensionless
 from dynamic_sparsity.learners.training import Batch, NetworkLearner, train
 
 __all__ = ["HingedNetwork", "HingedNetworks", "Hinges"]
 
 RIDGE = 1e-3
-"""Penalty of the linear start, by the variance of an input."""
+"""Penalty of the linear start."""
 
 
 class HingedNetwork(eqx.Module):
@@ -86,11 +86,13 @@ class HingedNetworks(eqx.Module):
         members: A `HingedNetwork` whose weights have the members as first dimension.
         doubt: How many standard deviations over members are taken off an edge's score.
         change_scale: Of `Scale`.
+        edges_are_derivatives: That `edges` have their units.
     """
 
     members: HingedNetwork
     doubt: float = eqx.field(static=True)
     change_scale: tuple[float, ...] = eqx.field(static=True)
+    edges_are_derivatives: bool = eqx.field(default=True, static=True)
 
     def changes(self, x: jax.Array) -> jax.Array:
         """Return the change of the state by each member, in standard deviations, (ds + da,) -> (members, ds)."""
@@ -160,7 +162,8 @@ class Hinges(NetworkLearner):
 
     def fit(self, data: TrainingData, budget: Budget, seeds: Sequence[int]) -> list[Model]:
         """See `Learner.fit`."""
-        start = jnp.asarray(_best_linear_map(data))
+        weights, _ = fit_ridge(data.train, data.scale, RIDGE)
+        start = jnp.asarray(weights / np.asarray(data.scale.change_scale)[:, None], jnp.float32)
 
         def make(key: jax.Array) -> HingedNetworks:
             network = self.network(data.train.sizes, data.scale, budget, key)
@@ -168,12 +171,3 @@ class Hinges(NetworkLearner):
             return eqx.tree_at(lambda one: one.members.linear, network, every)
 
         return [self.model(network, data) for network in train(make, self.objective, data, budget, seeds)]
-
-
-def _best_linear_map(data: TrainingData) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """Return the map from normalised inputs to changes with the least squared error, shape (ds, ds + da)."""
-    arrays = dimensionless(data.train, data.scale)
-    x, ds = arrays["x"].astype(np.float64), data.train.sizes[0]
-    change = (arrays["y"] - x[:, :ds]) / np.asarray(data.scale.change_scale)
-    found = np.linalg.solve(x.T @ x + RIDGE * len(x) * np.eye(x.shape[1]), x.T @ change)
-    return np.asarray(found.T, np.float32)

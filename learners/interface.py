@@ -41,7 +41,14 @@ class Predictor(Protocol):
 
 
 class Model:
-    """A trained model. Only `predict` must be overridden; a model that has no Jacobian or edge score returns None."""
+    """A trained model. Only `predict` must be overridden; a model that has no Jacobian or edge score returns None.
+
+    Attributes:
+        scores_are_derivatives: Whether its edge scores have the units of a Jacobian, as a size of derivatives has; they
+            are made dimensionless by the standard deviations of whoever judges.
+    """
+
+    scores_are_derivatives = False
 
     def predict(self, state: NDArray[np.float32], action: NDArray[np.float32]) -> Floats:
         """Return next states.

@@ -1,4 +1,4 @@
-"""What transformers over scalars share: each state and action is a token, and each effect is read from its own token."""
+"""What transformers over scalars share: each state and action is a token, each effect is read from its own."""
 
 from __future__ import annotations
 

@@ -287,7 +287,8 @@ class NetworkModel(Model):
         """Wrap a network.
 
         Args:
-            network: A `Network`; if it has a method `edges`, (ds + da,) -> (ds, ds + da), that is its edge score.
+            network: A `Network`; if it has a method `edges`, (ds + da,) -> (ds, ds + da), that is its edge score, and if
+                `edges_are_derivatives`, between normalised inputs and outputs.
             scale: Of the data that it was trained on.
             influence: Mean absolute dimensionless Jacobian, shape (ds, ds + da), if the edge score is to be the
                 probability times the sum of this and the row's own. An open gate before a cause without influence is
@@ -296,6 +297,7 @@ class NetworkModel(Model):
         self.network = network
         self.scale = scale
         self.influence = influence
+        self.scores_are_derivatives = bool(getattr(network, "edges_are_derivatives", False))
 
     def predict(self, state: NDArray[np.float32], action: NDArray[np.float32]) -> NDArray[np.float32]:
         """See `Model.predict`."""
@@ -310,6 +312,8 @@ class NetworkModel(Model):
         if not hasattr(self.network, "edges"):
             return None
         edges = self._blocks(_edges, state, action)
+        if self.scores_are_derivatives:
+            return self.scale.dimensional(edges)
         if self.influence is None:
             return edges
         own = np.abs(self._blocks(_jacobian, state, action))
