@@ -4,7 +4,7 @@ What exists is not made again, so an interrupted run goes on; a result is writte
 nothing random is in have one seed. Standard deviations of the truths are those of the mixture.
 
     python benchmarks/local_graphs.py data --root data/benchmark
-    python benchmarks/local_graphs.py run --root data/benchmark --out results/learners [--tasks TASK,...] [--learners ...]
+    python benchmarks/local_graphs.py run --root data/benchmark --out results/learners [--tasks TASK,...]
     dynamic-sparsity leaderboard results/learners --benchmark results/benchmark
 """
 
@@ -49,6 +49,9 @@ class Log:
     def on_started(self, task: str, learner: Learner) -> None:
         """Note the time."""
         self.began = time.process_time()
+
+    def on_steps(self, steps: int) -> None:
+        """Say nothing."""
 
     def on_result(self, task: str, learner: Learner, result: dict[str, Any]) -> None:
         """Print the headline."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -97,12 +97,14 @@ class TrainingData:
         scale: Means and standard deviations of the train split.
         stream: All of them, batch by batch; None if they are in memory.
         references: What train says under each truth, for those that look it up.
+        on_steps: To be called with the number of gradient steps just done, for a bar.
     """
 
     train: Rows
     scale: Scale
     stream: RowStream | None = None
     references: References | None = None
+    on_steps: Callable[[int], None] = lambda steps: None
 
 
 def allowed_by(supervision: str) -> tuple[str, ...]:

@@ -60,14 +60,14 @@ def tree_of(metadata: dict[str, Any]) -> KinematicTree:
             the world.
 
     Returns:
-        The tree. An action belongs to the body of the joint of its name, and if there is none to the world.
+        The tree. States and actions without a joint of their name belong to the world.
     """
     joints = metadata["joints"]
     body_of, parents = _scene(metadata["task"])
     if not all(joint["name"] in body_of for joint in joints):
         body_of = {joint["name"]: 1 + place for place, joint in enumerate(joints)}
         parents = (0,) * (1 + len(joints))
-    states = [body_of[_joint(name, body_of)] for name in metadata["state_names"]]
+    states = [body_of.get(_joint(name, body_of), 0) for name in metadata["state_names"]]
     actions = [body_of.get(name, 0) for name in metadata["action_names"]]
     return KinematicTree((*states, *actions), parents)
 

@@ -154,6 +154,7 @@ def run_learner(
     *,
     stream: bool = False,
     others: Sequence[Benchmark] = (),
+    on_steps: Callable[[int], None] = lambda steps: None,
 ) -> Iterator[dict[str, Any]]:
     """Train a learner once per seed and evaluate it.
 
@@ -164,6 +165,7 @@ def run_learner(
         keep: Called with seed and model, for example to store it.
         stream: Read the rows while training, if the learner can learn so, rather than all of them before.
         others: The same task with other policies, to judge on as well, thresholds as chosen on the data of training.
+        on_steps: Called with the number of gradient steps just done.
 
     Yields:
         The result of each seed, and of each of the others, JSON data; see docs/benchmark.md.
@@ -175,6 +177,7 @@ def run_learner(
     benchmark.validation, benchmark.test  # noqa: B018 - what is missing must be missed before the training
     started = time.perf_counter()
     data = benchmark.allowed(learner.supervision, learner.uses, stream=stream and learner.streams)
+    data = dataclasses.replace(data, on_steps=on_steps)
     cost = {"read_seconds": time.perf_counter() - started}
     started = time.perf_counter()
     models = learner.fit(data, benchmark.budget, seeds)

@@ -38,6 +38,13 @@ class LearnerProgress(Protocol):
             learner: The learner.
         """
 
+    def on_steps(self, steps: int) -> None:
+        """Report gradient steps of the learner that was started last.
+
+        Args:
+            steps: Just done.
+        """
+
     def on_result(self, task: str, learner: Learner, result: dict[str, Any]) -> None:
         """Report that the result of one seed is on disk.
 
@@ -115,7 +122,10 @@ def train_learners(
                 read = read or _benchmarks(store, budget, test_policies, sigma)
                 benchmark, *others = read
                 keep = None if models is None else _model_writer(models, learner, benchmark)
-                for result in run_learner(benchmark, learner, missing, keep, stream=stream, others=others):
+                made = run_learner(
+                    benchmark, learner, missing, keep, stream=stream, others=others, on_steps=progress.on_steps
+                )
+                for result in made:
                     write_result(out, result)
                     progress.on_result(store.task, learner, result)
             else:

@@ -20,6 +20,9 @@ from dynamic_sparsity.learners.row_stream import PIECE_STEPS, dimensionless
 
 __all__ = ["Batch", "Loss", "Network", "NetworkLearner", "NetworkModel", "device_rows", "draw_batch", "train"]
 
+PARTS = 20
+"""In how many parts, at least, a training with rows in memory is done, to tell how far it is."""
+
 INFLUENCE_ROWS = 1024
 """Rows of train over which the mean influence of an edge is taken."""
 
@@ -85,8 +88,8 @@ def train(
     optimiser = optax.chain(optax.clip_by_global_norm(10.0), optax.adam(schedule))
 
     @eqx.filter_jit
-    def run(network: Any, state: Any, first: int | jax.Array, arrays: Arrays, key: jax.Array) -> tuple[Any, Any]:
-        """All steps on rows in memory, or those of one piece of a stream, of which `first` is the first."""
+    def run(network: Any, state: Any, first: jax.Array, arrays: Arrays, key: jax.Array) -> tuple[Any, Any]:
+        """Do some steps on rows in memory, or those of one piece of a stream; `first` is the number of the first."""
         parameters, static = eqx.partition(network, eqx.is_inexact_array)
 
         def objective(parameters: Any, batch: Batch, key: jax.Array, progress: jax.Array) -> jax.Array:
@@ -102,23 +105,29 @@ def train(
             return (optax.apply_updates(parameters, updates), state), None
 
         streamed = data.stream is not None
-        numbers = first + jnp.arange(len(arrays["x"]) if streamed else budget.steps, dtype=jnp.int32)
+        numbers = first + jnp.arange(len(arrays["x"]) if streamed else at_a_time, dtype=jnp.int32)
         (parameters, state), _ = jax.lax.scan(step, (parameters, state), (numbers, arrays if streamed else None))
         return eqx.combine(parameters, static), state
 
     on_device = device_rows(data) if data.stream is None else {}
+    # Equal parts, so that one program is compiled.
+    at_a_time = max(part for part in range(1, 1 + max(1, budget.steps // PARTS)) if budget.steps % part == 0)
     trained = []
     for seed in seeds:
         initial, batches = jax.random.split(jax.random.key(seed))
         network = as_float32(make(initial))
         state = optimiser.init(eqx.filter(network, eqx.is_inexact_array))
         if data.stream is None:
-            network, _ = run(network, state, 0, on_device, batches)
+            for number in range(0, budget.steps, at_a_time):
+                network, state = run(network, state, jnp.int32(number), on_device, batches)
+                _wait_for(network)
+                data.on_steps(at_a_time)
         else:
             for number, piece in enumerate(data.stream.pieces(budget, seed)):
                 first = jnp.int32(number * PIECE_STEPS)
                 network, state = run(network, state, first, jax.device_put(piece), batches)
                 _wait_for(network)
+                data.on_steps(len(piece["x"]))
         _wait_for(network)
         trained.append(network)
     return trained
@@ -287,8 +296,8 @@ class NetworkModel(Model):
         """Wrap a network.
 
         Args:
-            network: A `Network`; if it has a method `edges`, (ds + da,) -> (ds, ds + da), that is its edge score, and if
-                `edges_are_derivatives`, between normalised inputs and outputs.
+            network: A `Network`; if it has a method `edges`, (ds + da,) -> (ds, ds + da), that is its edge score: one
+                between normalised inputs and outputs, if it has `edges_are_derivatives`.
             scale: Of the data that it was trained on.
             influence: Mean absolute dimensionless Jacobian, shape (ds, ds + da), if the edge score is to be the
                 probability times the sum of this and the row's own. An open gate before a cause without influence is

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,13 +18,17 @@ from dynamic_sparsity.learners import Benchmark, evaluate, get_budget, run_learn
 from dynamic_sparsity.learners.codebook import mixture_surprise
 from dynamic_sparsity.learners.data import read_rows
 from dynamic_sparsity.learners.effectwise import EffectNetworks, bernoulli_straight_through, binary_cross_entropy
+from dynamic_sparsity.learners.hinges import HingedNetwork
+from dynamic_sparsity.learners.kinematic_trees import KinematicTree, tree_of
 from dynamic_sparsity.learners.losses import JACOBIAN_LOSSES, jacobian_term, supervision_of
 from dynamic_sparsity.learners.models import load_model, save_model
 from dynamic_sparsity.learners.own import OwnLearner
 from dynamic_sparsity.learners.registry import LEARNERS, all_learners, make_learner
 from dynamic_sparsity.learners.row_stream import PIECE_STEPS, dimensionless
-from dynamic_sparsity.learners.training import device_rows, draw_batch
+from dynamic_sparsity.learners.runs import evaluate_model, train_learners
+from dynamic_sparsity.learners.training import NetworkLearner, device_rows, draw_batch
 from dynamic_sparsity.loaders import open_dataset
+from dynamic_sparsity.schemas.naming import parse_store_path
 from dynamic_sparsity.testing import make_store
 
 SMOKE = get_budget("smoke")
@@ -82,7 +87,30 @@ def test_all_learners_are_entries():
     }
 
 
+class Counted:
+    """The progress of a run, as numbers."""
+
+    def __init__(self):
+        self.steps, self.results, self.skipped = 0, [], 0
+
+    def on_started(self, task, learner):
+        pass
+
+    def on_steps(self, steps):
+        self.steps += steps
+
+    def on_result(self, task, learner, result):
+        self.results.append(result)
+
+    def on_skipped(self, task, learner):
+        self.skipped += 1
+
+    def on_finished(self, task, learner):
+        pass
+
+
 # The others are trained by the tests below.
+@pytest.mark.fast_sample(5)
 @pytest.mark.parametrize(
     ("name", "loss"),
     [
@@ -95,11 +123,26 @@ def test_all_learners_are_entries():
         ("cdl", "none"),
         ("ncd", "none"),
         ("fcdl", "none"),
+        ("spartan", "none"),
+        ("pcmi", "none"),
+        ("elden", "none"),
+        ("coda", "none"),
+        ("graph-network", "none"),
+        ("hinges", "none"),
     ],
 )
-def test_learners_train_and_are_judged(benchmark, name, loss):
-    learner = make_learner(name, loss)
-    (document,) = run_learner(benchmark, learner, [0])
+def test_learners_train_are_judged_and_come_back(benchmark, tmp_path, name, loss):
+    learner, progress, store = make_learner(name, loss), Counted(), parse_store_path(benchmark.path)
+    given = ([store], [learner], SMOKE, [0], tmp_path / "results", progress)
+    train_learners(*given, models=tmp_path / "models")
+    (document,) = progress.results
+    if isinstance(learner, NetworkLearner):
+        assert progress.steps == (0 if loss == "untrained" else SMOKE.steps)
+        file = f"smoke/{TASK}/noise/{name}-{loss}-0.npz"
+        (again,) = evaluate_model(str(tmp_path / "models" / file), benchmark.path, SMOKE, [0])
+        assert again["result"] == document["result"]
+    train_learners(*given)
+    assert progress.skipped == 1
     result = document["result"]
     assert np.isfinite(result["next_state"]["nmse"])
     assert 0 <= result["structure"]["all"]["average_precision"] <= 1
@@ -217,6 +260,46 @@ def test_models_come_back(benchmark, tmp_path, name, loss):
             getattr(model, name)(rows.state, rows.action),
         )
         assert (found is None and expected is None) or np.array_equal(found, expected), name
+
+
+def test_models_of_another_task_are_refused(benchmark, tmp_path):
+    """Sizes alone don't tell: the other task has the same."""
+    learner = make_learner("mlp", "untrained")
+    (model,) = learner.fit(benchmark.allowed(learner.supervision), SMOKE, [0])
+    about = benchmark.about | {"task": "OtherPendulums"}
+    path = save_model(tmp_path / "model.npz", model, learner, benchmark.sizes, SMOKE, 0, about)
+    with pytest.raises(InvalidSettingError, match="is a model of OtherPendulums"):
+        list(evaluate_model(str(path), benchmark.path, SMOKE, [0]))
+
+
+def test_kinematic_trees():
+    """Bodies without joints are part of what they are fixed to; unknown tasks hang on the world."""
+    joints = [{"name": name} for name in ("proximal", "distal", "hinge")]
+    names = [f"{kind}:{joint['name']}" for kind in ("qpos", "qvel") for joint in joints]
+    given = {"task": "FingerSpin", "joints": joints, "state_names": names, "action_names": ["proximal", "other"]}
+    tree = tree_of(given)
+    assert tree == KinematicTree((1, 2, 3, 1, 2, 3, 1, 0), (0, 0, 1, 0))
+    assert tree.diameter() == 3
+    assert tree_of(given | {"task": "Unknown"}) == KinematicTree((1, 2, 3, 1, 2, 3, 1, 0), (0, 0, 0, 0))
+    with pytest.raises(InvalidSettingError, match="no kinematic tree"):
+        make_learner("graph-network", scalars=[0, 3], parents=[0, 0])
+
+
+def test_hinges_are_of_low_rank():
+    """Where one hinge acts, it adds a push along one direction; where none does, nothing."""
+    network = HingedNetwork(3, 4, 8, 1, jax.random.key(0))
+    zero, constant = jnp.zeros_like(network.directions.weight), jnp.array([1.0, 2.0, 3.0])
+    network = eqx.tree_at(lambda one: (one.directions.weight, one.directions.bias), network, (zero, constant))
+    x = jnp.array([0.3, -0.2, 0.9, 0.1])
+
+    def push(gap):
+        shifted = eqx.tree_at(lambda one: one.gaps.bias, network, jnp.array([gap]))
+        return np.asarray(jax.jacfwd(shifted)(x))
+
+    added = push(100.0) - push(-100.0)
+    assert np.linalg.matrix_rank(added, tol=1e-5) == 1
+    assert np.allclose(added / added[:1], constant[:, None], rtol=1e-4)
+    assert np.array_equal(push(-100.0), push(-200.0))
 
 
 def test_other_files_are_no_models(tmp_path):

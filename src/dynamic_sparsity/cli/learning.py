@@ -36,7 +36,8 @@ def train_learner(
         typer.Option(
             "--learner",
             help="hold, ridge, full, empty, union, majority, contact-bit, active-set-lookup, nearest-neighbour, "
-            "global-graph, mlp, residual-mlp, gated, codebook, cdl, ncd, fcdl, oracle, or all; may be repeated.",
+            "global-graph, mlp, residual-mlp, gated, codebook, cdl, ncd, fcdl, spartan, pcmi, elden, coda, "
+            "graph-network, hinges, oracle, or all; may be repeated.",
             show_default="mlp",
         ),
     ] = None,
@@ -91,7 +92,7 @@ def train_learner(
     output_folder(models, "--models")
     learners = _chosen_learners(learner or ["mlp"], loss, weight)
     stores = [parse_store_path(store_path(root, task, policy, dynamics)) for task in tasks]
-    with LearnerBars(PlainConsole(), len(stores) * len(learners)) as bars:
+    with LearnerBars(PlainConsole(), len(stores) * len(learners), len(numbers) * budget.steps) as bars:
         train_learners(
             stores,
             learners,

@@ -184,23 +184,32 @@ class TrainingBars(Bars):
 
 
 class LearnerBars(Bars):
-    """One bar for all learners of `train-learner`, and a printed line per result; receives a `LearnerProgress`."""
+    """A bar of gradient steps for all learners of `train-learner`, and a printed line per result.
 
-    def __init__(self, console: PlainConsole, total: int) -> None:
+    Receives a `LearnerProgress`.
+    """
+
+    def __init__(self, console: PlainConsole, runs: int, steps: int) -> None:
         """Draw nothing yet.
 
         Args:
             console: Where to draw.
-            total: Number of learners times number of tasks.
+            runs: Number of learners times number of tasks.
+            steps: Gradient steps of one of these, all seeds together.
         """
         description = PlainTextColumn("{task.description}")
         columns = (description, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         super().__init__(console, *columns, transient=True)
-        self._bar = self._bars.add_task("Training", total=total)
+        self._steps, self._finished = steps, 0
+        self._bar = self._bars.add_task("Training", total=runs * steps)
 
     def on_started(self, task: str, learner: Learner) -> None:
         """Show what is trained."""
         self._update(description=self._label(task, learner))
+
+    def on_steps(self, steps: int) -> None:
+        """Advance the bar."""
+        self._update(advance=steps)
 
     def on_result(self, task: str, learner: Learner, result: dict[str, Any]) -> None:
         """Print the result of one seed."""
@@ -212,8 +221,9 @@ class LearnerBars(Bars):
         self._bars.console.print(f"{label}: its results exist already (--again trains anew)")
 
     def on_finished(self, task: str, learner: Learner) -> None:
-        """Advance the bar."""
-        self._update(advance=1)
+        """Set the bar to where it is without what needed no steps, or fewer."""
+        self._finished += 1
+        self._update(completed=self._finished * self._steps)
 
     @staticmethod
     def _label(task: str, learner: Learner) -> str:
