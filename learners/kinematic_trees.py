@@ -85,7 +85,8 @@ def _scene(task: str) -> tuple[dict[str, int], tuple[int, ...]]:
         return {}, ()
     bodies = json.loads(path.read_bytes())["bodies"]
     kept: list[int] = []
-    parents, body_of = [], {}
+    parents: list[int] = []
+    body_of: dict[str, int] = {}
     for place, body in enumerate(bodies):
         moves = place == 0 or bool(body["joints"])
         parent = kept[body["parent"]] if place else 0

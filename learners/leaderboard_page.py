@@ -110,7 +110,11 @@ _INTRODUCTION = (
     "Written by `dynamic-sparsity leaderboard`; [docs/benchmark.md](docs/benchmark.md) defines every number and says "
     "how to enter. Numbers are means over seeds, ± the standard deviation over them. *Taught with* says what a learner "
     "could see of the train split: **transitions** (s, a, s') only, also the true **structure** (masks), or also the "
-    "true **Jacobian**. The oracle is given the true masks at test time; it is no contestant."
+    "true **Jacobian**. The oracle is given the true masks at test time; it is no contestant.\n\n"
+    "These measures came first, and rank the entries of each row: a graph that never looks at the state has an average "
+    "precision of 1 (`global-graph majority`). Whether a learner knows *when* an edge is there is measured by "
+    "local-graph skill, in which every static graph has 0 at most: [results/benchmark.csv](results/benchmark.csv) and "
+    "the page of each track beside it."
 )
 
 _FIGURE = (

@@ -161,10 +161,12 @@ def results(root, tmp_path_factory):
 def test_documented_call(root):
     """The Python of docs/benchmark.md runs, on another task."""
     text = (EXAMPLES.parent / "docs" / "benchmark.md").read_text()
-    (snippet,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    judged, planned = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     scope: dict[str, object] = {}
-    exec(snippet.replace("CartpoleBalance", TASK).replace('"data"', repr(str(root))), scope)
+    exec(judged.replace("CartpoleBalance", TASK).replace('"data"', repr(str(root))), scope)
     assert scope["result"]["next_state"]["relative_to_hold"] == pytest.approx(1)
+    exec(planned, scope)
+    assert (scope["truth"] > scope["chance"]).any()
 
 
 def test_protocol_is_documented():
