@@ -69,10 +69,13 @@ class MessagePassing(eqx.Module):
         """Return the change of the state in its standard deviations, (ds + da,) -> (ds,)."""
         place, near = jnp.asarray(self.tree.scalars), jnp.asarray(self.tree.neighbours(), jnp.float32)
         bodies = self.body_bias.at[place].add(x[:, None] * self.weight)
-        pairs = jax.vmap(jax.vmap(lambda to, of: self.message(jnp.concatenate([to, of])), (None, 0)), (0, None))
+
+        def message(to: jax.Array, of: jax.Array) -> jax.Array:
+            return self.message(jnp.concatenate([to, of]))
 
         def hop(bodies: jax.Array, _: None) -> tuple[jax.Array, None]:
-            heard = jnp.sum(near[:, :, None] * pairs(bodies, bodies), axis=1)
+            messages = jax.vmap(jax.vmap(message, (None, 0)), (0, None))(bodies, bodies)
+            heard = jnp.sum(near[:, :, None] * messages, axis=1)
             return bodies + jax.vmap(self.update)(jnp.concatenate([bodies, heard], axis=1)), None
 
         bodies, _ = jax.lax.scan(hop, bodies, None, length=self.tree.diameter())

@@ -63,7 +63,8 @@ class HingedNetwork(eqx.Module):
 
         def layer(before: int, after: int, place: int, share: float = 1.0) -> eqx.nn.Linear:
             made = eqx.nn.Linear(before, after, dtype=jnp.float32, key=keys[place])
-            return eqx.tree_at(lambda one: one.weight, made, share * made.weight)
+            shrunk: eqx.nn.Linear = eqx.tree_at(lambda one: one.weight, made, share * made.weight)
+            return shrunk
 
         self.linear = jnp.zeros((ds, inputs), jnp.float32)
         self.first, self.second = layer(inputs, units, 0), layer(units, units, 1)
@@ -168,6 +169,7 @@ class Hinges(NetworkLearner):
         def make(key: jax.Array) -> HingedNetworks:
             network = self.network(data.train.sizes, data.scale, budget, key)
             every = jnp.broadcast_to(start, network.members.linear.shape)
-            return eqx.tree_at(lambda one: one.members.linear, network, every)
+            started: HingedNetworks = eqx.tree_at(lambda one: one.members.linear, network, every)
+            return started
 
         return [self.model(network, data) for network in train(make, self.objective, data, budget, seeds)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,17 @@ __all__ = ["PCMI", "WithAndWithout"]
 
 class WithAndWithout(MaskedEffects):
     """Effects that can be predicted from all causes, or without one."""
+
+    def __init__(self, inputs: int, width: int, change_scale: Sequence[float], key: jax.Array):
+        """See `MaskedEffects`.
+
+        Args:
+            inputs: ds + da.
+            width: Units of the two hidden layers.
+            change_scale: Of `Scale`.
+            key: Random.
+        """
+        super().__init__(inputs, width, change_scale, key)
 
     def every(self, x: jax.Array) -> jax.Array:
         """Return the mask with all causes, ones of shape (ds, ds + da)."""

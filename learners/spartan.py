@@ -156,4 +156,5 @@ class SPARTAN(NetworkLearner):
         follow = (1.0 - shut) * (network.allowed - stop(error)) ** 2
         dual = shut * network.log_price * stop(error - self.slack * network.allowed)
         few = jnp.mean(paths[:, : truth.shape[1]])
-        return error + shut * jnp.exp(stop(network.log_price)) * few + follow + dual
+        total: jax.Array = error + shut * jnp.exp(stop(network.log_price)) * few + follow + dual
+        return total
