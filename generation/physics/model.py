@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
-import jax
 import mujoco
 from mujoco import mjx
 
 from dynamic_sparsity.errors import InvalidSettingError
+from dynamic_sparsity.generation.environments.loading import load_environment
+from dynamic_sparsity.generation.jax_runtime import require_float64
 from dynamic_sparsity.generation.physics import (
     collision,
     constraints,
@@ -56,34 +57,6 @@ class Physics:
     def timestep(self) -> float:
         """Duration of a physics step, s."""
         return float(self.mj_model.opt.timestep)
-
-
-def require_float64() -> None:
-    """Check that JAX computes in float64, as everything here must.
-
-    Raises:
-        InvalidSettingError: It computes in float32.
-    """
-    if jax.dtypes.canonicalize_dtype("float64") != "float64":
-        raise InvalidSettingError(
-            "Jacobians are computed in float64, but JAX is set to float32. "
-            "Call `jax.config.update('jax_enable_x64', True)` before anything else uses JAX."
-        )
-
-
-def load_environment(name: str) -> Any:
-    """Return Playground's environment of a task, on MJX's JAX implementation: Warp, the default, has no derivatives.
-
-    Args:
-        name: Name of the task.
-
-    Raises:
-        InvalidSettingError: JAX computes in float32.
-    """
-    require_float64()
-    from mujoco_playground import dm_control_suite
-
-    return dm_control_suite.load(name, config_overrides={"impl": "jax"})
 
 
 @cache

@@ -23,8 +23,9 @@ from mujoco import mjx
 
 from dynamic_sparsity.errors import NotConvergedError
 from dynamic_sparsity.generation import jax_runtime
+from dynamic_sparsity.generation.environments.loading import load_environment
 from dynamic_sparsity.generation.physics import constraint_solver
-from dynamic_sparsity.generation.physics.model import Dynamics, Physics, load_environment, load_physics
+from dynamic_sparsity.generation.physics.model import Dynamics, Physics, load_physics
 from dynamic_sparsity.generation.rollout.actions import Plan, Policy, make_policy
 from dynamic_sparsity.generation.rollout.recorder import Columns, Recorder
 from dynamic_sparsity.generation.rollout.transition import (

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from mujoco import mjx
 
+from dynamic_sparsity.generation.environments.loading import load_environment
 from dynamic_sparsity.generation.physics import linear_algebra
-from dynamic_sparsity.generation.physics.model import load_environment, load_physics
+from dynamic_sparsity.generation.physics.model import load_physics
 from dynamic_sparsity.generation.rollout.batch_size import default_batch
 from dynamic_sparsity.generation.rollout.episodes import _physics_replaced
 from dynamic_sparsity.generation.rollout.recorder import Recorder
