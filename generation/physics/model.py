@@ -11,7 +11,7 @@ import mujoco
 from mujoco import mjx
 
 from dynamic_sparsity.errors import InvalidSettingError
-from dynamic_sparsity.generation.environments.loading import load_environment
+from dynamic_sparsity.generation.environments.loading import load_task
 from dynamic_sparsity.generation.jax_runtime import require_float64
 from dynamic_sparsity.generation.physics import (
     collision,
@@ -21,7 +21,7 @@ from dynamic_sparsity.generation.physics import (
     features,
     manifold,
 )
-from dynamic_sparsity.generation.tasks import Task, get_task
+from dynamic_sparsity.generation.tasks import Task
 
 Dynamics = Literal["converged", "stock"]
 DYNAMICS: tuple[str, ...] = get_args(Dynamics)
@@ -60,21 +60,26 @@ class Physics:
 
 
 @cache
-def load_physics(name: str, dynamics: Dynamics = "converged", all_slots: bool = False) -> Physics:
+def load_physics(
+    name: str, dynamics: Dynamics = "converged", all_slots: bool = False, source: str | None = None
+) -> Physics:
     """Load a task's physics.
 
     Args:
         name: Name of the task.
         dynamics: "converged" or "stock".
         all_slots: Give every candidate for a contact point a slot, so that there are always enough; slower.
+        source: Where the task comes from, as of `task_sources`; None for one of Playground.
 
     Raises:
         UnknownNameError: There is no such task.
         InvalidSettingError: There are no such dynamics, or JAX computes in float32.
+        UnsupportedModelError: As `physics_from_model` and `load_task`.
+        MissingDependencyError: As `load_task`.
     """
-    task = get_task(name)
-    slots = None if all_slots else contact_slots.SLOTS.get(task.group)
-    return physics_from_model(load_environment(name).mj_model, task, dynamics, slots)
+    loaded = load_task(name, source)
+    slots = None if all_slots else contact_slots.SLOTS.get(loaded.task.group)
+    return physics_from_model(loaded.environment.mj_model, loaded.task, dynamics, slots)
 
 
 def physics_from_model(
