@@ -92,7 +92,7 @@ def shapes_of(environment: Any) -> tuple[Any, Any]:
     key = jax.eval_shape(lambda: jax.random.PRNGKey(0, impl=jax_runtime.PRNG))
     with step_replaced(lambda _model, data, *_args, **_kwargs: data, lambda _model, data: data), without_lapack():
         state = jax.eval_shape(environment.reset, key)
-    return state, jax.ShapeDtypeStruct((environment.action_size,), jnp.float64)
+    return state, jax.eval_shape(lambda: jnp.zeros(environment.action_size))
 
 
 def trace(environment: Any, written: Sequence[str] = ()) -> Interface:
@@ -148,7 +148,8 @@ def _control(environment: Any, state: Any, action: Any) -> tuple[Control, tuple[
 
     def control(qpos: jax.Array, qvel: jax.Array, ctrl: jax.Array, action: jax.Array) -> jax.Array:
         at = blank.replace(data=blank.data.replace(qpos=qpos, qvel=qvel, ctrl=ctrl))
-        return entered(at, action)[0]
+        entering: jax.Array = entered(at, action)[0]
+        return entering
 
     arguments = (state.data.qpos, state.data.qvel, state.data.ctrl, action)
     function = jaxpr_as_fun(jax.make_jaxpr(control)(*arguments))
