@@ -42,8 +42,8 @@ def provide() -> Path:
         module.ensure_menagerie_exists()
     except (OSError, subprocess.CalledProcessError) as error:
         raise MissingDependencyError(
-            f"The models of robots are those of MuJoCo Menagerie, which could not be fetched with git ({error}). On a "
-            f"machine with network, run `git clone https://github.com/google-deepmind/mujoco_menagerie` and `git "
+            f"The models of robots are those of MuJoCo Menagerie, which could not be fetched: {error} On a machine "
+            f"with network, run `git clone https://github.com/google-deepmind/mujoco_menagerie` and `git "
             f"checkout {module.MENAGERIE_COMMIT_SHA}` in it, copy the folder here, and `export {VARIABLE}=FOLDER`."
         ) from error
     return Path(str(module.MENAGERIE_PATH))

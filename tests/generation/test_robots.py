@@ -105,7 +105,7 @@ def test_models_that_are_not_there(tmp_path, monkeypatch):
         raise subprocess.CalledProcessError(128, ["git", "clone"])
 
     monkeypatch.setattr(mjx_env, "ensure_menagerie_exists", without_network)
-    with pytest.raises(MissingDependencyError, match=f"could not be fetched .* `export {VARIABLE}=FOLDER`"):
+    with pytest.raises(MissingDependencyError, match=f"could not be fetched: .* `export {VARIABLE}=FOLDER`"):
         provide()
 
 
