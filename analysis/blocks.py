@@ -203,19 +203,20 @@ def whole_segments(dataset: JacobianDataset, rows: int) -> JacobianDataset:
 
 
 def constraint_kinds(metadata: dict[str, Any]) -> dict[str, NDArray[np.bool_]]:
-    """Return which constraints are contacts, limits, friction losses.
+    """Return which constraints are contacts, limits, friction losses, equalities.
 
     Args:
         metadata: Of the store.
 
     Returns:
-        "contact", "limit", "friction_loss": bool, shape (nc,).
+        "contact", "limit", "friction_loss", "equality": bool, shape (nc,).
     """
     kinds = np.array([constraint["kind"] for constraint in metadata["constraints"]], object)
     return {
         "contact": kinds == "contact",
         "limit": np.isin(kinds, LIMIT_KINDS),
         "friction_loss": kinds == "friction_loss",
+        "equality": kinds == "equality",
     }
 
 

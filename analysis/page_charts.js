@@ -1,6 +1,6 @@
 "use strict";
 const COLOUR = { J_s: "#0072B2", J_a: "#D55E00", contact: "#D55E00", limit: "#009E73", friction_loss: "#999999",
-  free: "#0072B2", zero: "#56B4E9", nonzero: "#E69F00" };
+  equality: "#999999", free: "#0072B2", zero: "#56B4E9", nonzero: "#E69F00" };
 // Cividis, every eighth of it: readable for people with any kind of colour vision.
 const CIVIDIS = [[0, 34, 78], [27, 53, 109], [67, 78, 108], [97, 104, 112], [125, 124, 120], [155, 145, 119], [187, 166, 108],
   [222, 191, 85], [254, 232, 56]];

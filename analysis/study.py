@@ -192,7 +192,7 @@ class Study:
     @property
     def constraint_names(self) -> list[str]:
         """Names of the constraints: a contact's pair of geoms, or the joint or tendon and what acts on it."""
-        words = {"contact": "", "friction_loss": " sticks"}
+        words = {"contact": "", "friction_loss": " sticks", "equality": ""}
         constraints = self.source.metadata["constraints"]
         return [f"{one['name']}{words.get(one['kind'], ' limit')}" for one in constraints]
 

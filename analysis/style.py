@@ -25,6 +25,7 @@ COLOURS = {
     "contact": "#D55E00",
     "limit": "#009E73",
     "friction_loss": "#999999",
+    "equality": "#999999",
     "free": "#0072B2",
 }
 SHARE_MAP = "cividis"

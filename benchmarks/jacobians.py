@@ -81,8 +81,9 @@ def programs(task: str) -> dict[str, Callable[[Any, Any], Any]]:
     import jax.numpy as jnp
     from mujoco import mjx
 
+    from dynamic_sparsity.generation.environments.loading import load_environment
     from dynamic_sparsity.generation.jacobians import engines
-    from dynamic_sparsity.generation.physics.model import load_environment, load_physics
+    from dynamic_sparsity.generation.physics.model import load_physics
     from dynamic_sparsity.generation.physics.step import control_step
 
     physics = load_physics(task)

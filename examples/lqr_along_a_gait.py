@@ -14,7 +14,7 @@ import mujoco
 import numpy as np
 
 from dynamic_sparsity import linearize
-from dynamic_sparsity.generation.physics.model import load_environment
+from dynamic_sparsity.generation.environments.loading import load_environment
 from dynamic_sparsity.policies.files import expert_path, load_policy
 
 TASK, SUBSTEPS = "WalkerWalk", 10

@@ -74,3 +74,22 @@ def actuator_names(model: mujoco.MjModel) -> list[str]:
         model: MuJoCo's model.
     """
     return [model.actuator(index).name or f"actuator{index}" for index in range(model.nu)]
+
+
+def action_names(model: mujoco.MjModel, size: int) -> list[str]:
+    """Return the names of an action's numbers: the actuators', where there is one for each.
+
+    Args:
+        model: MuJoCo's model.
+        size: Size of the action.
+    """
+    return actuator_names(model) if size == model.nu else [f"action{index}" for index in range(size)]
+
+
+def memory_names(model: mujoco.MjModel) -> list[str]:
+    """Return the names of the last control's numbers, where they are part of the state.
+
+    Args:
+        model: MuJoCo's model.
+    """
+    return [f"ctrl:{name}" for name in actuator_names(model)]

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from dynamic_sparsity import compilation_cache
-from dynamic_sparsity.errors import MissingDependencyError
+from dynamic_sparsity.errors import InvalidSettingError, MissingDependencyError
 from dynamic_sparsity.generation import xla_flags
 
 PRNG: Final = "threefry2x32"
@@ -112,6 +112,21 @@ def configure() -> None:
         ) from error
     pin()
     compilation_cache.keep_compiled_programs()
+
+
+def require_float64() -> None:
+    """Check that JAX computes in float64, as everything here must.
+
+    Raises:
+        InvalidSettingError: It computes in float32.
+    """
+    import jax
+
+    if jax.dtypes.canonicalize_dtype("float64") != "float64":
+        raise InvalidSettingError(
+            "Jacobians are computed in float64, but JAX is set to float32. "
+            "Call `jax.config.update('jax_enable_x64', True)` before anything else uses JAX."
+        )
 
 
 def devices() -> list[Any]:

@@ -13,6 +13,7 @@ from typing import Any
 from dynamic_sparsity.checkout import checkout
 from dynamic_sparsity.errors import InvalidSettingError
 from dynamic_sparsity.generation import tasks
+from dynamic_sparsity.generation.task_sources import check_source, is_function
 from dynamic_sparsity.policies import files as policy_files
 from dynamic_sparsity.schemas import STORAGES
 from dynamic_sparsity.schemas.naming import DYNAMICS, POLICY_PATTERN, STOCK_SUFFIX, store_path
@@ -58,6 +59,8 @@ class Settings:
         storage: "raw" or "compact": how arrays of floats lie in the store's files. It decides no number.
         check_with_mujoco: Step every row with MuJoCo C as well, and say where it differs. Nothing else depends on
             it.
+        source: Where a task of the user's own comes from: the path of a model's file, or `module:function`; None for a
+            task of Playground.
     """
 
     task: str
@@ -71,6 +74,7 @@ class Settings:
     batch: int | None = None
     storage: str = "raw"
     check_with_mujoco: bool = True
+    source: str | None = None
 
     def __post_init__(self) -> None:
         """Check every value.
@@ -79,7 +83,10 @@ class Settings:
             UnknownNameError: There is no such task, or it has no expert.
             InvalidSettingError: Another value is out of range.
         """
-        tasks.get_task(self.task)
+        if self.source is None:
+            tasks.get_task(self.task)
+        else:
+            check_source(self.task, self.source)
         for name, least in (("episodes", 1), ("episode_length", 1), ("seed", 0)):
             value = getattr(self, name)
             if value < least:
@@ -180,8 +187,12 @@ class Settings:
 
         document = dataclasses.asdict(self) | {"policy": self.acting_policy}
         del document["batch"], document["storage"]
-        if self.name is None:
-            del document["name"]
+        for key in ("name", "source"):
+            if document[key] is None:
+                del document[key]
+        if self.source is not None and not is_function(self.source):
+            # The file's content decides the numbers, not where it lies.
+            document["source"] = Path(self.source).name
         if self.policy_file is not None:
             # The file's content decides the numbers, not where it lies.
             document["policy_sha256"] = hashlib.sha256(self.policy_file.read_bytes()).hexdigest()

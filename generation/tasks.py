@@ -1,7 +1,7 @@
-"""The 25 DM Control Suite tasks of MuJoCo Playground: what each one is, without importing a simulator.
+"""MuJoCo Playground's tasks, the 25 of the DM Control Suite and robots: what each is, without importing a simulator.
 
 Tasks whose models agree in every field that physics reads form one *dynamics group*; they share states, actions,
-Jacobians' meaning and one compiled program. The table below is checked against Playground itself by the tests.
+Jacobians' meaning and one compiled program. The tables below are checked against Playground itself by the tests.
 """
 
 from __future__ import annotations
@@ -27,6 +27,9 @@ class Task:
         nu: Number of actuators.
         substeps: Physics steps in one control step.
         control_dt: Duration of a control step in seconds.
+        memory: Numbers that the task remembers for the next control, behind (qpos, qvel) in its state: the control
+            itself, where an action changes it.
+        actions: Size of the action; None for one number for each actuator.
     """
 
     name: str
@@ -36,21 +39,23 @@ class Task:
     nu: int
     substeps: int
     control_dt: float
+    memory: int = 0
+    actions: int | None = None
 
     @property
     def ds(self) -> int:
-        """Size of the ambient state (qpos, qvel)."""
-        return self.nq + self.nv
+        """Size of the ambient state (qpos, qvel, memory)."""
+        return self.nq + self.nv + self.memory
 
     @property
     def dx(self) -> int:
         """Size of the state in tangent coordinates."""
-        return 2 * self.nv
+        return 2 * self.nv + self.memory
 
     @property
     def da(self) -> int:
         """Size of the action."""
-        return self.nu
+        return self.nu if self.actions is None else self.actions
 
 
 # group: (nq, nv, nu, substeps, control_dt, tasks)
@@ -86,7 +91,20 @@ TASKS: dict[str, Task] = {
         key=lambda task: task.name,
     )
 }
-"""Every task by name, in alphabetical order."""
+"""The tasks of the DM Control Suite by name, in alphabetical order."""
+
+ROBOTS: dict[str, Task] = {
+    task.name: task
+    for task in (
+        Task("BarkourJoystick", "barkour", 19, 18, 12, 5, 0.02),
+        Task("Go1JoystickFlatTerrain", "go1_flat", 19, 18, 12, 5, 0.02),
+        Task("H1InplaceGaitTracking", "h1_inplace", 26, 25, 19, 5, 0.02),
+        Task("H1JoystickGaitTracking", "h1_joystick", 26, 25, 19, 5, 0.02, memory=19),
+        Task("SpotFlatTerrainJoystick", "spot_flat", 19, 18, 12, 5, 0.02),
+        Task("SpotJoystickGaitTracking", "spot_gait", 19, 18, 12, 5, 0.02),
+    )
+}
+"""Tasks of robots, whose models are MuJoCo Menagerie's, by name, in alphabetical order."""
 
 PAPER_TASKS = (
     "BallInCup",
@@ -106,6 +124,15 @@ def group_representatives() -> dict[str, str]:
     return {group: names[0] for group, (*_, names) in _GROUPS.items()}
 
 
+def representative(task: Task) -> str:
+    """Return the name of the task whose model a task's program is compiled from.
+
+    Args:
+        task: The task.
+    """
+    return group_representatives().get(task.group, task.name)
+
+
 def get_task(name: str) -> Task:
     """Return a task.
 
@@ -115,8 +142,9 @@ def get_task(name: str) -> Task:
     Raises:
         UnknownNameError: There is no such task; the message names the closest ones.
     """
-    if name in TASKS:
-        return TASKS[name]
-    close = close_names(name, TASKS)
+    known = TASKS | ROBOTS
+    if name in known:
+        return known[name]
+    close = close_names(name, known)
     hint = f"Did you mean {' or '.join(close)}? " if close else ""
-    raise UnknownNameError(f"There is no task {name!r}. {hint}`dynamic-sparsity list` shows all {len(TASKS)}.")
+    raise UnknownNameError(f"There is no task {name!r}. {hint}`dynamic-sparsity list` shows all {len(known)}.")

@@ -1,8 +1,8 @@
 r"""Tangent and ambient coordinates of Jacobians of models with quaternions (free and ball joints).
 
-The ambient state is (qpos, qvel[, act]), size ds = nq + nv + na; the tangent state has three angles where qpos has a
-quaternion, size dx = 2 nv + na. A change v of the tangent state at q changes a unit quaternion by ½ q ⊗ (0, v), with v
-in the body's frame like MuJoCo's `qvel`:
+The ambient state is (qpos, qvel[, act][, last control]), size ds = nq + nv + na + nm; the tangent state has three
+angles where qpos has a quaternion, size dx = 2 nv + na + nm. A change v of the tangent state at q changes a unit
+quaternion by ½ q ⊗ (0, v), with v in the body's frame like MuJoCo's `qvel`:
 
     Q(q) = ½ [q ⊗ (0, e_1), q ⊗ (0, e_2), q ⊗ (0, e_3)]   (4, 3),        P(q) = 4 Q(q)ᵀ   (3, 4),        P Q = 1
 

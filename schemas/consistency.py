@@ -56,15 +56,15 @@ def attribute_contradictions(attributes: Mapping[str, Any]) -> list[str]:
         One sentence per contradiction; empty if there is none.
     """
     sizes = attributes["sizes"]
+    memory = sizes.get("nm", 0)
     episodes, length = attributes["episodes"], attributes["episode_length"]
     chunk_rows, shard_rows = attributes["chunk_rows"], attributes["shard_rows"]
     contacts = [constraint["kind"] == "contact" for constraint in attributes["constraints"]]
     first_contact = sizes["nc"] - sizes["np"]
     settings_sha256 = settings_digest(attributes["settings"])
     equalities = [
-        ("sizes.ds", sizes["ds"], "nq + nv + na", sizes["nq"] + sizes["nv"] + sizes["na"]),
-        ("sizes.dx", sizes["dx"], "2 nv + na", 2 * sizes["nv"] + sizes["na"]),
-        ("sizes.da", sizes["da"], "nu", sizes["nu"]),
+        ("sizes.ds", sizes["ds"], "nq + nv + na + nm", sizes["nq"] + sizes["nv"] + sizes["na"] + memory),
+        ("sizes.dx", sizes["dx"], "2 nv + na + nm", 2 * sizes["nv"] + sizes["na"] + memory),
         ("rows", attributes["rows"], "episodes times episode_length", episodes * length),
         ("state_names", len(attributes["state_names"]), "ds names", sizes["ds"]),
         ("tangent_names", len(attributes["tangent_names"]), "dx names", sizes["dx"]),
@@ -74,6 +74,9 @@ def attribute_contradictions(attributes: Mapping[str, Any]) -> list[str]:
         ("shard_rows modulo chunk_rows", shard_rows % chunk_rows, "zero", 0),
         ("settings_sha256", attributes["settings_sha256"], "the digest of settings", settings_sha256),
     ]
+    if "physics_sha256" not in attributes["settings"]:
+        # Of other tasks the control may be a function of an action of any size.
+        equalities.append(("sizes.da", sizes["da"], "nu", sizes["nu"]))
     problems = [
         f"{name}: found {found}, expected {rule} = {value}" for name, found, rule, value in equalities if found != value
     ]

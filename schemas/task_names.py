@@ -13,6 +13,7 @@ TASK_NAMES: Final = frozenset(
         "AcrobotSwingup",
         "AcrobotSwingupSparse",
         "BallInCup",
+        "BarkourJoystick",
         "CartpoleBalance",
         "CartpoleBalanceSparse",
         "CartpoleSwingup",
@@ -22,6 +23,9 @@ TASK_NAMES: Final = frozenset(
         "FingerTurnEasy",
         "FingerTurnHard",
         "FishSwim",
+        "Go1JoystickFlatTerrain",
+        "H1InplaceGaitTracking",
+        "H1JoystickGaitTracking",
         "HopperHop",
         "HopperStand",
         "HumanoidRun",
@@ -31,13 +35,15 @@ TASK_NAMES: Final = frozenset(
         "PointMass",
         "ReacherEasy",
         "ReacherHard",
+        "SpotFlatTerrainJoystick",
+        "SpotJoystickGaitTracking",
         "SwimmerSwimmer6",
         "WalkerRun",
         "WalkerStand",
         "WalkerWalk",
     }
 )
-"""DM Control Suite tasks; `generation.tasks` says what each is."""
+"""Tasks of the DM Control Suite and of robots; `generation.tasks` says what each is."""
 
 
 def close_names(name: str, known: Iterable[str]) -> list[str]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from dynamic_sparsity.errors import InvalidSettingError
-from dynamic_sparsity.generation.tasks import get_task
+from dynamic_sparsity.generation.tasks import TASKS, get_task
 
 ALGORITHMS = ("ppo", "sac", "dagger", "lqr")
 PLANNED = ("dagger", "lqr")
@@ -201,6 +201,8 @@ def resolve(task: str, algorithm: str, profile: str, steps: int | None, seed: in
         InvalidSettingError: Another value is not legal.
     """
     task = get_task(task).name
+    if task not in TASKS:
+        raise InvalidSettingError(f"task is {task!r}; policies are trained for tasks of the DM Control Suite alone.")
     for name, value, legal in (("algorithm", algorithm, ALGORITHMS), ("profile", profile, PROFILES)):
         if value not in legal:
             raise InvalidSettingError(f"{name} is {value!r}; it must be one of: {', '.join(legal)}.")

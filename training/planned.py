@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable
 
 from dynamic_sparsity.errors import InvalidSettingError
-from dynamic_sparsity.generation.physics.model import load_environment, load_physics
+from dynamic_sparsity.generation.environments.loading import load_environment
+from dynamic_sparsity.generation.physics.model import load_physics
 from dynamic_sparsity.policies import ExpertPolicy
 from dynamic_sparsity.training import balance, balance_search
 from dynamic_sparsity.training.checkpoints import Point

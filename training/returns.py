@@ -25,8 +25,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dynamic_sparsity.generation import jax_runtime
+from dynamic_sparsity.generation.environments.loading import load_environment
 from dynamic_sparsity.generation.physics.linear_algebra import without_lapack
-from dynamic_sparsity.generation.physics.model import Dynamics, Physics, load_environment, load_physics
+from dynamic_sparsity.generation.physics.model import Dynamics, Physics, load_physics
 from dynamic_sparsity.generation.physics.step import control_step
 from dynamic_sparsity.generation.rollout.coloured_noise import coloured_noise
 from dynamic_sparsity.generation.tasks import EPISODE_LENGTH, get_task

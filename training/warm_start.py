@@ -14,7 +14,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from dynamic_sparsity.errors import InvalidSettingError
-from dynamic_sparsity.generation.physics.model import load_environment
+from dynamic_sparsity.generation.environments.loading import load_environment
 from dynamic_sparsity.generation.tasks import get_task
 from dynamic_sparsity.policies import ExpertPolicy
 from dynamic_sparsity.policies.files import SUFFIX, expert_path, load_policy, read_record

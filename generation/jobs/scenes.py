@@ -63,7 +63,7 @@ def build(folder: Path) -> None:
         UnsupportedModelError: As `describe_scene`.
     """
     jax_runtime.configure()
-    from dynamic_sparsity.generation.physics.model import load_environment
+    from dynamic_sparsity.generation.environments.loading import load_environment
 
     for task in TASKS:
         document = describe_scene(task, load_environment(task).mj_model)

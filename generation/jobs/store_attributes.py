@@ -7,8 +7,10 @@ from typing import Any
 from dynamic_sparsity.generation import coordinate_names
 from dynamic_sparsity.generation import settings as settings_module
 from dynamic_sparsity.generation.jacobians import engines
+from dynamic_sparsity.generation.physics import model_hash
 from dynamic_sparsity.generation.physics.model import Physics
 from dynamic_sparsity.generation.settings import Settings
+from dynamic_sparsity.generation.tasks import TASKS
 from dynamic_sparsity.schemas import FLAG_BITS, SCHEMA_VERSION
 from dynamic_sparsity.schemas.consistency import settings_digest
 from dynamic_sparsity.storage.chunking import Layout
@@ -30,6 +32,7 @@ def store_sizes(physics: Physics, check: bool = True) -> dict[str, int]:
         "ds": task.ds,
         "dx": task.dx,
         "da": task.da,
+        **({"nm": task.memory} if task.memory else {}),
         "nc": len(constraints.items),
         "np": len(constraints.pairs),
         "nr": int(check and physics.dynamics == "converged"),
@@ -47,7 +50,11 @@ def store_attributes(physics: Physics, settings: Settings, layout: Layout, backe
     """
     model, task = physics.mj_model, physics.task
     document = settings.document(layout.unit_episodes, backend)
+    if task.name not in TASKS:
+        # Whoever makes the data has the model, in a version of their own.
+        document["physics_sha256"] = model_hash.of(model)
     constraints = physics.constraints
+    memory = coordinate_names.memory_names(model) if task.memory else []
     storage = {} if settings.storage == "raw" else {"storage": settings.storage}
     return storage | {
         "format": "dynamic-sparsity",
@@ -66,9 +73,9 @@ def store_attributes(physics: Physics, settings: Settings, layout: Layout, backe
         "timestep": physics.timestep,
         "control_dt": task.control_dt,
         "coordinates": "tangent",
-        "state_names": coordinate_names.state_names(model),
-        "tangent_names": coordinate_names.tangent_names(model),
-        "action_names": coordinate_names.actuator_names(model),
+        "state_names": coordinate_names.state_names(model) + memory,
+        "tangent_names": coordinate_names.tangent_names(model) + memory,
+        "action_names": coordinate_names.action_names(model, task.da),
         "joints": coordinate_names.joints(model),
         "constraints": [{"name": item.name, "kind": item.kind} for item in constraints.items],
         "contact_pairs": [{"name": f"{a}/{b}", "geom1": a, "geom2": b} for a, b in constraints.pairs],

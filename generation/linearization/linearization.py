@@ -18,12 +18,13 @@ from dynamic_sparsity.compilation_cache import keep_compiled_programs
 from dynamic_sparsity.errors import DynamicSparsityWarning
 from dynamic_sparsity.generation import coordinate_names, jax_runtime, tasks, xla_flags
 from dynamic_sparsity.generation.jacobians import engines
+from dynamic_sparsity.generation.jax_runtime import require_float64
 from dynamic_sparsity.generation.linearization import agreement, program
 from dynamic_sparsity.generation.linearization.batching import Batched, traced
 from dynamic_sparsity.generation.linearization.differentiable import differentiable, product
 from dynamic_sparsity.generation.linearization.inputs import Inputs, checked_inputs
 from dynamic_sparsity.generation.physics import manifold
-from dynamic_sparsity.generation.physics.model import physics_from_model, require_float64
+from dynamic_sparsity.generation.physics.model import physics_from_model
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ import mujoco
 import numpy as np
 
 from dynamic_sparsity.errors import InvalidSettingError
+from dynamic_sparsity.generation.jax_runtime import require_float64
 from dynamic_sparsity.generation.linearization.linearization import Linearization, Options
 from dynamic_sparsity.generation.linearization.program import COORDINATES, Coordinates
-from dynamic_sparsity.generation.physics.model import require_float64
 
 CHECKED_ROWS = 8
 """Rows that are held against MuJoCo C unless told otherwise: the first that are computed."""

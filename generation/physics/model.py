@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
-import jax
 import mujoco
 from mujoco import mjx
 
 from dynamic_sparsity.errors import InvalidSettingError
+from dynamic_sparsity.generation.environments.loading import load_task
+from dynamic_sparsity.generation.jax_runtime import require_float64
 from dynamic_sparsity.generation.physics import (
     collision,
     constraints,
@@ -20,7 +21,7 @@ from dynamic_sparsity.generation.physics import (
     features,
     manifold,
 )
-from dynamic_sparsity.generation.tasks import Task, get_task
+from dynamic_sparsity.generation.tasks import Task
 
 Dynamics = Literal["converged", "stock"]
 DYNAMICS: tuple[str, ...] = get_args(Dynamics)
@@ -58,50 +59,27 @@ class Physics:
         return float(self.mj_model.opt.timestep)
 
 
-def require_float64() -> None:
-    """Check that JAX computes in float64, as everything here must.
-
-    Raises:
-        InvalidSettingError: It computes in float32.
-    """
-    if jax.dtypes.canonicalize_dtype("float64") != "float64":
-        raise InvalidSettingError(
-            "Jacobians are computed in float64, but JAX is set to float32. "
-            "Call `jax.config.update('jax_enable_x64', True)` before anything else uses JAX."
-        )
-
-
-def load_environment(name: str) -> Any:
-    """Return Playground's environment of a task, on MJX's JAX implementation: Warp, the default, has no derivatives.
-
-    Args:
-        name: Name of the task.
-
-    Raises:
-        InvalidSettingError: JAX computes in float32.
-    """
-    require_float64()
-    from mujoco_playground import dm_control_suite
-
-    return dm_control_suite.load(name, config_overrides={"impl": "jax"})
-
-
 @cache
-def load_physics(name: str, dynamics: Dynamics = "converged", all_slots: bool = False) -> Physics:
+def load_physics(
+    name: str, dynamics: Dynamics = "converged", all_slots: bool = False, source: str | None = None
+) -> Physics:
     """Load a task's physics.
 
     Args:
         name: Name of the task.
         dynamics: "converged" or "stock".
         all_slots: Give every candidate for a contact point a slot, so that there are always enough; slower.
+        source: Where the task comes from, as of `task_sources`; None for one of Playground.
 
     Raises:
         UnknownNameError: There is no such task.
         InvalidSettingError: There are no such dynamics, or JAX computes in float32.
+        UnsupportedModelError: As `physics_from_model` and `load_task`.
+        MissingDependencyError: As `load_task`.
     """
-    task = get_task(name)
-    slots = None if all_slots else contact_slots.SLOTS.get(task.group)
-    return physics_from_model(load_environment(name).mj_model, task, dynamics, slots)
+    loaded = load_task(name, source)
+    slots = None if all_slots else contact_slots.SLOTS.get(loaded.task.group)
+    return physics_from_model(loaded.environment.mj_model, loaded.task, dynamics, slots)
 
 
 def physics_from_model(

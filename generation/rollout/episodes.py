@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import time
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
 
@@ -23,8 +22,10 @@ from mujoco import mjx
 
 from dynamic_sparsity.errors import NotConvergedError
 from dynamic_sparsity.generation import jax_runtime
+from dynamic_sparsity.generation.environments.loading import load_task
+from dynamic_sparsity.generation.environments.replacing import TRACING, physics_replaced
 from dynamic_sparsity.generation.physics import constraint_solver
-from dynamic_sparsity.generation.physics.model import Dynamics, Physics, load_environment, load_physics
+from dynamic_sparsity.generation.physics.model import Dynamics, Physics, load_physics
 from dynamic_sparsity.generation.rollout.actions import Plan, Policy, make_policy
 from dynamic_sparsity.generation.rollout.recorder import Columns, Recorder
 from dynamic_sparsity.generation.rollout.transition import (
@@ -33,10 +34,12 @@ from dynamic_sparsity.generation.rollout.transition import (
     Program,
     Row,
     carry_of,
+    seen,
     shown,
     transition_program,
 )
 from dynamic_sparsity.generation.settings import Settings
+from dynamic_sparsity.generation.tasks import representative
 from dynamic_sparsity.schemas import FLAG_BITS
 
 
@@ -54,17 +57,18 @@ class Step(NamedTuple):
     task: Any
 
 
-@contextmanager
-def _physics_replaced(data: mjx.Data) -> Iterator[None]:
-    """Make Playground's `mjx_env.step` return given data, so that a task computes its reward from our physics."""
-    from mujoco_playground._src import mjx_env
+class _Now(NamedTuple):
+    """A batch of episodes between two control steps.
 
-    original = mjx_env.step
-    mjx_env.step = lambda *_args, **_kwargs: data
-    try:
-        yield
-    finally:
-        mjx_env.step = original
+    Attributes:
+        carry: What the physics goes on from.
+        task: Playground's state, without physics.
+        observed: What the task looks back at.
+    """
+
+    carry: Carry
+    task: Any
+    observed: Observed
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,8 +85,8 @@ class Episodes:
     physics: Physics
     policy: Policy
     _transition: Program
-    _reset: Callable[[jax.Array], tuple[Carry, Any]]
-    _observe: Callable[[Any, jax.Array, Observed], Any]
+    _reset: Callable[[jax.Array], tuple[Carry, Any, Observed]]
+    _observe: Callable[[Any, jax.Array, Observed, Observed], Any]
     _plan: Callable[[jax.Array, jax.Array], Plan]
     _act: Callable[..., jax.Array]
 
@@ -97,29 +101,38 @@ class Episodes:
             InvalidSettingError: The policy does not fit the task.
         """
         kind = cast(Dynamics, settings.dynamics)
-        environment = load_environment(settings.task)
-        physics = load_physics(settings.task, kind)
+        loaded = load_task(settings.task, settings.source)
+        environment, interface = loaded.environment, loaded.interface
+        physics = load_physics(settings.task, kind, source=settings.source)
         policy = make_policy(settings, physics.task.da)
         empty = mjx.make_data(physics.mj_model, impl="jax")
 
-        def reset(key: jax.Array) -> tuple[Carry, Any]:
-            state = environment.reset(key)
-            return carry_of(state.data), state.replace(data=None)
+        def reset(key: jax.Array) -> tuple[Carry, Any, Observed]:
+            with TRACING:
+                state = environment.reset(key)
+            carry = carry_of(state.data, interface.remembers)
+            return carry, state.replace(data=None), seen(state.data, carry, interface.looked_back)
 
-        def observe(task: Any, action: jax.Array, observed: Observed) -> Any:
-            with _physics_replaced(shown(empty, observed)):
+        def observe(task: Any, action: jax.Array, before: Observed, after: Observed) -> Any:
+            if interface.looked_back or interface.written:
+                task = task.replace(data=shown(empty, before))
+            with physics_replaced(shown(empty, after)):
                 return environment.step(task, action).replace(data=None)
 
         return cls(
             settings=settings,
             physics=physics,
             policy=policy,
-            _transition=transition_program(physics.task.group, physics.dynamics),
+            _transition=cls._program(physics, settings.source, all_slots=False),
             _reset=jax_runtime.jit(jax.vmap(reset)),
             _observe=jax_runtime.jit(jax.vmap(observe)),
             _plan=jax_runtime.jit(lambda keys, episodes: policy.start(keys, episodes, settings.episode_length)),
             _act=jax_runtime.jit(policy.act),
         )
+
+    @staticmethod
+    def _program(physics: Physics, source: str | None, all_slots: bool) -> Program:
+        return transition_program(representative(physics.task), physics.dynamics, all_slots, source)
 
     def _keys(self, first: int, count: int) -> tuple[jax.Array, jax.Array]:
         """Return keys of initial states and of policies of episodes first … first + count - 1, each (count, 2)."""
@@ -140,23 +153,23 @@ class Episodes:
             The seconds that this took.
         """
         began = time.perf_counter()
-        carry, task, plan = self._start(0, count)
-        _, step = self._step(0, carry, task, plan, constraint_solver.MAX_ITERATIONS)
+        _, step = self._step(0, *self._start(0, count), constraint_solver.MAX_ITERATIONS)
         np.asarray(step.task.reward), np.asarray(step.row.flags)
         return time.perf_counter() - began
 
-    def _start(self, first: int, count: int) -> tuple[Carry, Any, Plan]:
+    def _start(self, first: int, count: int) -> tuple[_Now, Plan]:
         reset_keys, policy_keys = self._keys(first, count)
-        return *self._reset(reset_keys), self._plan(policy_keys, jnp.arange(first, first + count))
+        return _Now(*self._reset(reset_keys)), self._plan(policy_keys, jnp.arange(first, first + count))
 
     def _step(
-        self, index: int, carry: Carry, task: Any, plan: Plan, max_iterations: int, all_slots: bool = False
-    ) -> tuple[Carry, Step]:
-        action = self._act(plan, np.int64(index), task.obs)
-        physics = self.physics
-        program = transition_program(physics.task.group, physics.dynamics, True) if all_slots else self._transition
-        after, observed, row = program(carry, action, np.int32(max_iterations))
-        return after, Step(action, row, self._observe(task, action, observed))
+        self, index: int, now: _Now, plan: Plan, max_iterations: int, all_slots: bool = False
+    ) -> tuple[_Now, Step]:
+        observation = now.task.obs["state"] if isinstance(now.task.obs, Mapping) else now.task.obs
+        action = self._act(plan, np.int64(index), observation)
+        program = self._program(self.physics, self.settings.source, True) if all_slots else self._transition
+        carry, observed, row = program(now.carry, action, np.int32(max_iterations))
+        task = self._observe(now.task, action, now.observed, observed)
+        return _Now(carry, task, {name: observed[name] for name in now.observed}), Step(action, row, task)
 
     def simulate(
         self,
@@ -213,13 +226,12 @@ class Episodes:
     ) -> tuple[Columns, bool]:
         """Return the columns, and whether a row had too many contact points."""
         length = self.settings.episode_length
-        carry, task, plan = self._start(first, count)
-        state = np.concatenate([carry.qpos, carry.qvel], axis=1).astype(np.float32)
+        now, plan = self._start(first, count)
+        state = np.asarray(now.carry.state)
         with Recorder(self.physics, state, length, memory, self.settings.check_with_mujoco) as recorder:
             for index in range(length):
-                carry, step = self._step(index, carry, task, plan, max_iterations, all_slots)
-                task = step.task
-                recorder.put(index, step.action, step.row, task.reward, task.done)
+                now, step = self._step(index, now, plan, max_iterations, all_slots)
+                recorder.put(index, step.action, step.row, step.task.reward, step.task.done)
                 if on_progress is not None:
                     on_progress(count)
         return recorder.columns, recorder.overflow

@@ -114,9 +114,11 @@ class Recorder:
         flags = values["flags"] | _bit("nonfinite", ~np.isfinite(values["reward"]))
         if self._oracles:
             flags = flags | _bit("contact_mismatch", self._contacts(self._state) != seen[:, 0])
+        ctrl = values.pop("ctrl", values["action"])
         if self._stepper is not None:
-            found = self._stepper.steps(self._state, values["action"])
-            difference = mujoco_steps.difference(values["next_state"], found.next_state)
+            found = self._stepper.steps(self._state, ctrl)
+            reached = values["next_state"][:, : found.next_state.shape[1]]
+            difference = mujoco_steps.difference(reached, found.next_state)
             flags = flags | _bit("contact_mismatch", (found.contacts != seen).any(axis=1))
             flags = flags | _bit("differs_from_mujoco", difference >= MUJOCO_TOLERANCE)
             values["mujoco_difference"] = difference

@@ -64,7 +64,7 @@ def render_states(task: str, states: NDArray[np.float32], width: int, height: in
 def _model(task: str) -> Any:
     """Return the task's model with the goal made invisible."""
     jax_runtime.configure()
-    from dynamic_sparsity.generation.physics.model import load_environment
+    from dynamic_sparsity.generation.environments.loading import load_environment
 
     model = load_environment(task).mj_model
     for kind, rgba in (("geom", model.geom_rgba), ("site", model.site_rgba)):

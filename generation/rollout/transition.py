@@ -1,12 +1,12 @@
 """The control step with Jacobians as one compiled program, shared by all tasks with the same dynamics.
 
-The program takes and gives only what has to pass between control steps (`Carry`) and what the tasks of the group look
-at (`OBSERVED`): moving all of MJX's data would cost as much as the Jacobians of the small models do.
+The program takes and gives only what has to pass between control steps (`Carry`) and what the task looks at
+(`environments.interface`): moving all of MJX's data would cost as much as the Jacobians of the small models do.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import NamedTuple
 
@@ -15,8 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 from mujoco import mjx
 
-from dynamic_sparsity.generation import jax_runtime, tasks
-from dynamic_sparsity.generation.jacobians import engines
+from dynamic_sparsity.generation import jax_runtime
+from dynamic_sparsity.generation.environments.loading import load_task
+from dynamic_sparsity.generation.jacobians import chain_rule, engines
 from dynamic_sparsity.generation.physics import constraint_solver, manifold
 from dynamic_sparsity.generation.physics.model import Dynamics, Physics, load_physics
 from dynamic_sparsity.generation.settings import MASK_THRESHOLD
@@ -24,26 +25,6 @@ from dynamic_sparsity.schemas import FLAG_BITS
 
 SMALL_ANGULAR_VELOCITY = 1e-8
 """rad/s below which MJX's own derivative of a quaternion's integration is zero, and wrong."""
-
-OBSERVED: dict[str, tuple[str, ...]] = {
-    "acrobot": ("xmat", "site_xpos"),
-    "ball_in_cup": ("xpos", "site_xpos"),
-    "cartpole": ("xmat",),
-    "cheetah": ("sensordata",),
-    "finger_spin": ("sensordata",),
-    "finger_turn": ("sensordata",),
-    "fish": ("xmat", "geom_xpos", "geom_xmat"),
-    "hopper": ("sensordata", "xipos"),
-    "humanoid": ("sensordata", "xpos", "xmat"),
-    "pendulum": ("xmat",),
-    "point_mass": ("geom_xpos",),
-    "reacher_easy": ("geom_xpos",),
-    "reacher_hard": ("geom_xpos",),
-    "swimmer6": ("sensordata", "xmat", "geom_xpos"),
-    "walker": ("sensordata", "xpos", "xmat"),
-}
-"""Fields of MJX's data, beside qpos and qvel, from which the tasks of each group compute observation, reward and
-termination. All others are None where a task looks, so that one that is missing here stops the task's compilation."""
 
 
 class Carry(NamedTuple):
@@ -54,16 +35,24 @@ class Carry(NamedTuple):
         qvel: float64, shape (nv,), likewise.
         qacc_warmstart: float64, shape (nv,), likewise; where MJX's solver begins (`stock`).
         mocap_pos: Where a task put its target, m, shape (nmocap, 3); constant in an episode.
+        memory: The last control, of tasks that remember it, float64, shape (nm,), rounded to float32's numbers.
     """
 
     qpos: jax.Array
     qvel: jax.Array
     qacc_warmstart: jax.Array
     mocap_pos: jax.Array
+    memory: jax.Array | None = None
+
+    @property
+    def state(self) -> jax.Array:
+        """The stored state, float32, shape (…, ds)."""
+        parts = (self.qpos, self.qvel) if self.memory is None else (self.qpos, self.qvel, self.memory)
+        return jnp.concatenate(parts, axis=-1).astype(jnp.float32)
 
 
 Observed = dict[str, jax.Array]
-"""Fields of MJX's data after the step, by name: qpos, qvel and the group's `OBSERVED`."""
+"""Fields of MJX's data at one time, by name."""
 
 
 class Row(NamedTuple):
@@ -86,6 +75,7 @@ class Row(NamedTuple):
         contact_count: Contact points in touch in each substep, int32, shape (substeps,).
         overflow: Whether there were too many of them for the program's slots, bool, shape ().
         qacc_warmstart: Float32, shape (nv,); None for `converged`.
+        ctrl: The control, float64, shape (nu,), of tasks in which it is not the action; not stored.
     """
 
     next_state: jax.Array
@@ -104,6 +94,7 @@ class Row(NamedTuple):
     contact_count: jax.Array
     overflow: jax.Array
     qacc_warmstart: jax.Array | None
+    ctrl: jax.Array | None
 
 
 def _rounded(x: jax.Array) -> jax.Array:
@@ -111,13 +102,29 @@ def _rounded(x: jax.Array) -> jax.Array:
     return x.astype(jnp.float32).astype(jnp.float64)
 
 
-def carry_of(data: mjx.Data) -> Carry:
+def carry_of(data: mjx.Data, remembers: bool = False) -> Carry:
     """Return what is passed to the next control step, rounded: the stored state is exactly the one that is stepped.
 
     Args:
         data: MJX data, unbatched.
+        remembers: Whether the task remembers the control.
     """
-    return Carry(_rounded(data.qpos), _rounded(data.qvel), _rounded(data.qacc_warmstart), data.mocap_pos)
+    memory = _rounded(data.ctrl) if remembers else None
+    return Carry(_rounded(data.qpos), _rounded(data.qvel), _rounded(data.qacc_warmstart), data.mocap_pos, memory)
+
+
+def seen(data: mjx.Data, carry: Carry, fields: Sequence[str]) -> Observed:
+    """Return fields of MJX's data as a task may see them, the state among them rounded as it is stored.
+
+    Args:
+        data: MJX data, unbatched.
+        carry: What is passed on of it.
+        fields: Their names.
+    """
+    rounded = {"qpos": carry.qpos, "qvel": carry.qvel}
+    if carry.memory is not None:
+        rounded["ctrl"] = carry.memory
+    return {name: rounded[name] if name in rounded else getattr(data, name) for name in fields}
 
 
 def shown(empty: mjx.Data, observed: Observed) -> mjx.Data:
@@ -136,7 +143,14 @@ def _flag(name: str, condition: jax.Array) -> jax.Array:
     return condition.astype(jnp.uint16) << FLAG_BITS[name]
 
 
-def _row(physics: Physics, before: Carry, action: jax.Array, result: engines.Transition, after: Carry) -> Row:
+def _row(
+    physics: Physics,
+    before: Carry,
+    action: jax.Array,
+    ctrl: jax.Array | None,
+    result: engines.Transition,
+    after: Carry,
+) -> Row:
     info = result.info
     features = info.features
     changes = jnp.sum(jnp.any(features.rows[1:] != features.rows[:-1], axis=1), dtype=jnp.uint8)
@@ -147,9 +161,9 @@ def _row(physics: Physics, before: Carry, action: jax.Array, result: engines.Tra
     converged = (
         (residual <= constraint_solver.RESIDUAL_TOLERANCE) if physics.dynamics == "converged" else jnp.array(True)
     )
-    state = jnp.concatenate([before.qpos, before.qvel]).astype(jnp.float32)
+    state = before.state
     row = Row(
-        next_state=jnp.concatenate([after.qpos, after.qvel]).astype(jnp.float32),
+        next_state=after.state,
         J_s=result.J_s.astype(jnp.float32),
         J_a=result.J_a.astype(jnp.float32),
         mask_s=(jnp.abs(result.J_s) >= MASK_THRESHOLD).astype(jnp.uint8),
@@ -169,6 +183,7 @@ def _row(physics: Physics, before: Carry, action: jax.Array, result: engines.Tra
         contact_count=features.contact_count,
         overflow=jnp.any(info.overflow),
         qacc_warmstart=before.qacc_warmstart.astype(jnp.float32) if physics.dynamics == "stock" else None,
+        ctrl=ctrl,
     )
     # A pair's distance may be infinite, which says something.
     floats = (state, action, row.next_state, row.J_s, row.J_a, row.solver_residual, row.contact_force)
@@ -182,23 +197,30 @@ Program = Callable[[Carry, jax.Array, np.int32], tuple[Carry, Observed, Row]]
 
 
 @cache
-def transition_program(group: str, kind: Dynamics, all_slots: bool = False) -> Program:
-    """Return the compiled control step of a group: (batch of carries, actions, iterations) → (carries, observed, rows).
+def transition_program(name: str, kind: Dynamics, all_slots: bool = False, source: str | None = None) -> Program:
+    """Return a task's compiled control step: (batch of carries, actions, iterations) → (carries, observed, rows).
 
     Args:
-        group: Name of the group of tasks with the same dynamics.
+        name: Name of the task; of a group with the same dynamics, its `tasks.representative`.
         kind: "converged" or "stock".
         all_slots: Give every candidate for a contact point a slot, as `load_physics`.
+        source: Where the task comes from, as of `task_sources`; None for one of Playground.
     """
-    physics = load_physics(tasks.group_representatives()[group], kind, all_slots)
+    physics, interface = load_physics(name, kind, all_slots, source), load_task(name, source).interface
     empty = mjx.make_data(physics.mj_model, impl="jax")
+    fields = dict.fromkeys(("qpos", "qvel", *interface.observed, *interface.looked_back))
 
     def step(before: Carry, action: jax.Array, max_iterations: jax.Array) -> tuple[Carry, Observed, Row]:
-        result = engines.transition(physics, empty.replace(**before._asdict()), action, max_iterations)
-        after = carry_of(result.data)
-        observed = {name: getattr(result.data, name) for name in OBSERVED[group]}
-        observed |= {"qpos": after.qpos, "qvel": after.qvel}
-        return after, observed, _row(physics, before, action, result, after)
+        given = {name: value for name, value in before._asdict().items() if name != "memory"}
+        data = empty.replace(**given)
+        if interface.control is None:
+            ctrl, result = None, engines.transition(physics, data, action, max_iterations)
+        else:
+            mapping = chain_rule.linear_control(physics, interface, before.qpos, before.qvel, before.memory, action)
+            ctrl, result = mapping.ctrl, engines.transition(physics, data, mapping.ctrl, max_iterations)
+            result = chain_rule.through_control(result, mapping, interface.remembers)
+        after = carry_of(result.data, interface.remembers)
+        return after, seen(result.data, after, tuple(fields)), _row(physics, before, action, ctrl, result, after)
 
     program: Program = jax_runtime.jit(jax.vmap(step, in_axes=(0, 0, None)))
     return program

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -22,10 +22,11 @@ from mujoco import mjx
 from numpy.typing import NDArray
 
 from dynamic_sparsity.generation import jax_runtime
+from dynamic_sparsity.generation.environments.interface import Control
 from dynamic_sparsity.generation.physics import manifold
-from dynamic_sparsity.generation.physics.model import Dynamics, Physics, load_physics
+from dynamic_sparsity.generation.physics.model import Physics
 from dynamic_sparsity.generation.physics.step import control_step, normalised
-from dynamic_sparsity.generation.verification import finite_differences
+from dynamic_sparsity.generation.verification import finite_differences, store_task
 from dynamic_sparsity.generation.verification.finite_differences import Array
 from dynamic_sparsity.schemas import FLAG_BITS
 from dynamic_sparsity.storage.verify import Problem
@@ -94,38 +95,40 @@ class DeepReport:
 class MjxDifferenceOracle:
     """Central differences of our own step, for `stock` at a fixed warm start. Checks the derivative, not the step."""
 
-    def __init__(self, physics: Physics) -> None:
+    def __init__(self, physics: Physics, control: Control | None = None) -> None:
         """Set up the program that steps all perturbations of one row at once.
 
         Args:
             physics: The physics that is to be checked.
+            control: The task's control; None where it is the action.
         """
         self.physics = physics
+        self._control = control or (lambda _qpos, _qvel, _ctrl, action: action)
         self._empty = mjx.make_data(physics.mj_model, impl="jax")
         self._program = jax_runtime.jit(self._differences)
 
     def _differences(self, state: jax.Array, action: jax.Array, warmstart: jax.Array, epsilon: jax.Array) -> Any:
         physics = self.physics
-        nq, nv, nu = physics.task.nq, physics.task.nv, physics.task.nu
+        nq, nv, dx, da = physics.task.nq, physics.task.nv, physics.task.dx, physics.task.da
         q = normalised(physics, state[:nq])
 
         def step(direction: jax.Array) -> tuple[jax.Array, jax.Array]:
-            moved = self._empty.replace(
-                qpos=manifold.integrate(physics.blocks, q, direction[:nv]),
-                qvel=state[nq:] + direction[nv : 2 * nv],
-                qacc_warmstart=warmstart,
-            )
-            final, _ = control_step(physics, moved, action + direction[2 * nv :])
-            return final.qpos, final.qvel
+            qpos = manifold.integrate(physics.blocks, q, direction[:nv])
+            qvel = state[nq : nq + nv] + direction[nv : 2 * nv]
+            memory = state[nq + nv :] + direction[2 * nv : dx]
+            ctrl = self._control(qpos, qvel, memory, action + direction[dx:])
+            moved = self._empty.replace(qpos=qpos, qvel=qvel, qacc_warmstart=warmstart)
+            final, _ = control_step(physics, moved, ctrl)
+            return final.qpos, jnp.concatenate([final.qvel, ctrl[: physics.task.memory]])
 
         # Near an action's bound, where it is clamped: one-sided, as `finite_differences` has it.
         inward = jnp.where(jnp.abs(action) + epsilon > 1, -jnp.sign(action), 0.0)
-        side = jnp.concatenate([jnp.zeros(2 * nv), inward])[:, None]
-        directions = jnp.eye(2 * nv + nu) * epsilon
+        side = jnp.concatenate([jnp.zeros(dx), inward])[:, None]
+        directions = jnp.eye(dx + da) * epsilon
         first, second = (jnp.where(side == 0, k, m * side) * directions for k, m in ((1, 1), (-1, 2)))
-        rows = jnp.concatenate([jnp.zeros((1, 2 * nv + nu)), first, second])
+        rows = jnp.concatenate([jnp.zeros((1, dx + da)), first, second])
         qpos, qvel = jax.vmap(step)(rows)
-        (_, q_up, q_down), (_, v_up, v_down) = (jnp.split(x, [1, 1 + 2 * nv + nu]) for x in (qpos, qvel))
+        (_, q_up, q_down), (_, v_up, v_down) = (jnp.split(x, [1, 1 + dx + da]) for x in (qpos, qvel))
         dual = manifold.dual_basis(physics.blocks, qpos[0])
         central = jnp.concatenate([(q_up - q_down) @ dual.T, v_up - v_down], axis=1)
         one_sided = ((q_up - qpos[:1], v_up - qvel[:1]), (q_down - qpos[:1], v_down - qvel[:1]))
@@ -137,8 +140,8 @@ class MjxDifferenceOracle:
         """Return next state and Jacobian of one row.
 
         Args:
-            state: (qpos, qvel), shape (ds,).
-            action: Control, shape (da,).
+            state: (qpos, qvel, memory), shape (ds,).
+            action: Action, shape (da,).
             warmstart: `qacc_warmstart`, shape (nv,).
         """
         results = [self._program(state, action, warmstart, epsilon) for epsilon in finite_differences.EPSILONS]
@@ -147,7 +150,11 @@ class MjxDifferenceOracle:
 
 
 def verify_deep(
-    path: Path, sample: int = 64, seed: int = 0, on_progress: Callable[[int], None] | None = None
+    path: Path,
+    sample: int = 64,
+    seed: int = 0,
+    on_progress: Callable[[int], None] | None = None,
+    source: str | None = None,
 ) -> DeepReport:
     """Compute sampled rows of a store again, and compare.
 
@@ -156,16 +163,19 @@ def verify_deep(
         sample: Rows to draw, without replacement.
         seed: Seed of the draw.
         on_progress: Called with the number of rows compared since the last call.
+        source: Where the task comes from, if it is one of the user's own, as of `task_sources`.
 
     Raises:
         IncompleteStoreError: The store is not finished.
         CorruptStoreError: The store can't be read.
+        InvalidSettingError: The task is one of the user's own, and the source is missing or is another one.
     """
     from dynamic_sparsity.loaders.load import open_dataset
 
     data = open_dataset(path)
     attributes = data.metadata
-    physics = load_physics(attributes["task"], cast(Dynamics, attributes["dynamics"]))
+    task = store_task.load(attributes, source)
+    physics, nv = task.physics, task.physics.task.nv
     drawn, hard = _draw(path, len(data), sample, np.random.default_rng(seed))
     batch = data[drawn]
     bits = sum(1 << FLAG_BITS[name] for name in _UNCHECKABLE)
@@ -177,13 +187,13 @@ def verify_deep(
 
     comparisons = []
     if physics.dynamics == "converged":
-        reference = finite_differences.MujocoOracle(physics)
-        first = _compare(MUJOCO_C, lambda state, action, _: reference.reference(state, action), batch, rows, tick)
+        reference = finite_differences.MujocoOracle(physics, task.host_control)
+        first = _compare(MUJOCO_C, lambda state, action, _: reference.reference(state, action), batch, rows, nv, tick)
         comparisons.append(first)
         rows = list(first.other_step)
     if rows:
-        name = "central differences of our own step"
-        comparisons.append(_compare(name, MjxDifferenceOracle(physics).reference, batch, rows, tick))
+        name, own = "central differences of our own step", MjxDifferenceOracle(physics, task.control)
+        comparisons.append(_compare(name, own.reference, batch, rows, nv, tick))
     flagged = int(np.sum(batch["flags"] & bits != 0))
     explained = np.flatnonzero(batch["flags"] & (1 << FLAG_BITS["differs_from_mujoco"]) != 0)
     problems = _check_limits(path, len(drawn) - flagged, set(explained.tolist()), comparisons)
@@ -228,10 +238,10 @@ def _compare(
     reference: Callable[[Array, Array, Array], finite_differences.Reference],
     batch: dict[str, Any],
     rows: list[int],
+    nv: int,
     tick: Callable[[], None],
 ) -> OracleComparison:
     errors, other_step, near_switch = [], [], 0
-    nv = batch["J_s"].shape[1] // 2
     warmstarts = batch.get("qacc_warmstart", np.zeros((len(batch["state"]), nv)))
     for row in rows:
         state, action, warmstart = (x[row].astype(np.float64) for x in (batch["state"], batch["action"], warmstarts))

@@ -9,6 +9,7 @@ one-sided difference of second order, from the action inwards: f' ≈ (4 f(ε) -
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import mujoco
@@ -21,6 +22,9 @@ from dynamic_sparsity.schemas import MUJOCO_TOLERANCE
 
 Array = NDArray[np.float64]
 
+HostControl = Callable[[Array, Array], Array]
+"""(state, action) → control, float64, of one row: the task's own, which is no physics."""
+
 EPSILONS = (1e-6, 1e-7)
 """Half widths of the differences. Where the two disagree, a contact or limit switches between the evaluated points."""
 
@@ -32,8 +36,8 @@ class Reference(NamedTuple):
     """MuJoCo C's answer for one row.
 
     Attributes:
-        next_state: (qpos, qvel) after the control step, shape (ds,).
-        jacobian: [J_s | J_a] in tangent coordinates, shape (2 nv, 2 nv + nu), by the first of `EPSILONS`.
+        next_state: (qpos, qvel, memory) after the control step, shape (ds,).
+        jacobian: [J_s | J_a] in tangent coordinates, shape (dx, dx + da), by the first of `EPSILONS`.
         disagreement: Relative difference between the Jacobians by the two `EPSILONS`.
         contacts: Contact points in touch at the given state.
     """
@@ -47,14 +51,16 @@ class Reference(NamedTuple):
 class MujocoOracle:
     """Steps and differentiates one task with MuJoCo C."""
 
-    def __init__(self, physics: Physics) -> None:
+    def __init__(self, physics: Physics, control: HostControl | None = None) -> None:
         """Prepare for a model, with its options. Silences MuJoCo's warnings in this process.
 
         Args:
             physics: The physics that is to be checked.
+            control: The task's control; None where it is the action.
         """
         self.model = c_model(physics)
-        self.substeps = physics.task.substeps
+        self.substeps, self.memory = physics.task.substeps, physics.task.memory
+        self._control = control or (lambda _state, action: action)
         self._data = mujoco.MjData(self.model)
 
     def contacts(self, state: Array) -> int:
@@ -81,16 +87,16 @@ class MujocoOracle:
         """Return the state after one control step, shape (ds,).
 
         Args:
-            state: (qpos, qvel), float64, shape (ds,).
-            action: Control, float64, shape (da,).
+            state: (qpos, qvel, memory), float64, shape (ds,).
+            action: Action, float64, shape (da,).
         """
-        model, data = self.model, self._data
+        model, data, size = self.model, self._data, self.model.nq + self.model.nv
         mujoco.mj_resetData(model, data)
-        data.qpos[:], data.qvel[:] = state[: model.nq], state[model.nq :]
-        data.ctrl[:] = action
+        data.qpos[:], data.qvel[:] = state[: model.nq], state[model.nq : size]
+        data.ctrl[:] = ctrl = self._control(state, action)
         for _ in range(self.substeps):
             mujoco.mj_step(model, data)
-        return np.concatenate([data.qpos, data.qvel])
+        return np.concatenate([data.qpos, data.qvel, ctrl[: self.memory]])
 
     def _move(self, state: Array, tangent: Array) -> Array:
         nq, nv = self.model.nq, self.model.nv
@@ -101,7 +107,7 @@ class MujocoOracle:
 
     def _difference(self, start: Array, end: Array) -> Array:
         nq, nv = self.model.nq, self.model.nv
-        difference = np.empty(2 * nv)
+        difference = np.empty(nv + len(end) - nq)
         mujoco.mj_differentiatePos(self.model, difference[:nv], 1.0, start[:nq], end[:nq])
         difference[nv:] = end[nq:] - start[nq:]
         return difference
@@ -112,20 +118,20 @@ class MujocoOracle:
         return normalised
 
     def jacobian(self, state: Array, action: Array, epsilon: float) -> Array:
-        """Return [J_s | J_a] by central differences in tangent coordinates, shape (2 nv, 2 nv + nu).
+        """Return [J_s | J_a] by central differences in tangent coordinates, shape (dx, dx + da).
 
         Args:
-            state: (qpos, qvel), float64, shape (ds,).
-            action: Control, float64, shape (da,).
+            state: (qpos, qvel, memory), float64, shape (ds,).
+            action: Action, float64, shape (da,).
             epsilon: Half width of the differences.
         """
         state, action = self._normalised(np.asarray(state, np.float64)), np.asarray(action, np.float64)
-        dx, nu = 2 * self.model.nv, self.model.nu
+        dx, da = 2 * self.model.nv + self.memory, len(action)
         columns = []
         for direction in np.eye(dx) * epsilon:
             forward, backward = (self.step(self._move(state, moved), action) for moved in (direction, -direction))
             columns.append(self._difference(backward, forward) / (2 * epsilon))
-        for index, direction in enumerate(np.eye(nu) * epsilon):
+        for index, direction in enumerate(np.eye(da) * epsilon):
             if abs(action[index]) + epsilon <= 1:
                 forward, backward = (self.step(state, action + moved) for moved in (direction, -direction))
                 columns.append(self._difference(backward, forward) / (2 * epsilon))
@@ -143,8 +149,8 @@ class MujocoOracle:
         """Return next state and Jacobian of one row, with what tells whether to trust them.
 
         Args:
-            state: (qpos, qvel), shape (ds,).
-            action: Control, shape (da,).
+            state: (qpos, qvel, memory), shape (ds,).
+            action: Action, shape (da,).
         """
         state, action = np.asarray(state, np.float64), np.asarray(action, np.float64)
         first, second = (self.jacobian(state, action, epsilon) for epsilon in EPSILONS)

@@ -23,7 +23,7 @@ class HostSteps(NamedTuple):
     """What MuJoCo C makes of rows.
 
     Attributes:
-        next_state: (qpos, qvel) after the control step, float64, shape (n, ds).
+        next_state: (qpos, qvel) after the control step, float64, shape (n, nq + nv).
         contacts: Contact points in touch at each physics step, shape (n, substeps).
     """
 
@@ -102,25 +102,25 @@ class Stepper:
         """End the threads."""
         self._pool.shutdown(cancel_futures=True)
 
-    def steps(self, state: NDArray[Any], action: NDArray[Any]) -> HostSteps:
+    def steps(self, state: NDArray[Any], ctrl: NDArray[Any]) -> HostSteps:
         """Make one control step of many rows.
 
         Args:
-            state: (qpos, qvel), shape (n, ds).
-            action: Controls, shape (n, da).
+            state: (qpos, qvel), shape (n, nq + nv); what follows is left out.
+            ctrl: Controls, shape (n, nu).
         """
         count = len(self._data)
-        parts = zip(np.array_split(state, count), np.array_split(action, count), strict=True)
+        parts = zip(np.array_split(state, count), np.array_split(ctrl, count), strict=True)
         made = list(self._pool.map(lambda data, part: self._some(data, *part), self._data, parts))
         return HostSteps(*(np.concatenate(x) for x in zip(*made, strict=True)))
 
-    def _some(self, data: mujoco.MjData, state: NDArray[Any], action: NDArray[Any]) -> HostSteps:
-        model, nq = self._model, self._model.nq
-        result = HostSteps(np.empty(state.shape), np.zeros((len(state), self._substeps), np.int32))
+    def _some(self, data: mujoco.MjData, state: NDArray[Any], controls: NDArray[Any]) -> HostSteps:
+        model, nq, size = self._model, self._model.nq, self._model.nq + self._model.nv
+        result = HostSteps(np.empty((len(state), size)), np.zeros((len(state), self._substeps), np.int32))
         qpos, qvel, ctrl = data.qpos, data.qvel, data.ctrl
         for row in range(len(state)):
             # Nothing else of the data acts on a step: there is no warm start.
-            qpos[:], qvel[:], ctrl[:] = state[row, :nq], state[row, nq:], action[row]
+            qpos[:], qvel[:], ctrl[:] = state[row, :nq], state[row, nq:size], controls[row]
             if self._touch:
                 for substep in range(self._substeps):
                     mujoco.mj_step(model, data)

@@ -69,6 +69,12 @@ def published_settings(metadata: Mapping[str, Any], seed: int | None = None) -> 
         InvalidSettingError: This version can't make such data.
     """
     document = metadata["settings"]
+    if "source" in document:
+        # A function of that name would be a stranger's choice of what to call here.
+        raise InvalidSettingError(
+            f"{metadata['task']} is a task of the publisher's own, and its model is not published: make it "
+            "again with `dynamic-sparsity generate`, from the model's file."
+        )
     if origins_of(metadata):
         raise InvalidSettingError("the store was merged from several; make each of them again, and merge those")
     names = {field.name for field in dataclasses.fields(Settings)}

@@ -78,7 +78,11 @@ def generate_command(location: StoreLocation, metadata: Mapping[str, Any] | None
     policy, named = location.policy, list[str]()
     if isinstance(settings, dict) and settings.get("name") == policy and isinstance(settings.get("policy"), str):
         policy, named = settings["policy"], ["--name", policy]
-    words = ["dynamic-sparsity", "generate", location.task, "--policy", policy, *named]
+    task = location.task
+    if isinstance(settings, dict) and "source" in settings:
+        # Where it is only its maker knows; a command that calls a stranger's function is not for us to propose.
+        task = "MODEL.xml" if ":" not in str(settings["source"]) else "MODULE:FUNCTION"
+    words = ["dynamic-sparsity", "generate", task, "--policy", policy, *named]
     if location.dynamics == "stock":
         words += ["--dynamics", "stock"]
     options = {"--episodes": metadata.get("episodes"), "--episode-length": metadata.get("episode_length")}

@@ -115,6 +115,14 @@ def test_settings_of_strangers(key: str, value: Any) -> None:
         published_settings(metadata)
 
 
+@pytest.mark.parametrize("source", ["arm.xml", "os:getcwd"])
+def test_tasks_of_strangers_are_not_called(source: str) -> None:
+    settings = Settings(task="CartpoleBalance", batch=64).document(64, "cpu") | {"source": source}
+    metadata = {"task": "Getcwd", "policy": "noise", "dynamics": "converged", "settings": settings}
+    with pytest.raises(InvalidSettingError, match="a task of the publisher's own"):
+        published_settings(metadata)
+
+
 def test_a_seed_beside_another_gets_its_own_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runner = fake_unit_runner.FakeUnitRunner()
     root = tmp_path / "data"

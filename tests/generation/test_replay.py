@@ -9,7 +9,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from dynamic_sparsity.generation.physics.model import load_environment
+from dynamic_sparsity.generation.environments.loading import load_environment
 from dynamic_sparsity.generation.rollout.episodes import Episodes
 from dynamic_sparsity.generation.settings import Settings
 from dynamic_sparsity.generation.tasks import TASKS

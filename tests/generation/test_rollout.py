@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 from mujoco import mjx
 
+from dynamic_sparsity.generation.environments.loading import load_environment
+from dynamic_sparsity.generation.environments.playground import OBSERVED
+from dynamic_sparsity.generation.environments.replacing import physics_replaced
 from dynamic_sparsity.generation.physics import linear_algebra
-from dynamic_sparsity.generation.physics.model import load_environment, load_physics
+from dynamic_sparsity.generation.physics.model import load_physics
 from dynamic_sparsity.generation.rollout.batch_size import default_batch
-from dynamic_sparsity.generation.rollout.episodes import _physics_replaced
 from dynamic_sparsity.generation.rollout.recorder import Recorder
-from dynamic_sparsity.generation.rollout.transition import OBSERVED, shown
+from dynamic_sparsity.generation.rollout.transition import shown
 from dynamic_sparsity.generation.tasks import TASKS, get_task, group_representatives
 
 
@@ -35,7 +37,7 @@ def test_tasks_look_at_nothing_else(name):
     fields = {field: getattr(state.data, field) for field in ("qpos", "qvel", *OBSERVED[get_task(name).group])}
 
     def observe(task: Any, action: jax.Array, observed: dict[str, jax.Array]) -> Any:
-        with _physics_replaced(shown(empty, observed)):
+        with physics_replaced(shown(empty, observed)):
             return environment.step(task, action).replace(data=None)
 
     action = jax.ShapeDtypeStruct((get_task(name).da,), jnp.float64)

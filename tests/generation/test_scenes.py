@@ -49,7 +49,7 @@ def page():
 def test_poses_are_those_of_mujoco(task, page):
     import mujoco
 
-    from dynamic_sparsity.generation.physics.model import load_environment
+    from dynamic_sparsity.generation.environments.loading import load_environment
 
     model = load_environment(task).mj_model
     scene = describe_scene(task, model)

@@ -7,7 +7,7 @@ import pytest
 
 from dynamic_sparsity.errors import UnknownNameError
 from dynamic_sparsity.generation import tasks
-from dynamic_sparsity.generation.physics.model import load_environment
+from dynamic_sparsity.generation.environments.loading import load_environment
 
 # Fields by which models of one group may differ: they are drawn, or measured by sensors, but not felt.
 INERT = ("site_", "geom_rgba", "name", "mat_", "light_", "cam_", "bvh_", "signature", "tex_")

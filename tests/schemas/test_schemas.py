@@ -72,6 +72,24 @@ def test_attributes_of_both_versions_are_valid() -> None:
         validate(present | {"flag_bits": {"nonfinite": 0}}, "store", "neither")
 
 
+def test_a_task_may_remember_numbers_behind_the_state() -> None:
+    present = synthetic.make_attributes()
+    sizes, names = present["sizes"], [*present["state_names"], "ctrl:motor0"]
+    larger = {"sizes": sizes | {"nm": 1, "ds": sizes["ds"] + 1, "dx": sizes["dx"] + 1}}
+    validate(present | larger | {"state_names": names, "tangent_names": names}, "store", "here")
+    with pytest.raises(CorruptStoreError, match=r"sizes\.ds: found 6, expected nq \+ nv \+ na \+ nm = 7"):
+        validate(present | {"sizes": sizes | {"nm": 1}}, "store", "here")
+
+
+def test_an_action_is_the_control_unless_the_task_has_a_control_of_its_own() -> None:
+    present = synthetic.make_attributes()
+    other = {"sizes": present["sizes"] | {"nu": 5}}
+    with pytest.raises(CorruptStoreError, match=r"sizes\.da: found 2, expected nu = 5"):
+        validate(present | other, "store", "here")
+    settings = present["settings"] | {"physics_sha256": "0" * 64}
+    validate(present | other | {"settings": settings, "settings_sha256": settings_digest(settings)}, "store", "here")
+
+
 def test_flag_bits_are_distinct_and_fit_the_column() -> None:
     assert sorted(FLAG_BITS.values()) == list(range(len(FLAG_BITS)))
     assert len(FLAG_BITS) < 16

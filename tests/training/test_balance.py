@@ -12,7 +12,8 @@ import pytest
 
 from dynamic_sparsity.errors import InvalidSettingError
 from dynamic_sparsity.generation import jax_runtime
-from dynamic_sparsity.generation.physics.model import load_environment, load_physics
+from dynamic_sparsity.generation.environments.loading import load_environment
+from dynamic_sparsity.generation.physics.model import load_physics
 from dynamic_sparsity.training import balance, balance_search, planned
 from dynamic_sparsity.training.balance_search import START, episode
 from dynamic_sparsity.training.host_physics import host_physics

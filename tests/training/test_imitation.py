@@ -10,7 +10,8 @@ import pytest
 
 from dynamic_sparsity.errors import InvalidSettingError, UnsupportedModelError
 from dynamic_sparsity.generation import jax_runtime
-from dynamic_sparsity.generation.physics.model import load_environment, load_physics
+from dynamic_sparsity.generation.environments.loading import load_environment
+from dynamic_sparsity.generation.physics.model import load_physics
 from dynamic_sparsity.policies import load_policy, read_record
 from dynamic_sparsity.training import imitation, planar, run, swing_up
 from dynamic_sparsity.training import returns as evaluation

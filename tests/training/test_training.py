@@ -17,7 +17,8 @@ from dynamic_sparsity.errors import (
     UnknownNameError,
 )
 from dynamic_sparsity.generation import jax_runtime
-from dynamic_sparsity.generation.physics.model import load_environment, load_physics
+from dynamic_sparsity.generation.environments.loading import load_environment
+from dynamic_sparsity.generation.physics.model import load_physics
 from dynamic_sparsity.generation.settings import Settings
 from dynamic_sparsity.policies import ExpertPolicy, available, load_policy, read_record
 from dynamic_sparsity.policies.files import FOLDER, encode_policy, expert_path

@@ -26,7 +26,7 @@ OutRootOption = Annotated[
     Path, typer.Option("--out", "--root", help="Folder of all stores; a store is OUT/<Task>/<policy>[-stock].zarr.")
 ]
 DynamicsOption = Annotated[str, typer.Option(help="converged or stock.")]
-AllTasksOption = Annotated[bool, typer.Option("--all", help="All 25 tasks.")]
+AllTasksOption = Annotated[bool, typer.Option("--all", help="All 25 tasks of the DM Control Suite.")]
 
 
 def _print_version(wanted: bool) -> None:

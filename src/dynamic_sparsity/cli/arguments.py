@@ -104,7 +104,32 @@ def chosen_tasks(names: Sequence[str], every: bool) -> list[str]:
         InvalidSettingError: No task was given, or some and `--all`.
         UnknownNameError: A task does not exist.
     """
-    from dynamic_sparsity.generation.tasks import TASKS, get_task
+    from dynamic_sparsity.generation.tasks import get_task
+
+    return list(dict.fromkeys(get_task(name).name for name in _named(names, every)))
+
+
+def chosen_sources(names: Sequence[str], every: bool) -> list[tuple[str, str | None]]:
+    """Return the tasks asked for, also the user's own, each once, in the order given.
+
+    Args:
+        names: Names of tasks, paths of models, or functions as `module:function`.
+        every: Whether `--all` was given.
+
+    Returns:
+        Name and source of each; the source is None for a task of Playground.
+
+    Raises:
+        InvalidSettingError: No task was given, or some and `--all`; or a source is not there.
+        UnknownNameError: A task does not exist.
+    """
+    from dynamic_sparsity.generation.task_sources import settled
+
+    return list(dict.fromkeys(settled(name) for name in _named(names, every)))
+
+
+def _named(names: Sequence[str], every: bool) -> list[str]:
+    from dynamic_sparsity.generation.tasks import TASKS
 
     if every and names:
         raise InvalidSettingError("Give either task names or --all, not both.")
@@ -112,7 +137,7 @@ def chosen_tasks(names: Sequence[str], every: bool) -> list[str]:
         raise InvalidSettingError(
             "No task was given. Name one or more, e.g. CartpoleBalance, or use --all. `dynamic-sparsity list` has them."
         )
-    return list(TASKS) if every else list(dict.fromkeys(get_task(name).name for name in names))
+    return list(TASKS) if every else list(names)
 
 
 def parse_repository(text: str | None) -> tuple[str, str | None]:

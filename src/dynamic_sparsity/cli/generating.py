@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dynamic_sparsity.cli.app import AllTasksOption, DynamicsOption, OutRootOption, StoresArgument, app
-from dynamic_sparsity.cli.arguments import check_least, chosen_tasks, output_folder, parse_repository
+from dynamic_sparsity.cli.arguments import check_least, chosen_sources, output_folder, parse_repository
 from dynamic_sparsity.cli.tables import make_table, print_new_stores
 from dynamic_sparsity.errors import InvalidSettingError
 from dynamic_sparsity.untrusted.console import PlainConsole
@@ -34,7 +34,12 @@ NAME_WIDTH_MIN = 20
 @app.command()
 def generate(
     tasks: Annotated[
-        list[str] | None, typer.Argument(help="Tasks to make data sets of; `list` shows them.", show_default=False)
+        list[str] | None,
+        typer.Argument(
+            help="Tasks to make data sets of; `list` shows them. Also tasks of your own: the path of a MuJoCo model, "
+            "or MODULE:FUNCTION, a function that returns a model or an environment like those of Playground.",
+            show_default=False,
+        ),
     ] = None,
     every: AllTasksOption = False,
     out: OutRootOption = Path("data"),
@@ -131,11 +136,12 @@ def generate(
     """
     from dynamic_sparsity.generation.settings import Settings
 
-    chosen = chosen_tasks(tasks or [], every)
+    chosen = chosen_sources(tasks or [], every)
     output_folder(out)
     settings = [
         Settings(
             task=task,
+            source=source,
             episodes=episodes,
             episode_length=episode_length,
             seed=seed,
@@ -147,7 +153,7 @@ def generate(
             storage=storage,
             check_with_mujoco=mujoco_check,
         )
-        for task in chosen
+        for task, source in chosen
     ]
     from dynamic_sparsity.generation.executors.choice import make_executor
     from dynamic_sparsity.generation.jobs.units import Job

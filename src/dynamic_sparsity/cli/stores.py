@@ -130,6 +130,10 @@ def verify(
     ] = False,
     sample: Annotated[int, typer.Option(help="Rows that --deep computes again.", min=1, max=10_000_000)] = 64,
     seed: Annotated[int, typer.Option(help="Seed of the draw of these rows.", min=0, max=2**63 - 1)] = 0,
+    source: Annotated[
+        str | None,
+        typer.Option(help="For --deep: the model or MODULE:FUNCTION that a task of your own was generated from."),
+    ] = None,
 ) -> None:
     """Check stores: structure, checksums, values; exit code 1 and a list if anything is wrong.
 
@@ -137,17 +141,18 @@ def verify(
     prints the quantiles of the relative error. Rows where C finds other contacts than MJX, and `stock` stores, are
     compared with central differences of MJX's own step.
     """
-    verified = [verify_and_print(store, sample if deep else 0, seed) for store in stores]
+    verified = [verify_and_print(store, sample if deep else 0, seed, source) for store in stores]
     raise typer.Exit(0 if all(verified) else 1)
 
 
-def verify_and_print(path: Path, sample: int, seed: int) -> bool:
+def verify_and_print(path: Path, sample: int, seed: int, source: str | None = None) -> bool:
     """Check one store and print the result.
 
     Args:
         path: The store.
         sample: Rows that are computed again; 0 for none.
         seed: Of their draw.
+        source: Where a task of the user's own comes from.
 
     Returns:
         Whether nothing is wrong.
@@ -160,13 +165,13 @@ def verify_and_print(path: Path, sample: int, seed: int) -> bool:
     if not problems:
         console.print(f"{path}: structure, checksums and values are right.", style="green")
         if sample:
-            problems = _verify_rows(console, path, sample, seed)
+            problems = _verify_rows(console, path, sample, seed, source)
     if problems:
         _print_problems(path, problems)
     return not problems
 
 
-def _verify_rows(console: PlainConsole, path: Path, sample: int, seed: int) -> Sequence[Problem]:
+def _verify_rows(console: PlainConsole, path: Path, sample: int, seed: int, source: str | None) -> Sequence[Problem]:
     """Compute rows again, print how they compare, and return what is wrong."""
     from dynamic_sparsity.generation import jax_runtime
 
@@ -175,7 +180,7 @@ def _verify_rows(console: PlainConsole, path: Path, sample: int, seed: int) -> S
 
     with progress(console, transient=True) as bars:
         bar = bars.add_task("Computing rows again", total=sample)
-        report = verify_deep(path, sample, seed, lambda n: bars.advance(bar, n))
+        report = verify_deep(path, sample, seed, lambda n: bars.advance(bar, n), source)
     _print_comparisons(console, report)
     return report.problems
 
@@ -205,12 +210,12 @@ def _print_problems(path: Path, problems: Sequence[Problem]) -> None:
 
 
 def _table_of_tasks() -> Table:
-    from dynamic_sparsity.generation.tasks import TASKS
+    from dynamic_sparsity.generation.tasks import ROBOTS, TASKS
 
     columns = ("task", "group", "ds", "dx", "da", "substeps", "dt, s")
     caption = "dx: state in tangent coordinates, where it differs from ds (quaternions)"
     table = make_table(columns, left=("task", "group"), no_wrap=columns, title="Tasks", caption=caption)
-    for task in TASKS.values():
+    for task in (*TASKS.values(), *ROBOTS.values()):
         dx = "" if task.dx == task.ds else str(task.dx)
         table.add_row(task.name, task.group, str(task.ds), dx, str(task.da), str(task.substeps), f"{task.control_dt:g}")
     return table

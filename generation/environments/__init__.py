@@ -1,0 +1,1 @@
+"""Tasks as environments: where each comes from, and what its step does around physics."""
