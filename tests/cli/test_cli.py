@@ -148,6 +148,7 @@ def test_incomplete_store_says_how_to_go_on(store, capsys):
     assert "dynamic-sparsity generate" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_looking_needs_no_simulator(store):
     script = (
         "import sys; from dynamic_sparsity import cli; "
@@ -165,6 +166,7 @@ def test_size(number, text):
     assert byte_size(number) == text
 
 
+@pytest.mark.slow
 def test_generating_without_a_simulator_says_what_to_install(tmp_path):
     (tmp_path / "jax.py").write_text("raise ModuleNotFoundError('No module named jax', name='jax')\n")
     environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}

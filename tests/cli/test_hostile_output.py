@@ -189,6 +189,7 @@ def test_commands(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
         assert not CONTROLS.search(path.read_text()), path
 
 
+@pytest.mark.slow
 def test_cards(root: Path, tmp_path: Path) -> None:
     shutil.copytree(root, tmp_path / "data")
     with warnings.catch_warnings():
@@ -207,8 +208,8 @@ def test_cards(root: Path, tmp_path: Path) -> None:
     assert names.is_file()
 
 
-@pytest.mark.fast_sample(4)
 @pytest.mark.parametrize("name", ["x[/b]y", "[bold]", ":bomb:", "a\x1b[31mb", "e\u202ef", "two\nlines", "sur\udce9"])
+@pytest.mark.slow
 def test_paths_in_messages(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     store = make_store(tmp_path / name / "Pendulums/noise.zarr")
     assert cli.main(["verify", str(store)]) == 0

@@ -19,7 +19,7 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
-@pytest.mark.fast_sample(4)
+@pytest.mark.slow
 def test_repositories_are_shown(hub: HubServer, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     publish(plan(root, "org/name", tag="v1.0.0"))
     for command in (["show", "org/name@v1.0.0"], ["list", "--repo", "org/name"]):

@@ -55,6 +55,7 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return digests(root)
 
 
+@pytest.mark.slow
 def test_a_grown_store_is_the_one_made_at_once(tmp_path: Path, many: dict[str, str]) -> None:
     make(tmp_path, FEW)
     shard = tmp_path / STORE / "J_s/c/0/0/0"
@@ -189,6 +190,7 @@ def test_killed_while_it_is_made(tmp_path: Path, moment: str, few: dict[str, str
 
 
 @pytest.mark.parametrize("moment", ["exchanged", "renamed"])
+@pytest.mark.slow
 def test_killed_while_names_change(tmp_path: Path, moment: str, many: dict[str, str]) -> None:
     make(tmp_path, FEW)
     kill_growth(tmp_path, moment)
@@ -198,6 +200,7 @@ def test_killed_while_names_change(tmp_path: Path, moment: str, many: dict[str, 
     assert digests(tmp_path) == many
 
 
+@pytest.mark.slow
 def test_another_number_after_a_kill(tmp_path: Path, many: dict[str, str]) -> None:
     """What was made for another number of episodes is not made again."""
     make(tmp_path, FEW)

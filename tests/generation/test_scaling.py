@@ -134,6 +134,7 @@ def test_finalize_refuses_what_is_incomplete(tmp_path):
         finalize(tmp_path / TASKS[0] / "noise.zarr")
 
 
+@pytest.mark.slow
 def test_the_same_job_twice_is_refused(tmp_path):
     with started(tmp_path, UNITS, 0, 1, 3, **{fake_unit_runner.SECONDS: "900"}) as job:
         wait_for((tmp_path / TASKS[0] / "noise.zarr" / "zarr.json").exists, job)

@@ -46,6 +46,7 @@ def results(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_policies_and_protocol_are_in_the_names(results: Path) -> None:
     names = {path.relative_to(results).as_posix() for path in results.rglob("ridge*.json")}
     here = f"smoke/{TASK}/noise"

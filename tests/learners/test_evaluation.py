@@ -198,6 +198,7 @@ def test_results_say_where_they_come_from(results):
     assert len(document["result"]["data"]["settings_sha256"]) == 64
 
 
+@pytest.mark.slow
 def test_finished_results_are_left_alone(root, results, capsys):
     path = results / "smoke" / TASK / "noise" / "hold-none-0.json"
     before = path.stat().st_mtime_ns
@@ -217,6 +218,7 @@ def test_saved_models_are_judged_alike(root, results, capsys, tmp_path):
     assert "average_precision" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_leaderboard(results, tmp_path, capsys):
     page, table, figure = tmp_path / "LEADERBOARD.md", tmp_path / "leaderboard.csv", tmp_path / "figure.png"
     assert cli.main(["leaderboard", str(results), "--out", str(page), "--csv", str(table)]) == 0

@@ -120,8 +120,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.fast_sample(10)
 @pytest.mark.parametrize(("kind", "least"), [("policy", 200), ("result", 600), ("leaderboard", 300)])
+@pytest.mark.slow
 def test_nothing_foreign_comes_out(kind: str, least: int, folder: Path) -> None:
     outcomes = in_child(RUN, str(folder), kind)
     assert set(outcomes) <= {"right", "refused"} and sum(outcomes.values()) >= least, outcomes
@@ -166,6 +166,7 @@ def test_an_incomplete_result_is_named_and_left_out(tmp_path: Path, capsys: pyte
 
 
 @pytest.mark.parametrize("name", OUTSIDE)
+@pytest.mark.slow
 def test_no_result_is_written_outside(name: str, tmp_path: Path) -> None:
     root = tmp_path / "deep" / "results"
     for keys in NAMES:

@@ -11,6 +11,7 @@ from dynamic_sparsity.learners import evaluate
 from dynamic_sparsity.testing import make_store
 
 
+@pytest.mark.slow
 def test_joined_data_are_evaluated_like_any(tmp_path: Path) -> None:
     make_store(tmp_path / "Pendulums/noise.zarr", episodes=20)
     make_store(tmp_path / "Pendulums/expert.zarr", policy="expert", episodes=20, seed=3)

@@ -188,6 +188,7 @@ def test_ridge_finds_a_linear_system(benchmark):
     assert np.allclose(model.jacobian(linear.state[:1], linear.action[:1])[0], truth, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_gates_learn_the_masks(benchmark):
     budget = dataclasses.replace(SMOKE, steps=150, batch_rows=64, learning_rate=1e-2)
     for name in ("gated", "codebook"):

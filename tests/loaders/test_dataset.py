@@ -340,6 +340,7 @@ def _digest_of_rows(dataset: JacobianDataset, rows: Sequence[int]) -> float:
 @pytest.mark.parametrize("method", ["spawn", "fork"])
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 @pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")  # JAX warns where another test has imported it
+@pytest.mark.slow
 def test_other_processes_read_the_same(dataset: JacobianDataset, method: str) -> None:
     if method == "fork" and sys.platform != "linux":
         pytest.skip("fork is safe on Linux only")

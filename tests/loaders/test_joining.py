@@ -60,6 +60,7 @@ def assert_same(found: Any, truth: Batch) -> None:
         assert values.dtype == truth[name].dtype, name
 
 
+@pytest.mark.slow
 def test_rows(joined: JacobianDataset, parts: list[JacobianDataset]) -> None:
     truth = expected(parts)
     assert len(joined) == sum(map(len, parts)) == len(truth["state"])
@@ -209,6 +210,7 @@ def _rows_in_child(dataset: JacobianDataset, answer: Any) -> None:
     answer.send(dataset[[0, -1]]["state"])
 
 
+@pytest.mark.slow
 def test_pickled_in_a_spawned_process(joined: JacobianDataset) -> None:
     selected = joined.select(slice(5, None))
     assert_same(pickle.loads(pickle.dumps(selected))[:], selected[:])

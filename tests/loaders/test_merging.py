@@ -36,6 +36,7 @@ def stores(root: Path) -> list[Path]:
 
 
 @pytest.mark.parametrize("storage", ["raw", "compact"])
+@pytest.mark.slow
 def test_a_merged_store(root: Path, tmp_path: Path, storage: str) -> None:
     path = merge_stores(stores(root), tmp_path, "both", storage=storage)
     assert verify_store(path) == []
@@ -108,6 +109,7 @@ merge_stores([Path(name) for name in sys.argv[2:]], Path(sys.argv[1]), "both", o
 """
 
 
+@pytest.mark.slow
 def test_killed_and_resumed(root: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-c", PROGRAM, str(tmp_path), *map(str, stores(root))]
     assert subprocess.run(command, env=os.environ, timeout=300).returncode == -signal.SIGKILL

@@ -209,6 +209,7 @@ def test_small_files_come_with_the_index(published: HubServer, root: Path) -> No
 
 
 @pytest.mark.parametrize("split", [None, "test"])
+@pytest.mark.slow
 def test_offline(split: str | None, published: HubServer, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was downloaded is streamed without any request; what was not is an error at once, not after some tries."""
     from huggingface_hub import constants

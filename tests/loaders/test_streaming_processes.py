@@ -29,6 +29,7 @@ def joined(batches: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
 
 
+@pytest.mark.slow
 def test_a_position_that_is_none(published: HubServer) -> None:
     batches = load_dataset("Pendulums", repo_id=REPO, streaming=True, columns=["step"]).batches(16)
     state = batches.state_dict()

@@ -94,6 +94,7 @@ def test_nothing_is_built_on_what_somebody_else_has_published_meanwhile(
     assert "Pendulums/noise.zarr/zarr.json" in hub.files(REPO)
 
 
+@pytest.mark.slow
 def test_every_file_of_every_store_is_there(root: Path, hub: HubServer) -> None:
     publish(plan(root, REPO))
     for name in ("Pendulums/noise.zarr", "Swings/noise-stock.zarr"):
@@ -152,6 +153,7 @@ def test_a_renamed_store_is_not_published(one: Path, hub: HubServer) -> None:
         plan(one, REPO)
 
 
+@pytest.mark.slow
 def test_dry_run_sends_nothing(root: Path, hub: HubServer, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_publish(str(root), "--repo", REPO, "--tag", "v1.0.0", "--dry-run") == 0
     output = capsys.readouterr().out
@@ -209,6 +211,7 @@ def test_no_right_to_write(token: str, status: str, one: Path, hub: HubServer, m
     assert token not in output
 
 
+@pytest.mark.slow
 def test_token_is_never_shown(one: Path, hub: HubServer, monkeypatch: pytest.MonkeyPatch, capfd) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_SecretOfMine")
     assert run_publish(str(one), "--repo", REPO) == 1

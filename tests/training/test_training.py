@@ -144,6 +144,7 @@ def test_begin_with_a_policy(tmp_path):
     assert "task" not in begin_with("CartpoleSwingup", settings)[1].stages[0]
 
 
+@pytest.mark.slow
 def test_what_cannot_begin(tmp_path):
     ppo = resolve("CartpoleSwingup", "ppo", "cpu", None, 0)
     for algorithm in ("sac", "dagger"):
