@@ -110,6 +110,7 @@ def test_models_that_are_not_there(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.usefixtures("models")
 def test_go1_from_task_to_picture(tmp_path):
     store = generate(Settings("Go1JoystickFlatTerrain", episodes=2, episode_length=40, batch=1), tmp_path)
