@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from provenance import SIMULATOR, made_with
 
+from dynamic_sparsity.generation import jax_runtime
 from dynamic_sparsity.generation.physics.model import load_physics
 from dynamic_sparsity.generation.verification.mujoco_steps import Stepper
 from dynamic_sparsity.learners.models import load_model
@@ -53,6 +54,7 @@ def main() -> None:
     parser.add_argument("--iterations", type=int, default=6)
     parser.add_argument("--json", type=Path, default=Path("benchmarks/results/planning.json"), help="the record")
     arguments = parser.parse_args()
+    jax_runtime.configure()
     rows = []
     for task in arguments.tasks.split(","):
         planner = Planner(PLANNERS[task], arguments.candidates, arguments.iterations, max(1, arguments.candidates // 8))

@@ -153,3 +153,10 @@ def test_a_missing_framework_gets_a_hint(root: Path, tmp_path: Path, capsys: pyt
 def test_the_middle_half() -> None:
     assert interquartile_mean([1, 2, 3, 100]) == 2.5
     assert interquartile_mean([1, 4]) == 2.5
+
+
+def test_committed_pages_are_those_of_their_table():
+    folder = Path(__file__).parents[2] / "results"
+    rows = read_benchmark_csv(folder / "benchmark.csv")
+    for track in tracks_of(rows):
+        assert (folder / f"{track}.md").read_text() == benchmark_page(rows, track), track
