@@ -154,13 +154,23 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
 
 
-@pytest.fixture(autouse=True)
-def _simulators(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Float64 in JAX, for the tests of modules that have it loaded; the others must not load a simulator."""
+def _configure_jax() -> None:
     if "jax" in sys.modules:
         from dynamic_sparsity.generation import jax_runtime
 
         jax_runtime.configure()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _simulators_of_fixtures() -> None:
+    """Float64 in JAX before the fixtures of modules that have it loaded."""
+    _configure_jax()
+
+
+@pytest.fixture(autouse=True)
+def _simulators(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Float64 in JAX, for the tests of modules that have it loaded; the others must not load a simulator."""
+    _configure_jax()
     before = SIMULATORS & sys.modules.keys()
     yield
     if not may_simulate(request.path) and request.node.get_closest_marker("slow") is None:
