@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -89,6 +90,24 @@ def test_verify_lists_what_is_wrong(store, capsys):
     captured = capsys.readouterr()
     assert "J_s" in captured.err
     assert "right" not in captured.out
+
+
+def test_folders_of_stores_stand_for_their_stores(store, capsys):
+    make_store(store.with_name("other.zarr"), task="CheetahRun", policy="other")
+    root = store.parent.parent
+    assert cli.main(["verify", str(root), str(store)]) == 0
+    shown = capsys.readouterr().out
+    assert [shown.count(name) for name in ("noise.zarr", "other.zarr")] == [1, 1]
+
+
+def test_json_for_programs(store, capsys):
+    assert cli.main(["info", str(store), "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["task"] == "CheetahRun" and 0 < shown["zero_shares"]["s"] < 1
+    (store / "manifest.json").write_text("{}")
+    assert cli.main(["verify", str(store), "--json"]) == 1
+    (found,) = json.loads(capsys.readouterr().out)
+    assert found["store"] == str(store) and "manifest.json" in found["problems"][0]
 
 
 def test_verify_looks_at_every_store(store, tmp_path, capsys):

@@ -12,8 +12,8 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from dynamic_sparsity.cli.app import app
-from dynamic_sparsity.cli.arguments import SEED_MAX, input_folder, output_folder
+from dynamic_sparsity.cli.app import StoresOrRootsArgument, app
+from dynamic_sparsity.cli.arguments import SEED_MAX, chosen_stores, input_folder, output_folder
 from dynamic_sparsity.cli.tables import byte_size, make_table
 from dynamic_sparsity.errors import UnknownNameError
 from dynamic_sparsity.storage.made_here import check_free_folder
@@ -36,7 +36,7 @@ SeedOption = Annotated[int, typer.Option(help="Seed of the samples and of t-SNE.
 
 @app.command()
 def analyze(
-    stores: Annotated[list[Path], typer.Argument(help="Stores, e.g. data/*/*.zarr.", show_default=False)],
+    stores: StoresOrRootsArgument,
     out: Annotated[Path, typer.Option("--out", help="Folder for tables and figures.")] = Path("outputs/analysis"),
     figure_format: Annotated[
         list[str] | None,
@@ -67,7 +67,7 @@ def analyze(
     console = PlainConsole()
     with AnalysisBars(console) as bars:
         studies = analyze_stores(
-            stores,
+            chosen_stores(stores),
             out,
             options=StudyOptions(map_rows=map_rows, seed=seed),
             formats=figure_format or ("png", "svg"),

@@ -22,6 +22,9 @@ app = typer.Typer(
 )
 
 StoresArgument = Annotated[list[Path], typer.Argument(help="Stores, e.g. data/CheetahRun/noise.zarr.")]
+StoresOrRootsArgument = Annotated[
+    list[Path], typer.Argument(help="Stores, e.g. data/CheetahRun/noise.zarr, or folders of them, e.g. data.")
+]
 OutRootOption = Annotated[
     Path, typer.Option("--out", "--root", help="Folder of all stores; a store is OUT/<Task>/<policy>[-stock].zarr.")
 ]

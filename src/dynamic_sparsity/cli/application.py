@@ -8,6 +8,7 @@ import typer.main
 from dynamic_sparsity.cli.app import app
 from dynamic_sparsity.cli import (
     stores,
+    verifying,
     managing,
     generating,
     experts,

@@ -13,6 +13,7 @@ from dynamic_sparsity.storage.atomic import check_output_folder
 __all__ = [
     "SEED_MAX",
     "check_least",
+    "chosen_stores",
     "chosen_tasks",
     "input_folder",
     "output_file",
@@ -75,6 +76,22 @@ def input_folder(path: Path, what: str) -> None:
     if not path.is_dir():
         kind = "is not a folder" if path.exists() else "does not exist"
         raise StoreNotFoundError(f"{what} is {str(path)!r}, which {kind}; name the folder that has the stores in it")
+
+
+def chosen_stores(paths: Sequence[Path]) -> list[Path]:
+    """Return the stores that paths name: a folder of stores stands for all stores in it, complete or not.
+
+    Args:
+        paths: Stores, or folders that hold some as `ROOT/<Task>/<policy>.zarr`. One that is neither is returned as it
+            is, so that opening it says what is wrong.
+    """
+    from dynamic_sparsity.loaders.store.store import find_stores
+
+    found: dict[Path, None] = {}
+    for path in paths:
+        below = [] if path.name.endswith(".zarr") else [store.path for store in find_stores(path)]
+        found |= dict.fromkeys(below or [path])
+    return list(found)
 
 
 def check_least(value: int | None, option: str, least: int = 0, most: int = 2**63 - 1) -> None:

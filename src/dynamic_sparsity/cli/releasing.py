@@ -126,7 +126,7 @@ def _generate(
 
 def _verify(root: Path, sample: int, record: ReleaseRecord) -> None:
     """Check all stores below the folder that were not checked yet, sampled rows too."""
-    from dynamic_sparsity.cli.stores import verify_and_print
+    from dynamic_sparsity.cli.verifying import verify_and_print
     from dynamic_sparsity.loaders.store.store import find_stores
 
     wrong = []

@@ -1,7 +1,8 @@
-"""`list`, `info` and `verify`: looking at stores, and checking them."""
+"""`list`, `info` and `convert`: looking at stores, and copying them."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,20 +11,17 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from dynamic_sparsity.cli.app import StoresArgument, app
-from dynamic_sparsity.cli.arguments import input_folder, output_folder, parse_repository
+from dynamic_sparsity.cli.app import StoresOrRootsArgument, app
+from dynamic_sparsity.cli.arguments import chosen_stores, input_folder, output_folder, parse_repository
 from dynamic_sparsity.cli.tables import byte_size, make_table, percent
 from dynamic_sparsity.errors import InvalidSettingError
 from dynamic_sparsity.untrusted.console import PlainConsole, progress
 
 if TYPE_CHECKING:
-    from dynamic_sparsity.generation.verification.deep import DeepReport
     from dynamic_sparsity.loaders.store.store import Store
     from dynamic_sparsity.loaders.store.summary import StoreSummary
-    from dynamic_sparsity.storage.problems import Problem
 
 EDGES_SHOWN = 8
-PROBLEMS_SHOWN = 20
 
 
 @app.command("list")
@@ -71,11 +69,17 @@ def list_command(
 @app.command()
 def info(
     store: Annotated[Path, typer.Argument(help="A store, e.g. data/CheetahRun/noise.zarr.", show_default=False)],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON: its metadata and shares of zeros.")] = False,
 ) -> None:
     """Show what a store holds: settings, provenance, arrays with their bytes per row, and a summary of its sparsity."""
     from dynamic_sparsity.loaders.store.store import open_store
 
     opened = open_store(store, verify="size")
+    if as_json:
+        from dynamic_sparsity.loaders.store.summary import zero_shares
+
+        typer.echo(json.dumps(dict(opened.metadata) | {"zero_shares": zero_shares(opened)}, indent=1))
+        return
     console = PlainConsole(soft_wrap=True)
     _print_identity(console, opened)
     console.print(_table_of_arrays(opened))
@@ -85,7 +89,7 @@ def info(
 
 @app.command()
 def convert(
-    stores: StoresArgument,
+    stores: StoresOrRootsArgument,
     storage: Annotated[
         str,
         typer.Option(
@@ -103,7 +107,7 @@ def convert(
 
     output_folder(out)
     console = PlainConsole(soft_wrap=True)
-    for store in stores:
+    for store in chosen_stores(stores):
         copy = _convert_with_bar(console, store, out, storage)
         before, after = (sum(file.stat().st_size for file in files_below(path)) for path in (store, copy))
         console.print(f"{copy}: {after:,} bytes, {after / before:.2f} of the {before:,} of {store}")
@@ -117,96 +121,6 @@ def _convert_with_bar(console: PlainConsole, store: Path, out: Path, storage: st
         return convert_store(
             store, out, storage, on_progress=lambda done, total: bars.update(bar, completed=done, total=total)
         )
-
-
-@app.command()
-def verify(
-    stores: StoresArgument,
-    deep: Annotated[
-        bool,
-        typer.Option(
-            "--deep", help="Also compute sampled rows again with an independent oracle (needs the extra `generate`)."
-        ),
-    ] = False,
-    sample: Annotated[int, typer.Option(help="Rows that --deep computes again.", min=1, max=10_000_000)] = 64,
-    seed: Annotated[int, typer.Option(help="Seed of the draw of these rows.", min=0, max=2**63 - 1)] = 0,
-    source: Annotated[
-        str | None,
-        typer.Option(help="For --deep: the model or MODULE:FUNCTION that a task of your own was generated from."),
-    ] = None,
-) -> None:
-    """Check stores: structure, checksums, values; exit code 1 and a list if anything is wrong.
-
-    --deep compares sampled rows with MuJoCo C's own step, differentiated by central differences in float64, and
-    prints the quantiles of the relative error. Rows where C finds other contacts than MJX, and `stock` stores, are
-    compared with central differences of MJX's own step.
-    """
-    verified = [verify_and_print(store, sample if deep else 0, seed, source) for store in stores]
-    raise typer.Exit(0 if all(verified) else 1)
-
-
-def verify_and_print(path: Path, sample: int, seed: int, source: str | None = None) -> bool:
-    """Check one store and print the result.
-
-    Args:
-        path: The store.
-        sample: Rows that are computed again; 0 for none.
-        seed: Of their draw.
-        source: Where a task of the user's own comes from.
-
-    Returns:
-        Whether nothing is wrong.
-    """
-    from dynamic_sparsity.storage.verify import verify_store
-
-    console = PlainConsole(soft_wrap=True)
-    with console.status("Checking files and values"):
-        problems: Sequence[Problem] = verify_store(path)
-    if not problems:
-        console.print(f"{path}: structure, checksums and values are right.", style="green")
-        if sample:
-            problems = _verify_rows(console, path, sample, seed, source)
-    if problems:
-        _print_problems(path, problems)
-    return not problems
-
-
-def _verify_rows(console: PlainConsole, path: Path, sample: int, seed: int, source: str | None) -> Sequence[Problem]:
-    """Compute rows again, print how they compare, and return what is wrong."""
-    from dynamic_sparsity.generation import jax_runtime
-
-    jax_runtime.configure()
-    from dynamic_sparsity.generation.verification.deep import verify_deep
-
-    with progress(console, transient=True) as bars:
-        bar = bars.add_task("Computing rows again", total=sample)
-        report = verify_deep(path, sample, seed, lambda n: bars.advance(bar, n), source)
-    _print_comparisons(console, report)
-    return report.problems
-
-
-def _print_comparisons(console: PlainConsole, report: DeepReport) -> None:
-    console.print(
-        f"{report.sampled} rows drawn, {report.hard} of them among those with contacts, limits, switches or high "
-        f"speed; {report.flagged} left out as flagged."
-    )
-    for one in report.comparisons:
-        left_out = f"{len(one.other_step)} where it steps elsewhere, {one.near_switch} next to a switch"
-        console.print(f"against {one.oracle}: {len(one.errors)} rows compared; left out: {left_out}")
-        shown = [f"{'max' if q == 1 else f'{100 * q:g} %'} {value:.1e}" for q, value in one.quantiles().items()]
-        if shown:
-            console.print(f"  relative error of [J_s | J_a]: {', '.join(shown)}")
-    if not report.problems:
-        console.print("The Jacobians are right.", style="green")
-
-
-def _print_problems(path: Path, problems: Sequence[Problem]) -> None:
-    console = PlainConsole(stderr=True, soft_wrap=True)
-    console.print(f"{path}: {len(problems)} problem{'s' if len(problems) > 1 else ''} found:", style="bold red")
-    for problem in problems[:PROBLEMS_SHOWN]:
-        console.print(f"- {problem}")
-    if len(problems) > PROBLEMS_SHOWN:
-        console.print(f"… and {len(problems) - PROBLEMS_SHOWN} more.")
 
 
 def _table_of_tasks() -> Table:
