@@ -46,7 +46,10 @@ def working_on(path: Path) -> Iterator[None]:
         path: The folder of a copy of a store; it need not exist yet. The lock is a file next to it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path.with_name(path.name + LOCK_SUFFIX), os.O_RDWR | os.O_CREAT, 0o644)
+    descriptor = _open_lock(path.with_name(path.name + LOCK_SUFFIX))
+    if descriptor is None:  # the folder belongs to somebody else: what is to be written will tell
+        yield
+        return
     try:
         if _take(descriptor, wait=False):
             _sweep(path)
@@ -84,6 +87,14 @@ def release(folder: Path) -> None:
 
 
 _owned: Final[dict[Path, tuple[int, int]]] = {}
+
+
+def _open_lock(path: Path) -> int | None:
+    """Open the file of a lock, also one that another user has made; None where that is not permitted."""
+    for flags in (os.O_RDWR | os.O_CREAT, os.O_RDONLY):
+        with suppress(PermissionError):
+            return os.open(path, flags, 0o666)
+    return None
 
 
 def _take(descriptor: int, *, wait: bool, shared: bool = False) -> bool:
