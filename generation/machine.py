@@ -18,6 +18,7 @@ from pathlib import Path, PurePosixPath
 from dynamic_sparsity.errors import UnsupportedPlatformError
 
 ROOT = Path("/")
+PLATFORM = os.name
 
 WORKER_BYTES = 3 * 2**30
 """Memory that a worker without a GPU may need: two units, and the compiler while it works."""
@@ -32,7 +33,7 @@ def check_platform() -> None:
     Raises:
         UnsupportedPlatformError: This system is not POSIX.
     """
-    if os.name != "posix":
+    if PLATFORM != "posix":
         raise UnsupportedPlatformError(
             f"generating data needs a POSIX system (Linux, macOS), and this is {sys.platform}; use the Windows "
             "Subsystem for Linux (`wsl --install`). Loading, streaming, exporting, verifying and evaluating work here"
