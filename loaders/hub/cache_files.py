@@ -17,8 +17,11 @@ from dynamic_sparsity.errors import DynamicSparsityError, WriteFailedError
 
 __all__ = ["cache_errors", "give_name", "write_failure"]
 
-REFUSALS: Final = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENAMETOOLONG}
-"""What a disk answers that is full or may not be written to."""
+REFUSALS: Final = {
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EFBIG, errno.ENAMETOOLONG, errno.ENOLCK),
+    getattr(errno, "EDQUOT", errno.ENOSPC),  # Windows has no quotas
+}
+"""What a disk answers that is full, may not be written to, or has no lock to give, without which the client stops."""
 
 
 def give_name(source: Path, target: Path) -> None:

@@ -202,8 +202,8 @@ def test_a_group_may_share_a_cache(cache: Path, root: Path) -> None:
         assert path.is_symlink() or path.stat().st_mode & 0o060 == 0o060, path
 
 
-def test_locks_of_others_and_no_locks(cache: Path, root: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Neither a lock file that another user made nor a file system without locks is in the way."""
+def test_locks_of_other_users(cache: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lock file that another user made is not in the way."""
     opened = os.open
 
     def only_for_reading(path: str, flags: int, *arguments: object, **options: object) -> int:
@@ -216,8 +216,22 @@ def test_locks_of_others_and_no_locks(cache: Path, root: Path, monkeypatch: pyte
         patch.setattr(os, "open", only_for_reading)
         whole()
         whole("--split", "test", "--force")
+    check(root)
+
+
+@pytest.mark.filterwarnings("ignore:flock not supported")
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK])
+def test_a_disk_without_locks(number: int, cache: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The Hub's client goes on without some locks; where it does not, it is said why, and what to do."""
+
+    def flock(descriptor: int, kind: int) -> None:
+        raise OSError(number, os.strerror(number))
+
     with monkeypatch.context() as patch:
-        patch.setattr(leftovers.fcntl, "flock", refused(errno.ENOLCK))
-        shutil.rmtree(cache)
-        whole()
+        patch.setattr(leftovers.fcntl, "flock", flock)
+        if number == errno.ENOSYS:
+            whole()
+        else:
+            with pytest.raises(WriteFailedError, match=r"No locks available.*HF_HUB_CACHE"):
+                load_dataset(TASK, repo_id=REPO)
     check(root)
