@@ -78,7 +78,7 @@ np.testing.assert_array_equal(JacobianDataset.from_hdf5(out / "rows.h5")[:]["J_s
 assert len(local.to_hf(out / "rows.arrow")) == len(local.to_pandas()) == len(local)
 assert evaluate(lambda state, action: state, local)
 store = str(root / task / "noise.zarr")
-for words in (["list", "--root", str(root)], ["info", store], ["verify", store, "--deep"],
+for words in (["list", "--root", str(root)], ["info", store], ["verify", store],
               ["download", task, "--repo", repository], ["download", task, "--repo", repository, "--force"]):
     code = cli.main(words)
     assert code == 0, (words, code)
