@@ -234,7 +234,9 @@ class LocalCopy:
         attributes = read_json(made / "zarr.json").get("attributes")
         validate(attributes, "store", where)
         assert isinstance(attributes, dict)
-        document = {"split": self.split, "rows": attributes["rows"], "shard_rows": attributes["shard_rows"]}
+        # The whole store's copy, by which a split is served, stays one of all rows.
+        split = self.split if self.path == self._own else None
+        document = {"split": split, "rows": attributes["rows"], "shard_rows": attributes["shard_rows"]}
         # The episode table is read as that of a copy without any rows.
         (made / PARTIAL_FILE).write_bytes(encode_document(document | {"ranges": []}))
         store = self._open(made)
@@ -244,7 +246,7 @@ class LocalCopy:
                 f"{self.repository.name}: {self.published.path} has {found} rows by split, but it was published with "
                 f"{dict(self.published.splits)}; whoever published it has to fix that"
             )
-        ranges = _ranges(store, self.split).tolist()
+        ranges = _ranges(store, split).tolist()
         (made / PARTIAL_FILE).write_bytes(encode_document(document | {"ranges": ranges}))
         self._open(made)
 
