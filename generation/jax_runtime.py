@@ -7,11 +7,11 @@ numbers of a store: a setting is pinned here, or recorded in the store's setting
 
 from __future__ import annotations
 
-import fcntl
+import importlib
 import os
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache, wraps
 from pathlib import Path
 from typing import Any, Final
@@ -169,7 +169,10 @@ def compiled_once(name: str) -> Iterator[None]:
         yield
         return
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        # Windows and some disks have no locks; then two processes may compile the same.
+        with suppress(ImportError, OSError):
+            fcntl: Any = importlib.import_module("fcntl")
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
         os.close(descriptor)

@@ -10,17 +10,34 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path, PurePosixPath
 
+from dynamic_sparsity.errors import UnsupportedPlatformError
+
 ROOT = Path("/")
+PLATFORM = os.name
 
 WORKER_BYTES = 3 * 2**30
 """Memory that a worker without a GPU may need: two units, and the compiler while it works."""
 
 _V1_QUOTA, _V1_PERIOD, _V1_MEMORY = "cpu.cfs_quota_us", "cpu.cfs_period_us", "memory.limit_in_bytes"
 _V2_CPU, _V2_MEMORY = "cpu.max", ("memory.max", "memory.high")
+
+
+def check_platform() -> None:
+    """Refuse to generate where processes can't be kept apart or ended as on POSIX.
+
+    Raises:
+        UnsupportedPlatformError: This system is not POSIX.
+    """
+    if PLATFORM != "posix":
+        raise UnsupportedPlatformError(
+            f"generating data needs a POSIX system (Linux, macOS), and this is {sys.platform}; use the Windows "
+            "Subsystem for Linux (`wsl --install`). Loading, streaming, exporting, verifying and evaluating work here"
+        )
 
 
 def cores(root: Path = ROOT) -> int:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from dynamic_sparsity.errors import DynamicSparsityError, InvalidSettingError, WriteFailedError
+from dynamic_sparsity.storage.atomic import sync
 
 fcntl: Any
 try:
@@ -52,7 +53,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
     try:
         with stream:
             yield stream
-            os.fsync(stream.fileno())
+            sync(stream.fileno())
             if fcntl is not None:
                 partial.replace(path)
         if fcntl is None:

@@ -24,8 +24,8 @@ from dynamic_sparsity.publishing import card, pictures, tables, versions
 from dynamic_sparsity.publishing.build import BuiltStore, build_stores
 from dynamic_sparsity.publishing.staging import STAGING_FOLDER, staging_folder
 from dynamic_sparsity.publishing.upload import Remote, Sending, is_same, read_remote, requests_of, retried, send
-from dynamic_sparsity.storage.atomic import lock
 from dynamic_sparsity.storage.atomic import publish as write_file
+from dynamic_sparsity.storage.locks import lock
 from dynamic_sparsity.storage.manifests import record_of
 from dynamic_sparsity.untrusted.archives import translated
 from dynamic_sparsity.untrusted.files import read_regular

@@ -20,7 +20,7 @@ from dynamic_sparsity.loaders.hub.publication import PublishedStore, config_name
 from dynamic_sparsity.loaders.load import load_dataset, open_dataset
 from dynamic_sparsity.publishing.publish import Plan
 from dynamic_sparsity.publishing.staging import staging_folder
-from dynamic_sparsity.storage.atomic import lock
+from dynamic_sparsity.storage.locks import lock
 from dynamic_sparsity.testing import HubServer, Repository
 
 __all__ = ["load_as_user", "rehearse"]

@@ -1,10 +1,9 @@
-"""Files that are either complete or absent, and the lock that keeps two writers apart."""
+"""Files that are either complete or absent, on any system and disk: some can't sync files or folders."""
 
 from __future__ import annotations
 
 import ctypes
 import errno
-import fcntl
 import hashlib
 import os
 import secrets
@@ -14,10 +13,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from dynamic_sparsity.errors import InvalidSettingError, StoreLockedError
+from dynamic_sparsity.errors import InvalidSettingError
 
 PARTIAL_SUFFIX: Final = ".partial"
 COPY_BLOCK_BYTES: Final = 2**20
+
+NO_SYNC: Final = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
+"""What file systems answer that can't sync."""
 
 AT_FDCWD: Final = -100
 RENAME_EXCHANGE: Final = 2
@@ -62,6 +64,22 @@ def check_output_folder(folder: Path, what: str = "the output folder") -> None:
         raise InvalidSettingError(f"{what} is {str(folder)!r}, which can't be written to ({error})") from error
 
 
+def sync(descriptor: int) -> None:
+    """Wait until an open file or folder is on disk, where the file system can tell.
+
+    Args:
+        descriptor: Of the file or folder.
+
+    Raises:
+        OSError: The disk failed, or is full.
+    """
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in NO_SYNC:
+            raise
+
+
 def publish(path: Path, pieces: Iterable[bytes]) -> tuple[str, int]:
     """Write a file so that it appears under its name only when all of it is on disk.
 
@@ -84,7 +102,7 @@ def publish(path: Path, pieces: Iterable[bytes]) -> tuple[str, int]:
                 digest.update(piece)
                 size += len(piece)
             stream.flush()
-            os.fsync(stream.fileno())
+            sync(stream.fileno())
         partial.replace(path)
     except BaseException:
         # A full disk, or an interrupt: nothing unfinished stays behind.
@@ -163,8 +181,8 @@ def written(path: Path) -> Iterator[Path]:
     partial = partial_path(path)
     try:
         yield partial
-        with partial.open("rb") as stream:
-            os.fsync(stream.fileno())
+        with partial.open("r+b") as stream:  # Windows syncs only what may be written to
+            sync(stream.fileno())
         partial.replace(path)
     except BaseException:
         partial.unlink(missing_ok=True)
@@ -181,11 +199,13 @@ def sync_directories(files: Iterable[Path], root: Path) -> None:
     directories = {root}
     for directory in {file.parent for file in files}:
         directories.update(parent for parent in (directory, *directory.parents) if parent.is_relative_to(root))
+    if os.name != "posix":  # Windows opens no folder
+        return
     # The deepest first, so that no directory is on disk before what it names.
     for directory in sorted(directories, key=lambda path: len(path.parts), reverse=True):
         descriptor = os.open(directory, os.O_RDONLY)
         try:
-            os.fsync(descriptor)
+            sync(descriptor)
         finally:
             os.close(descriptor)
 
@@ -233,81 +253,3 @@ def sweep_folder(folder: Path) -> None:
     for file in folder.glob(f"*{PARTIAL_SUFFIX}"):
         if file.is_file() or file.is_symlink():
             file.unlink(missing_ok=True)
-
-
-@contextmanager
-def lock(path: Path, *, shared: bool = False) -> Iterator[None]:
-    """Keep other processes from writing to a store while the context lasts.
-
-    The lock is `<store>.lock` beside the store. It goes with the process that holds it, even if that is killed, so a
-    lock file left behind locks nothing.
-
-    Args:
-        path: The store; it need not exist yet.
-        shared: Let others in who also share: jobs that each write shards of their own.
-
-    Raises:
-        StoreLockedError: Another process holds the lock.
-    """
-    lock_path = path.with_name(path.name + ".lock")
-    lock_path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = _acquire(lock_path, path, shared)
-    try:
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-        yield
-    finally:
-        if not shared or _take(descriptor, fcntl.LOCK_EX):
-            lock_path.unlink(missing_ok=True)
-        os.close(descriptor)
-
-
-def is_locked(path: Path) -> bool:
-    """Return whether some process is writing to a store now.
-
-    Args:
-        path: The store.
-    """
-    lock_path = path.with_name(path.name + ".lock")
-    try:
-        descriptor = os.open(lock_path, os.O_RDONLY)
-    except FileNotFoundError:
-        return False
-    try:
-        return not _take(descriptor, fcntl.LOCK_EX)
-    finally:
-        os.close(descriptor)
-
-
-def _take(descriptor: int, kind: int) -> bool:
-    """Take a lock of a kind on an open file, unless somebody holds one against it; return whether it was taken."""
-    try:
-        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-            return False
-        raise
-    return True
-
-
-def _acquire(lock_path: Path, store: Path, shared: bool) -> int:
-    if lock_path.is_symlink():
-        raise StoreLockedError(f"{lock_path} is a link, which no lock of this package is; remove it")
-    while True:
-        # Never through a link: the file is emptied.
-        descriptor = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
-        try:
-            taken = _take(descriptor, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
-            # The last holder may have deleted the file between our open and our lock: then it is no longer the lock.
-            if taken and lock_path.exists() and os.path.samestat(os.fstat(descriptor), lock_path.stat()):
-                return descriptor
-            holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
-        except BaseException:
-            os.close(descriptor)
-            raise
-        os.close(descriptor)
-        if not taken:
-            raise StoreLockedError(
-                f"{store} is being written by another process (id {holder}), which holds {lock_path.name}; wait until "
-                f"it has ended, or write to another --out"
-            )

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from dynamic_sparsity.errors import InvalidSettingError
 from dynamic_sparsity.schemas.naming import parse_store_path
-from dynamic_sparsity.storage.atomic import delete_folder, lock, sweep
+from dynamic_sparsity.storage.atomic import delete_folder, sweep
 from dynamic_sparsity.storage.growth import delete_growth, recover
+from dynamic_sparsity.storage.locks import lock
 from dynamic_sparsity.storage.manifests import read_attributes
 
 __all__ = ["check_store", "delete_store"]

@@ -22,8 +22,9 @@ from dynamic_sparsity.errors import InvalidSettingError, SettingsMismatchError
 from dynamic_sparsity.schemas import ArraySpec, row_arrays_of, validate
 from dynamic_sparsity.schemas.consistency import complete_settings, settings_digest
 from dynamic_sparsity.schemas.documents import array_document, encode_document, group_document, shard_file
-from dynamic_sparsity.storage.atomic import lock, partial_path, publish, sweep, sync_directories
+from dynamic_sparsity.storage.atomic import partial_path, publish, sweep, sync_directories
 from dynamic_sparsity.storage.encoding import shard_pieces
+from dynamic_sparsity.storage.locks import lock
 from dynamic_sparsity.storage.manifests import (
     FileRecord,
     encode_return,

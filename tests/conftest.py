@@ -191,11 +191,9 @@ def no_promotion() -> Iterator[None]:
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> HubServer:
     """The server, without memory of other tests, and an empty cache; the token may write."""
     from huggingface_hub import constants
-    from huggingface_hub.utils import _cache_assets
 
     SERVER.clear()
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache" / "hub"))
-    monkeypatch.setattr(_cache_assets, "HF_ASSETS_CACHE", str(tmp_path / "cache" / "assets"))
     monkeypatch.setenv("HF_TOKEN", "hf_writer")
     return SERVER
 

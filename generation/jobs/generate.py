@@ -21,6 +21,7 @@ from dynamic_sparsity.generation.jobs.scheduler import MAX_ATTEMPTS, Quarantined
 from dynamic_sparsity.generation.jobs.status_file import StatusFile, delete_status_files
 from dynamic_sparsity.generation.jobs.unit_size import with_units_of
 from dynamic_sparsity.generation.jobs.units import Job, Unit, plan_units, unfinished
+from dynamic_sparsity.generation.machine import check_platform
 from dynamic_sparsity.generation.settings import Settings
 from dynamic_sparsity.storage import growth, writer
 from dynamic_sparsity.storage.manifests import read_attributes
@@ -104,7 +105,9 @@ def generate_all(
     Raises:
         SettingsMismatchError: A store exists with other settings.
         StoreLockedError: Another process is writing to a store.
+        UnsupportedPlatformError: This system is not POSIX.
     """
+    check_platform()
     run = _Run(root, executor, progress or NoRunProgress(), job or Job())
     # The executor is left before the locks: nobody else may write while one of its workers still does.
     with ExitStack() as locks, ThreadPoolExecutor(1, thread_name_prefix="seal") as sealer, executor:

@@ -9,8 +9,8 @@ from typing import Any
 
 from dynamic_sparsity.generation.jobs.status_file import read_status_files
 from dynamic_sparsity.storage import writer
-from dynamic_sparsity.storage.atomic import is_locked
 from dynamic_sparsity.storage.growth import growing_path
+from dynamic_sparsity.storage.locks import is_locked
 from dynamic_sparsity.storage.manifests import read_attributes
 
 

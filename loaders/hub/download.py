@@ -10,7 +10,6 @@ from dynamic_sparsity.errors import InvalidSettingError, UnknownNameError
 from dynamic_sparsity.loaders.hub.local_copy import LocalCopy
 from dynamic_sparsity.loaders.hub.publication import PublishedStore
 from dynamic_sparsity.loaders.hub.repository import Repository
-from dynamic_sparsity.loaders.hub.transfer_plan import plan_files
 from dynamic_sparsity.loaders.hub.transfer_progress import Progress
 from dynamic_sparsity.schemas.naming import store_path
 from dynamic_sparsity.schemas.splits import SPLITS
@@ -109,12 +108,13 @@ def download(
         InvalidSettingError: No task was named, or some and all.
         HubError: A store is not published, or the Hub can't be reached.
         CorruptStoreError: The repository's data are not what was published.
+        WriteFailedError: The cache's disk is full, or may not be written to.
     """
     fetched = []
     for published in selection.stores_of(repository):
         copy = LocalCopy(repository, published, selection.split, force=force and not dry_run)
         arrays = copy.arrays_for(selection.columns)
-        plans = plan_files(copy.ledger, arrays, force=force)
+        plans = copy.plan(arrays, force=force)
         fetched.append(
             DownloadedStore(
                 published, len(plans), sum(plan.bytes for plan in plans), sum(plan.requests for plan in plans)

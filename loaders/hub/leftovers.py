@@ -6,6 +6,7 @@ nobody is at work, whatever machine or container the others are on.
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import shutil
@@ -14,14 +15,17 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-with suppress(ImportError):  # Windows, where nothing is deleted
-    import fcntl
+fcntl: Any
+try:
+    fcntl = importlib.import_module("fcntl")
+except ImportError:  # Windows, where nothing is deleted
+    fcntl = None
 
 __all__ = ["PARTIAL_SUFFIX", "own_partial", "owned_folder", "release", "working_on"]
 
-HAS_LOCKS: Final = os.name == "posix"
+HAS_LOCKS: Final = fcntl is not None
 PARTIAL_SUFFIX: Final = ".partial"
 LOCK_SUFFIX: Final = ".lock"
 OWNER_FILE: Final = "owner.lock"
@@ -46,7 +50,10 @@ def working_on(path: Path) -> Iterator[None]:
         path: The folder of a copy of a store; it need not exist yet. The lock is a file next to it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path.with_name(path.name + LOCK_SUFFIX), os.O_RDWR | os.O_CREAT, 0o644)
+    descriptor = _open_lock(path.with_name(path.name + LOCK_SUFFIX))
+    if descriptor is None:  # the folder belongs to somebody else: what is to be written will tell
+        yield
+        return
     try:
         if _take(descriptor, wait=False):
             _sweep(path)
@@ -61,6 +68,9 @@ def owned_folder() -> Path:
     """Make a temporary folder for this process; those of killed processes are deleted."""
     _sweep_folders(Path(tempfile.gettempdir()))
     folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX))
+    if not HAS_LOCKS:  # nor may an open file get another name there
+        _owned[folder] = os.getpid(), None
+        return folder
     partial = folder / f"{OWNER_FILE}{PARTIAL_SUFFIX}"
     # The lock lasts until the process ends, or `release`; it gets its name when it is held.
     descriptor = os.open(partial, os.O_RDWR | os.O_CREAT, 0o600)
@@ -83,7 +93,15 @@ def release(folder: Path) -> None:
         os.close(descriptor)
 
 
-_owned: Final[dict[Path, tuple[int, int]]] = {}
+_owned: Final[dict[Path, tuple[int, int | None]]] = {}
+
+
+def _open_lock(path: Path) -> int | None:
+    """Open the file of a lock, also one that another user has made; None where that is not permitted."""
+    for flags in (os.O_RDWR | os.O_CREAT, os.O_RDONLY):
+        with suppress(OSError):
+            return os.open(path, flags, 0o666)
+    return None
 
 
 def _take(descriptor: int, *, wait: bool, shared: bool = False) -> bool:

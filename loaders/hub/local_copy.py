@@ -1,8 +1,8 @@
 """The part of a published store that requests needed, on this machine: by task, policy, split and columns.
 
 Whole files go through the Hub's cache. Where a split needs little of a file, only its pieces are fetched. Either way
-the result is a partial copy of the store (see `partial`) in the cache's folder for libraries; a second request finds
-it there.
+the result is a partial copy of the store (see `partial`) in the Hub's folder of the repository; a second request finds
+it there, and one for a split finds the copy of the whole store.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 
 from dynamic_sparsity.errors import CorruptStoreError, UnknownNameError
 from dynamic_sparsity.loaders import coordinates as conversion
+from dynamic_sparsity.loaders.hub.cache_files import cache_errors
 from dynamic_sparsity.loaders.hub.leftovers import own_partial, working_on
 from dynamic_sparsity.loaders.hub.publication import PublishedStore
-from dynamic_sparsity.loaders.hub.repository import Repository, import_hub, quiet
+from dynamic_sparsity.loaders.hub.repository import Repository, quiet
 from dynamic_sparsity.loaders.hub.store_index import check_identity, read_index
 from dynamic_sparsity.loaders.hub.transfer import fetch_file, in_threads, make_folder, place
 from dynamic_sparsity.loaders.hub.transfer_plan import FilePlan, plan_files
@@ -50,7 +51,14 @@ Integers = NDArray[np.int64]
 
 
 class LocalCopy:
-    """The part of a published store that one split needs, on this machine; arrays are added when they are requested."""
+    """The part of a published store that one split needs, on this machine; arrays are added when they are requested.
+
+    Attributes:
+        repository: Where the store is published.
+        published: The store.
+        split: "train", "validation" or "test"; None for all rows.
+        path: Folder of the copy; `plan` may turn from the whole store's copy to the split's own.
+    """
 
     def __init__(
         self,
@@ -67,23 +75,25 @@ class LocalCopy:
             repository: Where the store is published.
             published: The store.
             split: "train", "validation" or "test"; None for all rows.
-            folder: Folder of the copy; by default one in the Hub's cache, the same for the same data and split.
+            folder: Folder of the copy; by default one in the Hub's cache, the same for the same data and split: the
+                whole store's if that is there.
             force: Fetch the index although it is there, and write its files again.
 
         Raises:
             UnknownNameError: There is no such split.
             CorruptStoreError: The index is not what was published, or the local copy is damaged.
             HubError: The Hub can't be reached, or refuses.
+            WriteFailedError: The cache's disk is full, or may not be written to.
         """
         if split is not None and split not in SPLITS:
             raise UnknownNameError(f"there is no split {split!r}; there is {', '.join(map(repr, SPLITS))}")
         self.repository = repository
         self.published = published
         self.split = split
-        self.path = (folder or _cache_folder(repository, published, split)) / published.path
-        if force or not (self.path / PARTIAL_FILE).exists():
-            self._lay_out(force=force)
-        self._check_manifest()
+        self._own = folder / published.path if folder else self._kept(split)
+        places = (self._own,) if folder else (self._kept(None), self._own)
+        self.path = next((path for path in places if (path / PARTIAL_FILE).exists()), self._own)
+        self._prepare(force=force)
 
     @cached_property
     def store(self) -> Store:
@@ -100,10 +110,8 @@ class LocalCopy:
     @cached_property
     def cached_folders(self) -> list[Path]:
         """Where files of the store may be that were downloaded: this split's, which may have holes, and whole ones."""
-        folders = [self.repository.folder / self.published.path]
-        with suppress(OSError):  # the client makes the folder, which may not be permitted
-            folders.insert(0, _cache_folder(self.repository, self.published, self.split) / self.published.path)
-        return folders
+        kept = dict.fromkeys((self._kept(self.split), self._kept(None)))
+        return [*kept, self.repository.folder / self.published.path]
 
     @property
     def arrays(self) -> tuple[str, ...]:
@@ -130,6 +138,24 @@ class LocalCopy:
         needed = needed_arrays(names, converts=converts)
         return [name for name in needed if name in self.arrays and name != ORIGIN.name]
 
+    def plan(self, arrays: Sequence[str], *, force: bool = False) -> list[FilePlan]:
+        """Return the files of arrays that have to be fetched; of the whole store's copy, none is fetched for a split.
+
+        Args:
+            arrays: Their names; `arrays` has all.
+            force: Also those that are there.
+
+        Raises:
+            CorruptStoreError: The index is not what was published, or the local copy is damaged.
+            HubError: The Hub can't be reached, or refuses.
+        """
+        if self.path != self._own and plan_files(self.ledger, arrays):
+            self.path = self._own
+            for name in ("store", "ledger"):
+                self.__dict__.pop(name, None)
+            self._prepare(force=force)
+        return plan_files(self.ledger, arrays, force=force)
+
     def fetch(self, arrays: Sequence[str], progress: Progress | None = None, *, force: bool = False) -> None:
         """Make sure that arrays are there.
 
@@ -141,8 +167,9 @@ class LocalCopy:
         Raises:
             CorruptStoreError: The Hub's bytes are not those that were published.
             HubError: The Hub can't be reached, or refuses.
+            WriteFailedError: The cache's disk is full, or may not be written to.
         """
-        plans = plan_files(self.ledger, arrays, force=force)
+        plans = self.plan(arrays, force=force)
         if not plans:
             return
         progress = progress or Silent()
@@ -153,10 +180,21 @@ class LocalCopy:
             progress.advanced(plan.bytes)
 
         try:
-            with quiet(), working_on(self.path):
+            with cache_errors(self.path), quiet(), working_on(self.path):
                 in_threads(fetch, plans)
         finally:
             progress.finished()
+
+    def _kept(self, split: str | None) -> Path:
+        """Return where a split's copy is kept: the same store in another version of the data is the same copy."""
+        name = f"{self.published.manifest_sha256[:16]}-{split or 'all'}"
+        return self.repository.copies / name / self.published.path
+
+    def _prepare(self, *, force: bool) -> None:
+        """Make sure that the copy's small files are there."""
+        if force or not (self.path / PARTIAL_FILE).exists():
+            self._lay_out(force=force)
+        self._check_manifest()
 
     def _lay_out(self, *, force: bool) -> None:
         """Fetch the index and write its files to the copy's folder, which appears when it is complete.
@@ -168,7 +206,7 @@ class LocalCopy:
             contents = self.repository.read(self.published.index, force=force)
         members = read_index(contents, self.published, where)
         del contents
-        with working_on(self.path):
+        with cache_errors(self.path), working_on(self.path):
             made = own_partial(self.path)
             shutil.rmtree(made, ignore_errors=True)
             try:
@@ -196,7 +234,9 @@ class LocalCopy:
         attributes = read_json(made / "zarr.json").get("attributes")
         validate(attributes, "store", where)
         assert isinstance(attributes, dict)
-        document = {"split": self.split, "rows": attributes["rows"], "shard_rows": attributes["shard_rows"]}
+        # The whole store's copy, by which a split is served, stays one of all rows.
+        split = self.split if self.path == self._own else None
+        document = {"split": split, "rows": attributes["rows"], "shard_rows": attributes["shard_rows"]}
         # The episode table is read as that of a copy without any rows.
         (made / PARTIAL_FILE).write_bytes(encode_document(document | {"ranges": []}))
         store = self._open(made)
@@ -206,7 +246,7 @@ class LocalCopy:
                 f"{self.repository.name}: {self.published.path} has {found} rows by split, but it was published with "
                 f"{dict(self.published.splits)}; whoever published it has to fix that"
             )
-        ranges = _ranges(store, self.split).tolist()
+        ranges = _ranges(store, split).tolist()
         (made / PARTIAL_FILE).write_bytes(encode_document(document | {"ranges": ranges}))
         self._open(made)
 
@@ -235,12 +275,6 @@ class LocalCopy:
                     )
         check_identity(self.published, store.metadata, size, f"{self.repository.name}: {self.published.path}")
         return store
-
-
-def _cache_folder(repository: Repository, published: PublishedStore, split: str | None) -> Path:
-    """Return where a copy is kept: the same store in another version of the data is the same copy."""
-    name = f"{published.manifest_sha256[:16]}-{split or 'all'}"
-    return Path(import_hub().cached_assets_path("dynamic-sparsity", repository.id, name))
 
 
 def _size_bounds(layout: ArrayLayout, shard: int) -> tuple[int, int]:

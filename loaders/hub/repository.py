@@ -26,6 +26,7 @@ from dynamic_sparsity.errors import (
     MissingDependencyError,
 )
 from dynamic_sparsity.loaders.hub.byte_limit import UnexpectedSizeError, counter
+from dynamic_sparsity.loaders.hub.cache_files import write_failure
 from dynamic_sparsity.loaders.hub.publication import PUBLICATION_BYTES_MAX, PUBLICATION_FILE, Publication, PublishedFile
 from dynamic_sparsity.loaders.hub.range_request import receive_range
 from dynamic_sparsity.untrusted.files import open_regular, read_regular
@@ -55,6 +56,7 @@ RANGE_TRIES: Final = 6
 ANSWERS_MAX: Final = 64
 """Answers to one request that may be shorter than what was requested."""
 
+COPIES_FOLDER: Final = "dynamic-sparsity"
 HTTP_CLIENTS: Final = ("httpx", "httpcore", "requests")
 Bytes = NDArray[np.uint8]
 LOG_IN: Final = "log in with `hf auth login`, or set the environment variable HF_TOKEN"
@@ -101,6 +103,7 @@ def hub_errors(where: str, what: str) -> Iterator[None]:
         HubAccessError: The Hub wants a token, or one with more rights.
         HubNotFoundError: The repository, revision or file does not exist, or is not in the cache when offline.
         HubError: The Hub can't be reached, or does not answer as it should.
+        WriteFailedError: The disk of the Hub's cache is full, or may not be written to.
     """
     try:
         yield
@@ -113,7 +116,7 @@ def hub_errors(where: str, what: str) -> Iterator[None]:
         raise ours from error
 
 
-def _translated(error: Exception, where: str, what: str) -> HubError | None:
+def _translated(error: Exception, where: str, what: str) -> DynamicSparsityError | None:
     """Our error for one of the client's; None for one that is not the client's."""
     from huggingface_hub import errors
 
@@ -148,7 +151,7 @@ def _translated(error: Exception, where: str, what: str) -> HubError | None:
         return HubError(f"{begin}the Hub answered {status} {message}".rstrip() + "; try again later")
     if _is_of_network(error) or type(error).__module__.startswith("huggingface_hub"):
         return HubError(f"{begin}{type(error).__name__} {redact(str(error))}".rstrip() + "; try again later")
-    return None
+    return write_failure(error)
 
 
 @contextmanager
@@ -217,6 +220,11 @@ class Repository:
     def folder(self) -> Path:
         """The commit's folder in the cache: of its files those that were downloaded, as links."""
         return self.publication_path.parent
+
+    @property
+    def copies(self) -> Path:
+        """Folder of the copies of stores in the Hub's folder of this repository, with which they are deleted."""
+        return self.folder.parents[1] / COPIES_FOLDER
 
     @cached_property
     def publication(self) -> Publication:

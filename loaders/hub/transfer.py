@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dynamic_sparsity.errors import CorruptStoreError
+from dynamic_sparsity.loaders.hub.cache_files import give_name
 from dynamic_sparsity.loaders.hub.leftovers import own_partial
 from dynamic_sparsity.loaders.hub.publication import PublishedFile
 from dynamic_sparsity.loaders.hub.repository import Repository
@@ -32,7 +33,8 @@ def fetch_file(repository: Repository, store_path: str, plan: FilePlan, copy: Pa
     Args:
         repository: Where it is published.
         store_path: The store's folder in the repository.
-        plan: Which of its bytes; a whole file goes through the Hub's cache, and the copy has a link to it.
+        plan: Which of its bytes; a whole file goes through the Hub's cache, and the copy has a second
+            name of it.
         copy: Folder of the copy of the store.
         force: Download a whole file although the cache has it.
 
@@ -47,7 +49,7 @@ def fetch_file(repository: Repository, store_path: str, plan: FilePlan, copy: Pa
     try:
         if plan.pieces is None:
             source = repository.file(PublishedFile(path, plan.sha256, plan.size), force=force)
-            partial.symlink_to(source.absolute())
+            give_name(source, partial)
         else:
             with partial.open("wb") as out:
                 out.truncate(plan.size)

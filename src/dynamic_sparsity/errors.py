@@ -61,6 +61,10 @@ class UnsupportedModelError(DynamicSparsityError, NotImplementedError):
     """A model with features whose derivative this package can't give exactly."""
 
 
+class UnsupportedPlatformError(DynamicSparsityError, NotImplementedError):
+    """What is wanted needs another operating system."""
+
+
 class NotConvergedError(DynamicSparsityError, ArithmeticError):
     """The constraint solver did not reach its tolerance, so no Jacobian can be trusted."""
 

@@ -97,7 +97,6 @@ def most_memory() -> int:
 
 def main() -> None:
     from huggingface_hub import constants
-    from huggingface_hub.utils import _cache_assets
 
     # Files of any size are fetched in pieces.
     plans.LEAST_BYTES_SAVED = plans.GAP_BYTES_MAX = 0  # type: ignore[misc]
@@ -105,7 +104,6 @@ def main() -> None:
         wanted = json.loads(line)
         Path(wanted["cache"]).mkdir(exist_ok=True)
         constants.HF_HUB_CACHE = f"{wanted['cache']}/hub"
-        _cache_assets.HF_ASSETS_CACHE = f"{wanted['cache']}/assets"
         found = use(wanted["repository"], wanted["task"], wanted["uses"])
         print(json.dumps({"found": found, "memory": most_memory()}), flush=True)
 

@@ -163,11 +163,9 @@ def _command(case: Case) -> dict[str, int]:
 def _use_cache(case: Case) -> None:
     """Put the cache of the Hub into the box, whose client looked it up at its import; ask again at once what fails."""
     from huggingface_hub import constants
-    from huggingface_hub.utils import _cache_assets
 
     home = Path(case["box"]) / "home"
     constants.HF_HUB_CACHE = str(home / "hub")
-    _cache_assets.HF_ASSETS_CACHE = str(home / "assets")
     time.sleep = lambda seconds: None
 
 

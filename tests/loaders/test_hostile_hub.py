@@ -111,7 +111,7 @@ def problems_of(client: Client, folder: Path, reference: dict[str, Any], uses: S
         client.close()
     left = [f"left {path}" for path in sorted(listing(folder) - before)]
     left += [f"left {path.relative_to(cache)}" for path in cache.rglob("*.partial")]
-    for path in (cache / "assets").rglob("*"):
+    for path in cache.rglob("dynamic-sparsity/**/*"):
         inside = any(parent.name == "noise.zarr" for parent in path.parents)
         if path.is_file() and not inside and path.name != "noise.zarr.lock":
             left.append(f"wrote {path.relative_to(cache)}")

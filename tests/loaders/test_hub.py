@@ -239,7 +239,7 @@ def test_an_interrupted_download_goes_on(split, published: HubServer, root: Path
     with pytest.raises(HubError):
         load_dataset("Pendulums", repo_id=REPO, split=split)
     path = root / "Pendulums/noise.zarr"
-    (copy,) = (found.parent for found in (tmp_path / "cache/assets").rglob("partial.json"))
+    (copy,) = (found.parent for found in (tmp_path / "cache/hub").rglob("partial.json"))
     there = {file.relative_to(copy).as_posix() for file in copy.rglob("c/**/*") if file.is_file()}
     assert there and not list(copy.rglob("*.partial")) and all((path / name).exists() for name in there)
     published.faults, published.requests = [], []

@@ -180,7 +180,7 @@ def test_a_copy_as_older_versions_made_it(published: HubServer, root: Path, tmp_
     """The place and the files of a copy are those that they were."""
     copy = load_dataset(TASK, repo_id=REPO, split="test").store.path
     digest = json.loads(published.content(REPO, "publication.json"))["stores"][0]["manifest_sha256"]
-    folder = tmp_path / "cache/assets/dynamic-sparsity/org--name"
+    folder = tmp_path / "cache/hub/datasets--org--name/dynamic-sparsity"
     assert copy == folder / f"{digest[:16]}-test" / TASK / "noise.zarr"
     document = json.loads((copy / PARTIAL_FILE).read_bytes())
     assert list(document) == ["split", "rows", "shard_rows", "ranges"]

@@ -270,7 +270,6 @@ def test_an_interrupted_update_changes_nothing(
         with monkeypatch.context() as patch:
             fail_at(hub, patch, number)
             patch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / f"cache{number}"))
-            patch.setattr("huggingface_hub.utils._cache_assets.HF_ASSETS_CACHE", str(tmp_path / f"assets{number}"))
             try:
                 publish(plan(root, REPO, tag="v2.0.0"))
             except OSError:

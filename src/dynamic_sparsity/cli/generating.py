@@ -134,6 +134,9 @@ def generate(
 
     Example: [bold]dynamic-sparsity generate CheetahRun WalkerRun --episodes 100 --out data[/bold]
     """
+    from dynamic_sparsity.generation.machine import check_platform
+
+    check_platform()
     from dynamic_sparsity.generation.settings import Settings
 
     chosen = chosen_sources(tasks or [], every)
