@@ -45,6 +45,14 @@ def test_a_task_that_can_be_made(root: Path) -> None:
         load_dataset("CheetahRun", root=root)
 
 
+def test_a_mistyped_task_with_no_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DYNAMIC_SPARSITY_REPOSITORY", raising=False)
+    with pytest.raises(StoreNotFoundError, match=r"Did you mean Cartpole.*CartpoleBalance") as caught:
+        load_dataset("Cartpole")
+    assert "dynamic-sparsity generate" not in str(caught.value)
+
+
 def test_the_home_folder(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(root.parent))
     home = f"~/{root.name}"
