@@ -87,7 +87,7 @@ WRONG = [
     (["finalize", "data"], "no store"),
     (["status", "NOWHERE/x"], "no store"),
     (["info", "file"], "no store"),
-    (["verify", "data"], "no store"),
+    (["verify", "NOWHERE"], "no store"),
     (["train", "CheetahRun", "--out", "file"], "not a folder"),
     (["train", "CheetahRun", "--out", "file/below"], "not a folder"),
     (["train", "CheetahRun", "--out", "new", "--seed", HUGE], "--seed is 1"),

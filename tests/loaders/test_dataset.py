@@ -131,6 +131,17 @@ def test_splits_are_disjoint_and_complete(root: Path, dataset: JacobianDataset) 
         assert (part.episodes["split"] == number).all()
 
 
+def test_normalizing_keeps_tensors_and_gradients(dataset):
+    torch = pytest.importorskip("torch")
+    rows = dataset[:8]
+    state = torch.from_numpy(rows["state"]).requires_grad_()
+    found = dataset.normalize({"state": state})["state"]
+    assert found.dtype == torch.float32
+    np.testing.assert_allclose(found.detach(), dataset.normalize(rows)["state"], atol=1e-4)
+    found.sum().backward()
+    assert torch.isfinite(state.grad).all() and (state.grad != 0).any()
+
+
 def test_excluded_flags(root: Path, dataset: JacobianDataset, truth: Arrays) -> None:
     bit = 1 << dataset.metadata["flag_bits"]["active_set_changed"]
     without = load_dataset("Pendulums", root=root, exclude_flags=("active_set_changed", "nonfinite"))

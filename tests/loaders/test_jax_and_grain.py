@@ -33,6 +33,19 @@ def test_jax_agrees(rows: JacobianDataset) -> None:
     expect(rows.to_jax(), rows[:])
 
 
+def test_normalizing_keeps_arrays_of_jax_and_gradients(rows: JacobianDataset) -> None:
+    jax = pytest.importorskip("jax")
+    batch, expected = rows.to_jax(), rows.normalize(rows[:])["state"]
+    found = rows.normalize(batch)["state"]
+    assert isinstance(found, jax.Array) and found.dtype == batch["state"].dtype
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    slope = jax.grad(lambda state: rows.normalize({"state": state})["state"].sum())(batch["state"])
+    np.testing.assert_allclose(
+        slope[0] * (rows[:2]["state"][1] - rows[:2]["state"][0]), expected[1] - expected[0], atol=1e-3
+    )
+    np.testing.assert_allclose(rows.denormalize({"state": found})["state"], batch["state"], atol=1e-4)
+
+
 def test_grain_agrees(rows: JacobianDataset) -> None:
     pytest.importorskip("grain")
     found = list(rows.to_grain())
