@@ -201,7 +201,14 @@ def test_two_devices_give_the_same_bits(store, tmp_path):
     assert digest(tmp_path / "CartpoleBalance" / "noise.zarr") == digest(store)
 
 
-def test_interrupt_is_not_an_error_message(tmp_path):
+@pytest.mark.parametrize(
+    ("number", "code", "word"),
+    [
+        (signal.SIGTERM, 143, "Terminated"),
+        pytest.param(signal.SIGINT, 130, "Interrupted", marks=pytest.mark.exhaustive),
+    ],
+)
+def test_signals_end_a_run_with_a_word_on_how_to_resume(number, code, word, tmp_path):
     # A test run in the background inherits that Ctrl-C is ignored; a user's terminal does not.
     listen = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
     script = f"{listen}\nfrom dynamic_sparsity.cli import entry\nentry()"
@@ -210,10 +217,11 @@ def test_interrupt_is_not_an_error_message(tmp_path):
     store = tmp_path / "CartpoleBalance" / "noise.zarr"
     with running(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         wait_for(store.exists, process)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         _, errors = process.communicate(timeout=900)
-    assert process.returncode == 130
-    assert "rerun the same command to resume" in errors
+    assert process.returncode == code
+    assert f"{word}. Finished work is on disk: rerun the same command to resume." in " ".join(errors.split())
+    assert not list(tmp_path.rglob("*.partial")) and not list(tmp_path.rglob("*.lock"))
     assert "Traceback" not in errors
 
 

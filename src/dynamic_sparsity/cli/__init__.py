@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import traceback
 import warnings
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 DEBUG_OPTION = "--debug"
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
+TERMINATED = 143
+"""Exit code after SIGTERM, as shells have it: a batch system takes its machine back, or its time is over."""
 UNITS_FAILED = 3
 """Exit code if some units of work failed in every attempt, and all others are finished."""
 
@@ -29,7 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     Returns:
         0 on success, 1 on failure, 2 for a command that can't be parsed, 3 if some units failed in every attempt,
-        130 when interrupted.
+        130 when interrupted, 143 when terminated.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = DEBUG_OPTION in words
@@ -97,9 +100,21 @@ def _misused(console: PlainConsole, error: Any) -> int:
 
 
 def _interrupted(console: PlainConsole) -> int:
-    message = "Interrupted. Finished work is on disk: rerun the same command to resume."
-    console.print(message, style="yellow")
-    return INTERRUPTED
+    """Say how to go on after Ctrl-C or SIGTERM."""
+    word, code = ("Terminated", TERMINATED) if _received else ("Interrupted", INTERRUPTED)
+    console.print(f"{word}. Finished work is on disk: rerun the same command to resume.", style="yellow")
+    return code
+
+
+_received: list[int] = []
+"""Signals that ended this process."""
+
+
+def _on_sigterm(number: int, _: object) -> None:
+    """End as after Ctrl-C, so that workers are stopped and locks and status files let go."""
+    if not _received:
+        _received.append(number)
+        raise KeyboardInterrupt
 
 
 def describe(error: Exception) -> str:
@@ -119,6 +134,7 @@ def describe(error: Exception) -> str:
 
 def entry() -> None:
     """Run the installed program."""
+    signal.signal(signal.SIGTERM, _on_sigterm)
     # A closed pipe (`… | head`) is no error.
     try:
         code = main()
