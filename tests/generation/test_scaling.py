@@ -20,23 +20,15 @@ from processes import children, command_line, files_below, is_alive, kill, runni
 
 from dynamic_sparsity import cli
 from dynamic_sparsity.errors import (
-    CorruptPolicyError,
     DynamicSparsityWarning,
     IncompleteStoreError,
-    InvalidSettingError,
-    MissingDependencyError,
     SettingsMismatchError,
     StoreLockedError,
     UnitsFailedError,
-    WorkerError,
 )
-from dynamic_sparsity.generation import machine
-from dynamic_sparsity.generation.executors.processes import ProcessExecutor, device_environment
-from dynamic_sparsity.generation.executors.protocol import UNITS_AT_ONCE, Failure
 from dynamic_sparsity.generation.executors.threads import ThreadExecutor
 from dynamic_sparsity.generation.jobs.generate import finalize, generate_all
 from dynamic_sparsity.generation.jobs.status import read_status
-from dynamic_sparsity.generation.jobs.status_file import STATUS_SUFFIX, read_status_files
 from dynamic_sparsity.generation.jobs.units import plan_units
 
 UNITS = 6
@@ -107,9 +99,6 @@ def shards_done(root: Path) -> int:
     return len(files_below(root, "*/shards/*.json"))
 
 
-# ---- where units are made does not matter ----------------------------------------------------------------------------
-
-
 @pytest.mark.slow
 def test_processes_make_the_same_bytes(undisturbed, tmp_path):
     assert drive(tmp_path, 2).returncode == 0
@@ -152,9 +141,6 @@ def test_a_machine_that_would_make_another_store_is_refused(tmp_path, monkeypatc
     monkeypatch.setattr(fake_unit_runner, "EPISODES_PER_UNIT", 8)
     with pytest.raises(SettingsMismatchError, match="unit_episodes"):
         other.check(unit)
-
-
-# ---- killed ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.slow
@@ -221,41 +207,6 @@ def test_a_unit_that_fails_is_quarantined(undisturbed, tmp_path, workers):
     assert digests(tmp_path) == undisturbed
 
 
-def test_workers_that_never_start_end_the_run(tmp_path):
-    with pytest.raises(WorkerError, match="no_such_module"):
-        generate_all([fake_unit_runner.settings(1)], tmp_path, ProcessExecutor(1, "no_such_module:Runner"))
-    assert not list(tmp_path.rglob("*.zarr"))
-
-
-def test_a_worker_without_simulator_says_so(tmp_path):
-    with pytest.raises(MissingDependencyError, match="pip install"):
-        generate_all([fake_unit_runner.settings(1)], tmp_path, ProcessExecutor(2, "fake_unit_runner:MissingUnitRunner"))
-
-
-def test_an_error_that_nobody_expected_keeps_its_class_and_its_traceback(tmp_path):
-    with pytest.raises(WorkerError, match=r"failed with AssertionError: \(without a message\)\. .*--debug") as caught:
-        generate_all([fake_unit_runner.settings(1)], tmp_path, ProcessExecutor(1, "fake_unit_runner:BrokenUnitRunner"))
-    (note,) = caught.value.__notes__
-    assert "raise AssertionError" in note and "fake_unit_runner.py" in note
-
-
-@pytest.mark.parametrize(
-    "error", [CorruptPolicyError("a"), InvalidSettingError("b"), OSError(28, "full", "/x"), KeyError("c")]
-)
-def test_failures_are_exceptions_again(error):
-    sent = json.loads(json.dumps(Failure.from_exception(error).document()))
-    again = Failure.from_document(sent).to_exception()
-    if isinstance(error, KeyError):
-        assert isinstance(again, WorkerError) and "KeyError: 'c'" in str(again)
-    else:
-        assert (type(again), str(again)) == (type(error), str(error))
-
-
-def test_warnings_of_workers_are_heard(tmp_path):
-    with pytest.warns(DynamicSparsityWarning, match="CartpoleBalance is made in spite of this"):
-        generate_all([fake_unit_runner.settings(1)], tmp_path, ProcessExecutor(1, "fake_unit_runner:WarningUnitRunner"))
-
-
 def test_the_command_line_shows_warnings_as_paragraphs(monkeypatch, capsys):
     def command(*_, **__):
         warnings.warn("careful\x1b[31m", DynamicSparsityWarning, stacklevel=1)
@@ -274,9 +225,6 @@ def test_two_runs_at_once(undisturbed, tmp_path):
         assert "StoreLockedError" in second.stderr and f"(id {first.pid})" in second.stderr
         assert first.wait(900) == 0
     assert digests(tmp_path) == undisturbed
-
-
-# ---- the machine goes wrong ------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -334,32 +282,6 @@ def test_clock_that_goes_backwards(undisturbed, tmp_path):
     assert digests(tmp_path / "data") == undisturbed
 
 
-# ---- what is shown ---------------------------------------------------------------------------------------------------
-
-
-def test_status_files_that_are_none_are_left_out(tmp_path):
-    good = {
-        "computing_seconds": 1.5,
-        "rows_to_make": 9,
-        "rows_made": 3,
-        "running": [1],
-        "failures": {},
-        "set_aside": {},
-    }
-    contents = [
-        json.dumps(good),
-        "[" * 9999,
-        "{}",
-        "[]",
-        json.dumps(good | {"failures": [3]}),
-        "",
-        json.dumps(good)[:-9],
-    ]
-    for number, text in enumerate(contents):
-        (tmp_path / f"noise.zarr.{number}{STATUS_SUFFIX}").write_text(text)
-    assert read_status_files(tmp_path / "noise.zarr") == [good]
-
-
 @pytest.mark.slow
 def test_status_of_a_run(tmp_path, capsys):
     store = tmp_path / TASKS[0] / "noise.zarr"
@@ -381,11 +303,6 @@ def test_status_of_a_run(tmp_path, capsys):
     assert drive(tmp_path, 0).returncode == 0
     assert cli.main(["status", str(store)]) == 0
     assert "complete" in capsys.readouterr().out
-
-
-def test_status_of_nothing(tmp_path, capsys):
-    assert cli.main(["status", str(tmp_path / "CheetahRun" / "noise.zarr")]) == 1
-    assert "no store" in capsys.readouterr().err
 
 
 def test_summary_names_quarantined_units(tmp_path, monkeypatch):
@@ -410,29 +327,3 @@ def test_summary_names_quarantined_units(tmp_path, monkeypatch):
 def test_wrong_options(words, expected, capsys):
     assert cli.main(["generate", "CartpoleBalance", *words]) == 1
     assert expected in capsys.readouterr().err
-
-
-# ---- devices ---------------------------------------------------------------------------------------------------------
-
-
-def test_each_worker_has_its_share_of_the_machine(monkeypatch):
-    monkeypatch.delenv("JAX_PLATFORMS", raising=False)
-    monkeypatch.setattr(machine, "has_gpu_plugin", lambda: True)
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,2,5")
-    assert ProcessExecutor().capacity == 3 * UNITS_AT_ONCE, "one process per GPU"
-    assert [device_environment(i, 3) for i in range(3)] == [{"CUDA_VISIBLE_DEVICES": gpu} for gpu in "025"]
-    shared = device_environment(4, 6)
-    assert shared["CUDA_VISIBLE_DEVICES"] == "2" and float(shared["XLA_PYTHON_CLIENT_MEM_FRACTION"]) < 0.5
-    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
-    monkeypatch.delenv("NPROC", raising=False)
-    assert ProcessExecutor().capacity == UNITS_AT_ONCE * machine.workers_on(machine.cores(), machine.memory())
-    assert int(device_environment(0, 10_000)["NPROC"]) == 1
-
-
-def test_handing_out_units_needs_no_simulator():
-    script = (
-        "import sys; from dynamic_sparsity.generation.jobs import generate, status; "
-        "from dynamic_sparsity.generation.executors import processes, threads; "
-        "loaded = {'jax', 'mujoco', 'ray'} & set(sys.modules); assert not loaded, loaded"
-    )
-    subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
