@@ -22,8 +22,8 @@ from dynamic_sparsity.generation.verification.deep import MjxDifferenceOracle
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("no_promotion")]
 
-# Chains of hinges and slides as others are, without contacts.
-LIKE_OTHERS = ("acrobot", "pendulum", "point_mass", "reacher_easy")
+# Chains of hinges and slides as others are, without contacts; the finger's second model.
+LIKE_OTHERS = ("acrobot", "finger_turn", "pendulum", "point_mass", "reacher_easy")
 GROUPS = [
     pytest.param(name, marks=[pytest.mark.exhaustive] if name in LIKE_OTHERS else [])
     for name in sorted(tasks.group_representatives())
@@ -83,7 +83,9 @@ def test_states_exercise_the_constraints(group):
         assert share > 0.03, "no state touches a contact or limit: the other tests prove little"
 
 
-@pytest.mark.parametrize("task", TABLE_1)
+@pytest.mark.parametrize(
+    "task", [pytest.param(name, marks=[pytest.mark.exhaustive] if name == "FingerTurnEasy" else []) for name in TABLE_1]
+)
 def test_table_1(task):
     data = jacobian_samples(tasks.get_task(task).group)
     zero = (np.abs(data.jacobian) < MASK_THRESHOLD).all(axis=0)
@@ -103,7 +105,7 @@ def test_engines_agree(group):
     assert np.quantile(difference, 0.98) < 1e-9
 
 
-@pytest.mark.sample(2)
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("group", ["ball_in_cup", "cheetah", "finger_spin", "fish"])
 def test_closed_form_is_what_differentiation_gives(group):
     """Contacts, limits, friction loss, spatial and fixed tendons, a free joint, a medium, an implicit integrator."""
@@ -141,6 +143,7 @@ ODD_MODELS = {
 }
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("name", ODD_MODELS)
 def test_closed_form_on_other_models(name):
     """Joints that no task has, against differences of the same step (C may turn a friction pyramid otherwise)."""
