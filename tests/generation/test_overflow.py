@@ -71,6 +71,7 @@ def one_slot(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.usefixtures("one_slot")
 def test_rows_with_too_few_slots_are_right_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []

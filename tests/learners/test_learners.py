@@ -110,7 +110,8 @@ class Counted:
 
 
 # The others are trained by the tests below.
-@pytest.mark.fast_sample(5)
+@pytest.mark.sample(2)
+@pytest.mark.fast_sample(4)
 @pytest.mark.parametrize(
     ("name", "loss"),
     [

@@ -20,7 +20,7 @@ from dynamic_sparsity.loaders.hdf5.chunks import ChunkForm
 from dynamic_sparsity.loaders.whole_file import whole_file
 from dynamic_sparsity.testing import make_store
 
-COUNT = int(os.environ.get("HOSTILE_HDF5", "300"))
+COUNT = int(os.environ.get("HOSTILE_HDF5", "200"))
 """Damaged files of the present version; a twentieth as many of the old one, each of which takes a process."""
 
 RUN = """

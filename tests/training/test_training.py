@@ -259,7 +259,7 @@ def test_every_policy_loads_and_acts():
         assert location.shape == scale.shape == (1, policy.action_size)
 
 
-@pytest.mark.sample(6)
+@pytest.mark.sample(12)
 @pytest.mark.slow
 @pytest.mark.parametrize("task", available(FOLDER))
 def test_stated_returns_are_reproduced(task):
