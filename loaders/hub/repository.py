@@ -282,7 +282,7 @@ class Repository:
                 yield found
 
     def _download(self, hub: Any, wanted: PublishedFile, *, force: bool) -> Path | None:
-        """Return the file in the cache; None if the download has the wrong size: no more than that is ever written."""
+        """Return the file in the cache; None for another try: a wrong size, or a blob that the client moved away."""
         options = {"repo_type": "dataset", "revision": self.commit, "force_download": force}
         options |= {"tqdm_class": counter(wanted.bytes, exact=True)}
         try:
@@ -290,7 +290,7 @@ class Repository:
         except UnexpectedSizeError:
             return None
         except OSError as error:
-            if "Consistency check failed" in str(error):
+            if "Consistency check failed" in str(error) or type(error) is FileNotFoundError:
                 return None
             raise
 

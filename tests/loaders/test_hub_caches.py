@@ -7,7 +7,9 @@ import os
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
+import huggingface_hub
 import numpy as np
 import pytest
 from huggingface_hub import constants, file_download, scan_cache_dir
@@ -86,6 +88,22 @@ def test_any_kind_of_link_serves(links: str, cache: Path, root: Path, monkeypatc
     for path in shards:
         assert path.is_symlink() == (links == "symbolic")
         assert (path.stat().st_nlink > 1) == (links in {"hard", "switched off"})
+
+
+def test_a_blob_that_another_download_moved_away(cache: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the client may not link, it moves a blob to its place, under another download of the same bytes."""
+    download, gone = huggingface_hub.hf_hub_download, list[str]()
+
+    def once_gone(repo_id: str, path: str, **options: Any) -> str:
+        if "/c/" in path and not gone:
+            gone.append(path)
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), "blobs/0123")
+        return str(download(repo_id, path, **options))
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", once_gone)
+    whole()
+    assert gone
+    check(root)
 
 
 @pytest.mark.parametrize("streaming", [False, True])
