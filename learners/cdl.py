@@ -13,7 +13,13 @@ import numpy as np
 
 from dynamic_sparsity.learners.data import Scale
 from dynamic_sparsity.learners.interface import TrainingData
-from dynamic_sparsity.learners.likelihood import Layers, gaussian_surprise, normalised_change
+from dynamic_sparsity.learners.likelihood import (
+    Layers,
+    gaussian_surprise,
+    next_state,
+    normalised_change,
+    with_and_without,
+)
 from dynamic_sparsity.learners.protocol import Budget
 from dynamic_sparsity.learners.row_stream import dimensionless
 from dynamic_sparsity.learners.training import INFLUENCE_ROWS, Batch, NetworkLearner, NetworkModel
@@ -68,8 +74,7 @@ class MaximumOfCauses(eqx.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Return the normalised next state from all causes, (ds + da,) -> (ds,)."""
         every = jnp.ones(self.information.shape, jnp.float32)
-        scale = jnp.asarray(self.change_scale, jnp.float32)
-        return x[: len(self.change_scale)] + scale * self.predicted(x, every)[:, 0]
+        return next_state(x, self.predicted(x, every)[:, 0], self.change_scale)
 
     def edges(self, x: jax.Array) -> jax.Array:
         """Return the information of each cause about each effect, the same for every row, shape (ds, ds + da)."""
@@ -92,24 +97,14 @@ class CDL(NetworkLearner):
     name = "cdl"
     adaptive = False
 
-    @property
-    def supervision(self) -> str:
-        """Transitions only."""
-        return "transitions"
-
     def network(self, sizes: tuple[int, int], scale: Scale, budget: Budget, key: jax.Array) -> MaximumOfCauses:
         """See `NetworkLearner.network`."""
         return MaximumOfCauses(sum(sizes), scale.change_scale, key)
 
     def objective(self, network: Any, batch: Batch, key: jax.Array, progress: jax.Array) -> jax.Array:
         """See `NetworkLearner.objective`."""
-        ds, inputs = network.information.shape
         truth = normalised_change(batch, network.change_scale)
-        hidden = jax.random.randint(key, (len(batch.x), ds), 0, inputs, dtype=jnp.int32)
-        without = 1.0 - jax.nn.one_hot(hidden, inputs, dtype=jnp.float32)
-        every = jnp.ones_like(without)
-        both = [gaussian_surprise(jax.vmap(network.predicted)(batch.x, mask), truth) for mask in (every, without)]
-        return jnp.mean(both[0]) + jnp.mean(both[1])
+        return with_and_without(network.predicted, batch.x, truth, key)
 
     def model(self, network: Any, data: TrainingData) -> NetworkModel:
         """See `NetworkLearner.model`."""

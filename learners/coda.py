@@ -87,11 +87,6 @@ class CoDA(NetworkLearner):
     name = "coda"
     adaptive = True
 
-    @property
-    def supervision(self) -> str:
-        """Transitions only."""
-        return "transitions"
-
     def network(self, sizes: tuple[int, int], scale: Scale, budget: Budget, key: jax.Array) -> AttentionBlocks:
         """See `NetworkLearner.network`."""
         return AttentionBlocks(sum(sizes), max(8, budget.width // 4), scale.change_scale, key)

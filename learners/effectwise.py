@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from dynamic_sparsity.errors import InvalidSettingError
+from dynamic_sparsity.learners.likelihood import next_state, normalised_change
 from dynamic_sparsity.learners.training import Batch
 
 __all__ = ["EffectNetworks", "bernoulli_straight_through", "binary_cross_entropy", "check_gates", "price_schedule"]
@@ -78,7 +79,7 @@ class EffectNetworks(eqx.Module):
 
     def __call__(self, x: jax.Array, mask: jax.Array) -> jax.Array:
         """Return the normalised next state of one row; arguments as of `change`."""
-        return x[: len(self.change_scale)] + jnp.asarray(self.change_scale, jnp.float32) * self.change(x, mask)
+        return next_state(x, self.change(x, mask), self.change_scale)
 
     def with_own(self, edges: jax.Array) -> jax.Array:
         """Return edge probabilities with 1 for each effect's own present value, which always passes.
@@ -96,8 +97,7 @@ class EffectNetworks(eqx.Module):
             batch: Rows.
             mask: Of each, shape (rows, ds, ds + da).
         """
-        scale = jnp.asarray(self.change_scale, jnp.float32)
-        truth = (batch.y - batch.x[:, : len(self.change_scale)]) / scale
+        truth = normalised_change(batch, self.change_scale)
         return jnp.mean((jax.vmap(self.change)(batch.x, mask) - truth) ** 2)
 
 

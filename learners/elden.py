@@ -5,46 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 
 from dynamic_sparsity.errors import InvalidSettingError
 from dynamic_sparsity.learners.data import Scale
-from dynamic_sparsity.learners.likelihood import normalised_change
+from dynamic_sparsity.learners.ensembles import Ensemble, side_by_side
 from dynamic_sparsity.learners.mlp import MLPNetwork
 from dynamic_sparsity.learners.protocol import Budget
 from dynamic_sparsity.learners.training import Batch, NetworkLearner
 
-__all__ = ["ELDEN", "Ensemble"]
+__all__ = ["ELDEN", "MeanDerivatives"]
 
 
-class Ensemble(eqx.Module):
-    """Perceptrons side by side; their mean predicts.
-
-    Attributes:
-        members: A network whose weights have the members as first dimension; each predicts the change.
-        change_scale: Of `Scale`.
-        edges_are_derivatives: That `edges` have their units.
-    """
-
-    members: MLPNetwork
-    change_scale: tuple[float, ...] = eqx.field(static=True)
-    edges_are_derivatives: bool = eqx.field(default=True, static=True)
-
-    def changes(self, x: jax.Array) -> jax.Array:
-        """Return the change of the state by each member, in standard deviations, (ds + da,) -> (members, ds)."""
-        every: jax.Array = eqx.filter_vmap(lambda member: member(x))(self.members)
-        return every
-
-    def each(self, x: jax.Array) -> jax.Array:
-        """Return the normalised next state by each member, (ds + da,) -> (members, ds)."""
-        scale = jnp.asarray(self.change_scale, jnp.float32)
-        return x[: len(self.change_scale)] + scale * self.changes(x)
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Return the normalised next state, (ds + da,) -> (ds,)."""
-        return jnp.mean(self.each(x), axis=0)
+class MeanDerivatives(Ensemble):
+    """Perceptrons side by side; an edge is as strong as their derivatives are large."""
 
     def edges(self, x: jax.Array) -> jax.Array:
         """Return the mean over members of the absolute derivative, dimensionless, shape (ds, ds + da)."""
@@ -79,21 +54,15 @@ class ELDEN(NetworkLearner):
                 f"members is {self.members} and price is {self.price}; they must be at least 1 and 0"
             )
 
-    @property
-    def supervision(self) -> str:
-        """Transitions only."""
-        return "transitions"
-
-    def network(self, sizes: tuple[int, int], scale: Scale, budget: Budget, key: jax.Array) -> Ensemble:
+    def network(self, sizes: tuple[int, int], scale: Scale, budget: Budget, key: jax.Array) -> MeanDerivatives:
         """See `NetworkLearner.network`."""
 
         def member(key: jax.Array) -> MLPNetwork:
             return MLPNetwork(sizes[0], sum(sizes), max(8, budget.width // 2), False, key)
 
-        return Ensemble(eqx.filter_vmap(member)(jax.random.split(key, self.members)), tuple(scale.change_scale))
+        return MeanDerivatives(side_by_side(member, self.members, key), tuple(scale.change_scale))
 
     def objective(self, network: Any, batch: Batch, key: jax.Array, progress: jax.Array) -> jax.Array:
         """See `NetworkLearner.objective`."""
-        truth = normalised_change(batch, network.change_scale)
-        error = jnp.mean((jax.vmap(network.changes)(batch.x) - truth[:, None]) ** 2)
+        error: jax.Array = network.error(batch)
         return error + self.price * jnp.mean(jnp.abs(jax.vmap(jax.jacfwd(network.changes))(batch.few)))

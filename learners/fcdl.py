@@ -126,11 +126,6 @@ class FCDL(NetworkLearner):
                 f"price is {self.price} and commitment is {self.commitment}; both must be at least 0"
             )
 
-    @property
-    def supervision(self) -> str:
-        """Transitions only."""
-        return "transitions"
-
     def network(self, sizes: tuple[int, int], scale: Scale, budget: Budget, key: jax.Array) -> QuantisedGraphs:
         """See `NetworkLearner.network`."""
         return QuantisedGraphs(sum(sizes), budget.width, self.graphs, scale.change_scale, key)

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from dynamic_sparsity.errors import InvalidSettingError
 from dynamic_sparsity.learners.data import Scale
 from dynamic_sparsity.learners.kinematic_trees import KinematicTree, tree_of
-from dynamic_sparsity.learners.likelihood import normalised_change
+from dynamic_sparsity.learners.likelihood import next_state, normalised_change
 from dynamic_sparsity.learners.protocol import Budget
 from dynamic_sparsity.learners.training import Batch, NetworkLearner
 
@@ -85,7 +85,7 @@ class MessagePassing(eqx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Return the normalised next state, (ds + da,) -> (ds,)."""
-        return x[: len(self.change_scale)] + jnp.asarray(self.change_scale, jnp.float32) * self.change(x)
+        return next_state(x, self.change(x), self.change_scale)
 
 
 @dataclass(frozen=True)
@@ -119,11 +119,6 @@ class GraphNetwork(NetworkLearner):
             KinematicTree(self.scalars, self.parents).check()
         except (TypeError, ValueError) as error:
             raise InvalidSettingError(f"scalars and parents are no kinematic tree: {error}") from error
-
-    @property
-    def supervision(self) -> str:
-        """Transitions only."""
-        return "transitions"
 
     def of_task(self, metadata: dict[str, Any]) -> GraphNetwork:
         """See `Learner.of_task`."""

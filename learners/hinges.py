@@ -14,8 +14,8 @@ import numpy as np
 from dynamic_sparsity.errors import InvalidSettingError
 from dynamic_sparsity.learners.baselines import fit_ridge
 from dynamic_sparsity.learners.data import Scale
+from dynamic_sparsity.learners.ensembles import Ensemble, side_by_side
 from dynamic_sparsity.learners.interface import Model, TrainingData
-from dynamic_sparsity.learners.likelihood import normalised_change
 from dynamic_sparsity.learners.protocol import Budget
 from dynamic_sparsity.learners.training import Batch, NetworkLearner, train
 
@@ -80,33 +80,14 @@ class HingedNetwork(eqx.Module):
         return total
 
 
-class HingedNetworks(eqx.Module):
-    """Several of these side by side; their mean predicts.
+class HingedNetworks(Ensemble):
+    """`HingedNetwork`s side by side; an edge is what they agree on.
 
     Attributes:
-        members: A `HingedNetwork` whose weights have the members as first dimension.
         doubt: How many standard deviations over members are taken off an edge's score.
-        change_scale: Of `Scale`.
-        edges_are_derivatives: That `edges` have their units.
     """
 
-    members: HingedNetwork
     doubt: float = eqx.field(static=True)
-    change_scale: tuple[float, ...] = eqx.field(static=True)
-    edges_are_derivatives: bool = eqx.field(default=True, static=True)
-
-    def changes(self, x: jax.Array) -> jax.Array:
-        """Return the change of the state by each member, in standard deviations, (ds + da,) -> (members, ds)."""
-        every: jax.Array = eqx.filter_vmap(lambda member: member(x))(self.members)
-        return every
-
-    def each(self, x: jax.Array) -> jax.Array:
-        """Return the normalised next state by each member, (ds + da,) -> (members, ds)."""
-        return x[: len(self.change_scale)] + jnp.asarray(self.change_scale, jnp.float32) * self.changes(x)
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Return the normalised next state, (ds + da,) -> (ds,)."""
-        return jnp.mean(self.each(x), axis=0)
 
     def edges(self, x: jax.Array) -> jax.Array:
         """Return by how much the derivatives of the members are surely not 0, dimensionless, shape (ds, ds + da)."""
@@ -142,24 +123,18 @@ class Hinges(NetworkLearner):
                 f"hinges is {self.hinges}, members {self.members}, doubt {self.doubt}; they must be at least 0, 1 and 0"
             )
 
-    @property
-    def supervision(self) -> str:
-        """Transitions only."""
-        return "transitions"
-
     def network(self, sizes: tuple[int, int], scale: Scale, budget: Budget, key: jax.Array) -> HingedNetworks:
         """See `NetworkLearner.network`; half of the protocol's width per member."""
 
         def member(key: jax.Array) -> HingedNetwork:
             return HingedNetwork(sizes[0], sum(sizes), max(8, budget.width // 2), self.hinges, key)
 
-        members = eqx.filter_vmap(member)(jax.random.split(key, self.members))
-        return HingedNetworks(members, self.doubt, tuple(scale.change_scale))
+        return HingedNetworks(side_by_side(member, self.members, key), tuple(scale.change_scale), self.doubt)
 
     def objective(self, network: Any, batch: Batch, key: jax.Array, progress: jax.Array) -> jax.Array:
         """See `NetworkLearner.objective`: the mean squared error of the change, of every member."""
-        truth = normalised_change(batch, network.change_scale)
-        return jnp.mean((jax.vmap(network.changes)(batch.x) - truth[:, None]) ** 2)
+        error: jax.Array = network.error(batch)
+        return error
 
     def fit(self, data: TrainingData, budget: Budget, seeds: Sequence[int]) -> list[Model]:
         """See `Learner.fit`."""

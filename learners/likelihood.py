@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import equinox as eqx
 import jax
@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from dynamic_sparsity.learners.training import Batch
 
-__all__ = ["Layers", "gaussian_surprise", "normalised_change"]
+__all__ = ["Layers", "gaussian_surprise", "next_state", "normalised_change", "with_and_without"]
 
 LOG_STD_MIN, LOG_STD_MAX = -5.0, 2.0
 
@@ -59,6 +59,17 @@ def normalised_change(batch: Batch, change_scale: Sequence[float]) -> jax.Array:
     return (batch.y - batch.x[:, : len(change_scale)]) / jnp.asarray(change_scale, jnp.float32)
 
 
+def next_state(x: jax.Array, change: jax.Array, change_scale: Sequence[float]) -> jax.Array:
+    """Return the normalised next state, shape (…, ds).
+
+    Args:
+        x: Normalised (state, action), shape (ds + da,).
+        change: Of the state, in its standard deviations, shape (…, ds).
+        change_scale: Of `Scale`.
+    """
+    return x[: len(change_scale)] + jnp.asarray(change_scale, jnp.float32) * change
+
+
 def gaussian_surprise(output: jax.Array, truth: jax.Array) -> jax.Array:
     """Return the negative log likelihood of each effect, nats, without the constant.
 
@@ -68,3 +79,22 @@ def gaussian_surprise(output: jax.Array, truth: jax.Array) -> jax.Array:
     """
     log_std = jnp.clip(output[..., 1], LOG_STD_MIN, LOG_STD_MAX)
     return 0.5 * ((truth - output[..., 0]) * jnp.exp(-log_std)) ** 2 + log_std
+
+
+def with_and_without(
+    predict: Callable[[jax.Array, jax.Array], jax.Array], x: jax.Array, truth: jax.Array, key: jax.Array
+) -> jax.Array:
+    """Return the mean surprise with all causes, plus that with one hidden, drawn for each row and effect; a scalar.
+
+    Args:
+        predict: (x, mask (ds, ds + da)) of one row -> mean and log of the standard deviation, (ds, 2).
+        x: Normalised (state, action), shape (rows, ds + da).
+        truth: The true change, shape (rows, ds).
+        key: Random.
+    """
+    inputs = x.shape[1]
+    hidden = jax.random.randint(key, truth.shape, 0, inputs, dtype=jnp.int32)
+    without = 1.0 - jax.nn.one_hot(hidden, inputs, dtype=jnp.float32)
+    masks = (jnp.ones_like(without), without)
+    both = [gaussian_surprise(jax.vmap(predict)(x, mask), truth) for mask in masks]
+    return jnp.mean(both[0]) + jnp.mean(both[1])

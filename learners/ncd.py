@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from dynamic_sparsity.errors import InvalidSettingError
 from dynamic_sparsity.learners.data import Scale
 from dynamic_sparsity.learners.effectwise import bernoulli_straight_through
-from dynamic_sparsity.learners.likelihood import Layers, gaussian_surprise, normalised_change
+from dynamic_sparsity.learners.likelihood import Layers, gaussian_surprise, next_state, normalised_change
 from dynamic_sparsity.learners.protocol import Budget
 from dynamic_sparsity.learners.training import Batch, NetworkLearner
 
@@ -59,8 +59,7 @@ class MaskedEffects(eqx.Module):
             x: Normalised (state, action), shape (ds + da,).
             mask: shape (ds, ds + da).
         """
-        scale = jnp.asarray(self.change_scale, jnp.float32)
-        return x[: len(self.change_scale)] + scale * self(x, mask)[:, 0]
+        return next_state(x, self(x, mask)[:, 0], self.change_scale)
 
 
 class GraphOfSample(eqx.Module):
@@ -140,11 +139,6 @@ class NCD(NetworkLearner):
         """Raise InvalidSettingError if the price is negative."""
         if not self.price >= 0:
             raise InvalidSettingError(f"price is {self.price}; it must be at least 0")
-
-    @property
-    def supervision(self) -> str:
-        """Transitions only."""
-        return "transitions"
 
     def network(self, sizes: tuple[int, int], scale: Scale, budget: Budget, key: jax.Array) -> GraphOfSample:
         """See `NetworkLearner.network`."""

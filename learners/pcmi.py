@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 
 from dynamic_sparsity.learners.data import Scale
-from dynamic_sparsity.learners.likelihood import LOG_STD_MAX, LOG_STD_MIN, gaussian_surprise, normalised_change
+from dynamic_sparsity.learners.likelihood import LOG_STD_MAX, LOG_STD_MIN, normalised_change, with_and_without
 from dynamic_sparsity.learners.ncd import MaskedEffects
 from dynamic_sparsity.learners.protocol import Budget
 from dynamic_sparsity.learners.training import Batch, NetworkLearner
@@ -18,32 +18,22 @@ from dynamic_sparsity.learners.training import Batch, NetworkLearner
 __all__ = ["PCMI", "WithAndWithout"]
 
 
-class WithAndWithout(MaskedEffects):
-    """Effects that can be predicted from all causes, or without one."""
+class WithAndWithout(eqx.Module):
+    """Effects that can be predicted from all causes, or without one.
 
-    def __init__(self, inputs: int, width: int, change_scale: Sequence[float], key: jax.Array):
-        """See `MaskedEffects`.
+    Attributes:
+        effects: Behind a mask.
+    """
 
-        Args:
-            inputs: ds + da.
-            width: Units of the two hidden layers.
-            change_scale: Of `Scale`.
-            key: Random.
-        """
-        super().__init__(inputs, width, change_scale, key)
+    effects: MaskedEffects
 
     def every(self, x: jax.Array) -> jax.Array:
         """Return the mask with all causes, ones of shape (ds, ds + da)."""
-        return jnp.ones((len(self.change_scale), len(x)), jnp.float32)
+        return jnp.ones((len(self.effects.change_scale), len(x)), jnp.float32)
 
-    def __call__(self, x: jax.Array, mask: jax.Array | None = None) -> jax.Array:
-        """Return the normalised next state, shape (ds,); with a mask, see `MaskedEffects`.
-
-        Args:
-            x: Normalised (state, action), shape (ds + da,).
-            mask: shape (ds, ds + da).
-        """
-        return self.next_state(x, self.every(x)) if mask is None else super().__call__(x, mask)
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Return the normalised next state, (ds + da,) -> (ds,)."""
+        return self.effects.next_state(x, self.every(x))
 
     def edges(self, x: jax.Array) -> jax.Array:
         """Return the expected information of each cause about each effect here, nats, shape (ds, ds + da).
@@ -51,8 +41,8 @@ class WithAndWithout(MaskedEffects):
         That is the divergence of the Gaussian without the cause from the one with all.
         """
         every = self.every(x)
-        mean, spread = _gaussian(self(x, every))
-        withouts = jax.vmap(lambda cause: self(x, every.at[:, cause].set(0.0)))(jnp.arange(len(x)))
+        mean, spread = _gaussian(self.effects(x, every))
+        withouts = jax.vmap(lambda cause: self.effects(x, every.at[:, cause].set(0.0)))(jnp.arange(len(x)))
         other, others = _gaussian(withouts)
         surprise = others - spread + 0.5 * (jnp.exp(2 * (spread - others)) + ((mean - other) * jnp.exp(-others)) ** 2)
         return jnp.maximum(surprise - 0.5, 0.0).T
@@ -79,22 +69,11 @@ class PCMI(NetworkLearner):
     name = "pcmi"
     adaptive = True
 
-    @property
-    def supervision(self) -> str:
-        """Transitions only."""
-        return "transitions"
-
     def network(self, sizes: tuple[int, int], scale: Scale, budget: Budget, key: jax.Array) -> WithAndWithout:
         """See `NetworkLearner.network`."""
-        return WithAndWithout(sum(sizes), max(8, budget.width // 4), scale.change_scale, key)
+        return WithAndWithout(MaskedEffects(sum(sizes), max(8, budget.width // 4), scale.change_scale, key))
 
     def objective(self, network: Any, batch: Batch, key: jax.Array, progress: jax.Array) -> jax.Array:
         """See `NetworkLearner.objective`."""
-        truth = normalised_change(batch, network.change_scale)
-        inputs = batch.x.shape[1]
-        hidden = jax.random.randint(key, truth.shape, 0, inputs, dtype=jnp.int32)
-        without = 1.0 - jax.nn.one_hot(hidden, inputs, dtype=jnp.float32)
-        both = [
-            gaussian_surprise(jax.vmap(network)(batch.x, mask), truth) for mask in (jnp.ones_like(without), without)
-        ]
-        return jnp.mean(both[0]) + jnp.mean(both[1])
+        truth = normalised_change(batch, network.effects.change_scale)
+        return with_and_without(network.effects, batch.x, truth, key)

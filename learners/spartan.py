@@ -135,11 +135,6 @@ class SPARTAN(NetworkLearner):
                 "the last in [0, 1]"
             )
 
-    @property
-    def supervision(self) -> str:
-        """Transitions only."""
-        return "transitions"
-
     def network(self, sizes: tuple[int, int], scale: Scale, budget: Budget, key: jax.Array) -> SparseTransformer:
         """See `NetworkLearner.network`."""
         return SparseTransformer(sum(sizes), max(8, budget.width // 4), self.price, scale.change_scale, key)

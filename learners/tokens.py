@@ -8,6 +8,8 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from dynamic_sparsity.learners.likelihood import next_state
+
 __all__ = ["ScalarTokens"]
 
 
@@ -60,5 +62,4 @@ class ScalarTokens(eqx.Module):
             x: Normalised (state, action), shape (ds + da,).
             tokens: Of the last layer, shape (ds + da, units).
         """
-        scale = jnp.asarray(self.change_scale, jnp.float32)
-        return x[: len(self.change_scale)] + scale * self.read(tokens)
+        return next_state(x, self.read(tokens), self.change_scale)

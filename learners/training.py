@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import equinox as eqx
@@ -88,8 +88,8 @@ def train(
     optimiser = optax.chain(optax.clip_by_global_norm(10.0), optax.adam(schedule))
 
     @eqx.filter_jit
-    def run(network: Any, state: Any, first: jax.Array, arrays: Arrays, key: jax.Array) -> tuple[Any, Any]:
-        """Do some steps on rows in memory, or those of one piece of a stream; `first` is the number of the first."""
+    def run(network: Any, state: Any, numbers: jax.Array, arrays: Arrays, key: jax.Array) -> tuple[Any, Any]:
+        """Do the steps of some numbers, on rows in memory or on those of one piece of a stream."""
         parameters, static = eqx.partition(network, eqx.is_inexact_array)
 
         def objective(parameters: Any, batch: Batch, key: jax.Array, progress: jax.Array) -> jax.Array:
@@ -105,30 +105,31 @@ def train(
             return (optax.apply_updates(parameters, updates), state), None
 
         streamed = data.stream is not None
-        numbers = first + jnp.arange(len(arrays["x"]) if streamed else at_a_time, dtype=jnp.int32)
         (parameters, state), _ = jax.lax.scan(step, (parameters, state), (numbers, arrays if streamed else None))
         return eqx.combine(parameters, static), state
 
     on_device = device_rows(data) if data.stream is None else {}
-    # Equal parts, so that one program is compiled.
-    at_a_time = max(part for part in range(1, 1 + max(1, budget.steps // PARTS)) if budget.steps % part == 0)
+
+    def parts(seed: int) -> Iterator[tuple[jax.Array, Arrays]]:
+        """Numbers of steps, and their rows."""
+        if data.stream is None:
+            size = max(1, budget.steps // PARTS)
+            for first in range(0, budget.steps, size):
+                yield jnp.arange(first, min(first + size, budget.steps), dtype=jnp.int32), on_device
+        else:
+            for place, piece in enumerate(data.stream.pieces(budget, seed)):
+                first = place * PIECE_STEPS
+                yield jnp.arange(first, first + len(piece["x"]), dtype=jnp.int32), jax.device_put(piece)
+
     trained = []
     for seed in seeds:
         initial, batches = jax.random.split(jax.random.key(seed))
         network = as_float32(make(initial))
         state = optimiser.init(eqx.filter(network, eqx.is_inexact_array))
-        if data.stream is None:
-            for number in range(0, budget.steps, at_a_time):
-                network, state = run(network, state, jnp.int32(number), on_device, batches)
-                _wait_for(network)
-                data.on_steps(at_a_time)
-        else:
-            for number, piece in enumerate(data.stream.pieces(budget, seed)):
-                first = jnp.int32(number * PIECE_STEPS)
-                network, state = run(network, state, first, jax.device_put(piece), batches)
-                _wait_for(network)
-                data.on_steps(len(piece["x"]))
-        _wait_for(network)
+        for numbers, arrays in parts(seed):
+            network, state = run(network, state, numbers, arrays, batches)
+            _wait_for(network)
+            data.on_steps(len(numbers))
         trained.append(network)
     return trained
 
@@ -215,6 +216,11 @@ class NetworkLearner(Learner):
     """A learner that is a network and a loss; training and prediction are the same for all of them."""
 
     streams = True
+
+    @property
+    def supervision(self) -> str:
+        """Transitions only, which is what those get that do not say otherwise."""
+        return "transitions"
 
     @property
     def weighs_edges(self) -> bool:
