@@ -7,7 +7,6 @@ numbers of a store: a setting is pinned here, or recorded in the store's setting
 
 from __future__ import annotations
 
-import importlib
 import os
 import warnings
 from collections.abc import Callable, Iterator
@@ -19,6 +18,7 @@ from typing import Any, Final
 from dynamic_sparsity import compilation_cache
 from dynamic_sparsity.errors import InvalidSettingError, MissingDependencyError
 from dynamic_sparsity.generation import xla_flags
+from dynamic_sparsity.storage import file_lock
 
 PRNG: Final = "threefry2x32"
 """The implementation of random numbers, given to keys by name."""
@@ -170,9 +170,8 @@ def compiled_once(name: str) -> Iterator[None]:
         return
     try:
         # Windows and some disks have no locks; then two processes may compile the same.
-        with suppress(ImportError, OSError):
-            fcntl: Any = importlib.import_module("fcntl")
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with suppress(OSError):
+            file_lock.take(descriptor, wait=True)
         yield
     finally:
         os.close(descriptor)

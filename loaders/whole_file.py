@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import re
 import secrets
@@ -15,12 +14,7 @@ from typing import Any, BinaryIO
 
 from dynamic_sparsity.errors import DynamicSparsityError, InvalidSettingError, WriteFailedError
 from dynamic_sparsity.storage.atomic import sync
-
-fcntl: Any
-try:
-    fcntl = importlib.import_module("fcntl")
-except ImportError:  # Windows, where it is not known whether a writer is still running
-    fcntl = None
+from dynamic_sparsity.storage.file_lock import HAS_LOCKS, take
 
 __all__ = ["check_space", "whole_file"]
 
@@ -54,9 +48,9 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
         with stream:
             yield stream
             sync(stream.fileno())
-            if fcntl is not None:
+            if HAS_LOCKS:
                 partial.replace(path)
-        if fcntl is None:
+        if not HAS_LOCKS:
             partial.replace(path)
     except DynamicSparsityError:
         raise
@@ -107,15 +101,9 @@ def _create(path: Path) -> BinaryIO:
 
 def _lock(descriptor: int, *, wait: bool) -> bool | None:
     """Lock an open file; whether that succeeded, or None where there are no locks."""
-    if fcntl is None:
-        return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except BlockingIOError:
-        return False
-    except OSError:
-        return None
-    return True
+    with suppress(OSError):
+        return take(descriptor, wait=wait)
+    return None
 
 
 def _sweep(path: Path) -> None:

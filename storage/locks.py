@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import errno
-import importlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from dynamic_sparsity.errors import StoreLockedError
-
-fcntl: Any
-try:
-    fcntl = importlib.import_module("fcntl")
-except ImportError:
-    fcntl = None
+from dynamic_sparsity.storage import file_lock
 
 __all__ = ["is_locked", "lock"]
 
@@ -38,7 +32,7 @@ def lock(path: Path, *, shared: bool = False) -> Iterator[None]:
     Raises:
         StoreLockedError: Another process holds the lock.
     """
-    if fcntl is None:
+    if not file_lock.HAS_LOCKS:
         yield
         return
     lock_path = path.with_name(path.name + ".lock")
@@ -49,7 +43,7 @@ def lock(path: Path, *, shared: bool = False) -> Iterator[None]:
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         yield
     finally:
-        if not shared or _take(descriptor, fcntl.LOCK_EX):
+        if not shared or _take(descriptor):
             lock_path.unlink(missing_ok=True)
         os.close(descriptor)
 
@@ -60,7 +54,7 @@ def is_locked(path: Path) -> bool:
     Args:
         path: The store.
     """
-    if fcntl is None:
+    if not file_lock.HAS_LOCKS:
         return False
     lock_path = path.with_name(path.name + ".lock")
     try:
@@ -68,25 +62,22 @@ def is_locked(path: Path) -> bool:
     except FileNotFoundError:
         return False
     try:
-        return not _take(descriptor, fcntl.LOCK_EX)
+        return not _take(descriptor)
     finally:
         os.close(descriptor)
 
 
-def _take(descriptor: int, kind: int) -> bool:
-    """Take a lock of a kind on an open file, unless somebody holds one against it; return whether it was taken."""
+def _take(descriptor: int, *, shared: bool = False) -> bool:
+    """Take the lock of an open file, unless somebody holds one against it; return whether it was taken."""
     try:
-        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+        return file_lock.take(descriptor, shared=shared)
     except OSError as error:
-        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-            return False
         if error.errno in NO_LOCKS:
             raise StoreLockedError(
                 "the file system has no locks, so nothing would keep two writers of a store apart "
                 f"({error.strerror}); write to another --out, on a local disk say, and move the finished store"
             ) from error
         raise
-    return True
 
 
 def _acquire(lock_path: Path, store: Path, shared: bool) -> int:
@@ -96,7 +87,7 @@ def _acquire(lock_path: Path, store: Path, shared: bool) -> int:
         # Never through a link: the file is emptied.
         descriptor = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
         try:
-            taken = _take(descriptor, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+            taken = _take(descriptor, shared=shared)
             # The last holder may have deleted the file between our open and our lock: then it is no longer the lock.
             if taken and lock_path.exists() and os.path.samestat(os.fstat(descriptor), lock_path.stat()):
                 return descriptor

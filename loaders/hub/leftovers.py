@@ -6,7 +6,6 @@ nobody is at work, whatever machine or container the others are on.
 
 from __future__ import annotations
 
-import importlib
 import os
 import re
 import shutil
@@ -15,17 +14,12 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-fcntl: Any
-try:
-    fcntl = importlib.import_module("fcntl")
-except ImportError:  # Windows, where nothing is deleted
-    fcntl = None
+from dynamic_sparsity.storage.file_lock import HAS_LOCKS, take
 
 __all__ = ["PARTIAL_SUFFIX", "own_partial", "owned_folder", "release", "working_on"]
 
-HAS_LOCKS: Final = fcntl is not None
 PARTIAL_SUFFIX: Final = ".partial"
 LOCK_SUFFIX: Final = ".lock"
 OWNER_FILE: Final = "owner.lock"
@@ -106,13 +100,9 @@ def _open_lock(path: Path) -> int | None:
 
 def _take(descriptor: int, *, wait: bool, shared: bool = False) -> bool:
     """Take the lock of an open file, if nobody holds one against it; whether that is so."""
-    if not HAS_LOCKS:
-        return False
-    try:
-        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
-    except OSError:  # somebody holds it, or the file system has no locks
-        return False
-    return True
+    with suppress(OSError):
+        return take(descriptor, wait=wait, shared=shared)
+    return False  # there are no locks
 
 
 def _sweep(path: Path) -> None:

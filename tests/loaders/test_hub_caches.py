@@ -17,7 +17,7 @@ from published_root import publish_root
 
 from dynamic_sparsity import cli, load_dataset
 from dynamic_sparsity.errors import HubNotFoundError, WriteFailedError
-from dynamic_sparsity.loaders.hub import leftovers
+from dynamic_sparsity.storage import file_lock
 from dynamic_sparsity.testing import HubServer, Repository, make_store
 
 REPO, TASK = "org/name", "Pendulums"
@@ -246,7 +246,7 @@ def test_a_disk_without_locks(number: int, cache: Path, root: Path, monkeypatch:
         raise OSError(number, os.strerror(number))
 
     with monkeypatch.context() as patch:
-        patch.setattr(leftovers.fcntl, "flock", flock)
+        patch.setattr(file_lock.fcntl, "flock", flock)
         if number == errno.ENOSYS:
             whole()
         else:
