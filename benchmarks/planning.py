@@ -35,8 +35,8 @@ SCORES: dict[str, Score] = {
 }
 """The pendulum's and the pole's height, the distance from the target, the speed forward."""
 
-PLANNERS = {"PendulumSwingup": 25, "CartpoleBalance": 25, "PointMass": 25, "CheetahRun": 25}
-"""Horizons, in control steps: 0.25 to 0.5 s."""
+HORIZON = 25
+"""Control steps that a plan looks ahead: 0.25 to 0.5 s."""
 
 
 def main() -> None:
@@ -56,8 +56,8 @@ def main() -> None:
     arguments = parser.parse_args()
     jax_runtime.configure()
     rows = []
+    planner = Planner(HORIZON, arguments.candidates, arguments.iterations, max(1, arguments.candidates // 8))
     for task in arguments.tasks.split(","):
-        planner = Planner(PLANNERS[task], arguments.candidates, arguments.iterations, max(1, arguments.candidates // 8))
         for seed in map(int, arguments.seeds.split(",")):
             rows += measure(task, seed, planner, arguments)
             record = {**made_with(*SIMULATOR), "starts": arguments.starts, "steps": arguments.steps, "rows": rows}

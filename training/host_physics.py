@@ -17,8 +17,9 @@ import jax.numpy as jnp
 import mujoco
 import numpy as np
 from flax import struct
-from mujoco import mjx
 from numpy.typing import NDArray
+
+from dynamic_sparsity.generation.environments.replacing import step_replaced
 
 _STATE = ("qpos", "qvel", "qacc_warmstart", "mocap_pos", "mocap_quat")
 _DERIVED = (
@@ -161,8 +162,7 @@ def host_physics(model: mujoco.MjModel) -> Iterator[HostPhysics]:
 
     host = HostPhysics(model)
     environment: Any = mjx_env
-    simulator: Any = mjx
-    originals = environment.make_data, environment.step, simulator.forward
+    original = environment.make_data
 
     def make_data(_model: Any, qpos: Any = None, qvel: Any = None, ctrl: Any = None, **_rest: Any) -> HostData:
         return host.initial(qpos, qvel, ctrl)
@@ -170,9 +170,9 @@ def host_physics(model: mujoco.MjModel) -> Iterator[HostPhysics]:
     def step(_model: Any, data: HostData, action: jax.Array, n_substeps: int = 1) -> HostData:
         return host.advance(data, action, n_substeps)
 
-    environment.make_data, environment.step = make_data, step
-    simulator.forward = lambda _model, data: host.advance(data, None, 0)
-    try:
-        yield host
-    finally:
-        environment.make_data, environment.step, simulator.forward = originals
+    with step_replaced(step, lambda _model, data: host.advance(data, None, 0)):
+        environment.make_data = make_data
+        try:
+            yield host
+        finally:
+            environment.make_data = original

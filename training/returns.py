@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from dynamic_sparsity.generation import jax_runtime
 from dynamic_sparsity.generation.environments.loading import load_environment
+from dynamic_sparsity.generation.environments.replacing import step_replaced
 from dynamic_sparsity.generation.physics.linear_algebra import without_lapack
 from dynamic_sparsity.generation.physics.model import Dynamics, Physics, load_physics
 from dynamic_sparsity.generation.physics.step import control_step
@@ -50,19 +51,15 @@ def _mjx_physics(physics: Physics) -> Iterator[None]:
     """Make Playground's tasks do the step that data sets are made of, while they are traced."""
     from mujoco_playground._src import mjx_env
 
-    module: Any = mjx_env
-    original = module.step
+    original: Any = mjx_env.step
 
     def step(_model: Any, data: Any, action: jax.Array, n_substeps: int = 1) -> Any:
         if n_substeps != physics.task.substeps:  # a reset lets the model come to rest
             return original(physics.mjx_model, data, action, n_substeps)
         return control_step(physics, data, action)[0]
 
-    module.step = step
-    try:
+    with step_replaced(step):
         yield
-    finally:
-        module.step = original
 
 
 def episode_function(

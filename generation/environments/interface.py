@@ -28,6 +28,10 @@ ARGUMENTS = ("qpos", "qvel", "ctrl", "action")
 """What a control may depend on; `ctrl` is the last one."""
 
 
+CALLS = ("jit", "pjit")
+"""Primitives that call a function with the very arguments they are given, so that it is looked into."""
+
+
 @dataclass(frozen=True, eq=False)
 class Interface:
     """What a task's step does around physics.
@@ -210,15 +214,8 @@ def _sources(traced: ClosedJaxpr) -> list[frozenset[int]]:
     for equation in jaxpr.eqns:
         inner = equation.params.get("jaxpr")
         inputs = [of(var) for var in equation.invars]
-        if (
-            isinstance(inner, ClosedJaxpr)
-            and len(inner.jaxpr.invars) == len(inputs)
-            and equation.primitive.name
-            in (
-                "jit",
-                "pjit",
-            )
-        ):
+        calls = equation.primitive.name in CALLS and isinstance(inner, ClosedJaxpr)
+        if calls and len(inner.jaxpr.invars) == len(inputs):
             outputs = [frozenset[int]().union(*(inputs[i] for i in found)) for found in _sources(inner)]
         else:
             outputs = [frozenset[int]().union(*inputs)] * len(equation.outvars)
