@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from dynamic_sparsity.errors import MissingDependencyError
-from dynamic_sparsity.testing import HubServer, Repository
+from dynamic_sparsity.testing import HubServer, Repository, make_store
 
 # Tests never reach out to the network, whatever a library would like to do: its Hub is a server on this machine. The
 # clients read these variables when they are imported.
@@ -196,6 +196,22 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> HubServer:
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache" / "hub"))
     monkeypatch.setenv("HF_TOKEN", "hf_writer")
     return SERVER
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A root with one small store, unless a module has another one."""
+    root = tmp_path_factory.mktemp("data")
+    make_store(root / "Pendulums/noise.zarr", episodes=20)
+    return root
+
+
+@pytest.fixture(scope="module")
+def snapshot(root: Path) -> dict[str, Repository]:
+    """The server's repositories when the root is published as org/name, unless a module publishes otherwise."""
+    from published_root import publish_root
+
+    return publish_root(root, "org/name")
 
 
 @pytest.fixture

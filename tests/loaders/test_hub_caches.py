@@ -13,28 +13,15 @@ import huggingface_hub
 import numpy as np
 import pytest
 from huggingface_hub import constants, file_download, scan_cache_dir
-from published_root import publish_root
 
 from dynamic_sparsity import cli, load_dataset
 from dynamic_sparsity.errors import HubNotFoundError, WriteFailedError
 from dynamic_sparsity.storage import file_lock
-from dynamic_sparsity.testing import HubServer, Repository, make_store
+from dynamic_sparsity.testing import HubServer
 
 REPO, TASK = "org/name", "Pendulums"
 Columns = list[str] | None
 SPLITS = (None, "train", "validation", "test")
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("data")
-    make_store(root / TASK / "noise.zarr", episodes=20)
-    return root
-
-
-@pytest.fixture(scope="module")
-def snapshot(root: Path) -> dict[str, Repository]:
-    return publish_root(root, REPO)
 
 
 @pytest.fixture

@@ -13,29 +13,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from published_root import publish_root
 
 from dynamic_sparsity import cli, load_dataset
 from dynamic_sparsity.errors import CorruptStoreError, DynamicSparsityError
 from dynamic_sparsity.loaders.hub import leftovers
 from dynamic_sparsity.loaders.store.partial import PARTIAL_FILE, PartialLedger
-from dynamic_sparsity.testing import HubServer, Repository, make_store
+from dynamic_sparsity.testing import HubServer
 
 REPO, TASK = "org/name", "Pendulums"
 DEAD = 2**22 + 1
 """No process has that number: it is larger than any may be."""
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("data")
-    make_store(root / TASK / "noise.zarr", episodes=20)
-    return root
-
-
-@pytest.fixture(scope="module")
-def snapshot(root: Path) -> dict[str, Repository]:
-    return publish_root(root, REPO)
 
 
 @pytest.fixture

@@ -8,11 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from published_root import publish_root
 
 from dynamic_sparsity.errors import UnsupportedPlatformError
 from dynamic_sparsity.generation import machine
-from dynamic_sparsity.testing import HubServer, Repository, make_store
+from dynamic_sparsity.testing import HubServer, make_store
 
 REPO, TASK = "org/name", "Pendulums"
 
@@ -92,11 +91,6 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("data")
     make_store(root / TASK / "noise.zarr", episodes=10)
     return root
-
-
-@pytest.fixture(scope="module")
-def snapshot(root: Path) -> dict[str, Repository]:
-    return publish_root(root, REPO)
 
 
 @pytest.mark.slow
