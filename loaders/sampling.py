@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dynamic_sparsity.errors import InvalidSettingError
+from dynamic_sparsity.storage.background import background
 
 __all__ = ["BUFFER_BLOCKS", "Shuffle", "check_batch_settings", "in_background", "positions_of_batches"]
 
@@ -97,7 +97,7 @@ def in_background(batches: Iterator[dict[str, NDArray[Any]]]) -> Iterator[dict[s
     Args:
         batches: Where they come from; used by one thread at a time.
     """
-    with ThreadPoolExecutor(1) as executor:
+    with background(1, "batches") as executor:
         pending = executor.submit(next, batches, None)
         while (batch := pending.result()) is not None:
             pending = executor.submit(next, batches, None)

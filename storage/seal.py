@@ -23,6 +23,7 @@ from dynamic_sparsity.schemas.documents import (
 from dynamic_sparsity.schemas.files import shard_count
 from dynamic_sparsity.schemas.layout import array_layouts
 from dynamic_sparsity.storage.atomic import publish, sweep, sync_directories
+from dynamic_sparsity.storage.background import background
 from dynamic_sparsity.storage.encoding import encode_chunk, shard_values
 from dynamic_sparsity.storage.manifests import (
     RESUME,
@@ -126,7 +127,7 @@ def column_blocks(path: Path, attributes: Mapping[str, Any], train: npt.NDArray[
         return values | {"train": train[np.arange(start, stop) // attributes["episode_length"]]}
 
     # The next ones are decoded while one is used.
-    with ThreadPoolExecutor(READ_THREADS, thread_name_prefix="blocks") as pool:
+    with background(READ_THREADS, "blocks") as pool:
         coming: deque[Future[Block]] = deque()
         for shard in range(shard_count(attributes)):
             coming.append(pool.submit(block, shard))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,6 +16,7 @@ from dynamic_sparsity.loaders.hub.transfer_plan import ShardRows
 from dynamic_sparsity.loaders.row_reader import RowReader
 from dynamic_sparsity.loaders.row_source import Batch
 from dynamic_sparsity.loaders.streaming.parts import part_of_shards
+from dynamic_sparsity.storage.background import background
 
 if TYPE_CHECKING:
     from dynamic_sparsity.loaders.streaming.dataset import StreamingDataset
@@ -120,6 +121,7 @@ class BatchStream:
         self.position = Position(first_epoch)
         self._single = single
         self._batches: Iterator[Batch] | None = None
+        self._left: Future[Shards] | None = None
 
     def __iter__(self) -> BatchStream:
         return self
@@ -130,7 +132,7 @@ class BatchStream:
         return next(self._batches)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_batches": None}
+        return {**self.__dict__, "_batches": None, "_left": None}
 
     def state_dict(self) -> dict[str, Any]:
         """Return the stream's position, JSON data; an equal stream with `load_state_dict` continues from there."""
@@ -165,6 +167,9 @@ class BatchStream:
         if self._batches is not None:
             self._batches.close()  # type: ignore[attr-defined]  # it is a generator
             self._batches = None
+        if self._left is not None:
+            wait([self._left])
+            self._left = None
 
     def identity(self) -> dict[str, Any]:
         """Return what two streams must have in common to give the same batches."""
@@ -201,7 +206,7 @@ class BatchStream:
     def _run(self) -> Iterator[Batch]:
         position = self.position
         last = position.epoch + 1 if self._single else self.settings.epochs
-        with ThreadPoolExecutor(1, thread_name_prefix="prefetch") as pool:
+        with background(1, "prefetch") as pool:
             while last is None or position.epoch < last:
                 begun = (position.group, position.batch, position.carried) != (0, 0, 0)
                 for batch in self._run_epoch(self._groups(position.epoch), pool):
@@ -258,8 +263,9 @@ class BatchStream:
                 rest, position.carried = carried, 0
                 yield rest
         finally:
-            if pending is not None:
-                pending.cancel()
+            # What is being fetched can't be stopped; `close` waits for it, the garbage collector must not.
+            if pending is not None and not pending.cancel():
+                self._left = pending
 
     def _restore(self, groups: list[list[ShardRows]], window: ShardWindow) -> Batch:
         """Read the rows that earlier buffers of the epoch left over: always the last ones, in their order."""
