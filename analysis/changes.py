@@ -28,7 +28,9 @@ class ChangeTable:
     `active_any` (active set). Both belong to whole control steps, so that a contact that acts in any substep counts.
 
     Attributes:
-        steps: Pairs of consecutive rows.
+        steps: Pairs of consecutive rows, without the first of each segment: right after a reset velocities may be
+            zero, and entries with them, which is no event of the motion.
+        after_reset: Changes of the pattern at those first pairs, which nothing else here counts.
         patterns: Changes of the pattern.
         events: Changes of the active set, by kind (`EVENTS`), int64, shape (2,).
         together: Changes of both at the same row, by kind, int64, shape (2,).
@@ -47,6 +49,7 @@ class ChangeTable:
     lags: NDArray[np.int64]
     alone: NDArray[np.int64]
     changed_entries: int
+    after_reset: int
 
     def precision(self, event: str) -> float:
         """Return the share of the pattern's changes at which the active set changes too; NaN if there are none.
@@ -93,19 +96,23 @@ class ChangeCounter:
         """
         contact = constraint_kinds(metadata)["contact"]
         self._chosen = (np.ones(contact.size, bool), contact)
-        self._steps = self._patterns = self._entries = 0
+        self._steps = self._patterns = self._entries = self._after_reset = 0
         self._sums = np.zeros((4, 2), np.int64)
         self._lags = np.zeros((2, 2 * MAX_LAG + 1), np.int64)
 
     def update(self, block: Block) -> None:
         """See `Accumulator.update`."""
-        pattern = block.changed
+        counts = block.continues.copy()
+        second = block.starts[block.lengths > 1] + 1
+        counts[second] = False
+        self._after_reset += int(block.changed[second].sum())
+        pattern = block.changed & counts
         rows = np.flatnonzero(pattern)
-        self._steps += int(block.continues.sum())
+        self._steps += int(counts.sum())
         self._patterns += rows.size
         self._entries += int(bits.count_ones(block.words[rows] ^ block.words[rows - 1]).sum())
         for kind, chosen in enumerate(self._chosen):
-            event = differs(bits.pack(block.active_any[:, chosen]), block.continues)
+            event = differs(bits.pack(block.active_any[:, chosen]), counts)
             lag = _lags(rows, np.flatnonzero(event), block.starts)
             within = np.abs(lag) <= MAX_LAG
             sums = [event.sum(), (event & pattern).sum(), (np.abs(lag) <= 1).sum(), (~within).sum()]
@@ -115,7 +122,10 @@ class ChangeCounter:
     def result(self) -> ChangeTable:
         """Return what was counted."""
         events, together, near, alone = self._sums.copy()
-        return ChangeTable(self._steps, self._patterns, events, together, near, self._lags.copy(), alone, self._entries)
+        lags = self._lags.copy()
+        return ChangeTable(
+            self._steps, self._patterns, events, together, near, lags, alone, self._entries, self._after_reset
+        )
 
 
 def pattern_changes(dataset: JacobianDataset) -> ChangeTable:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -9,10 +10,14 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
+from dynamic_sparsity.analysis.paper import PAPER_TABLE_1
 from dynamic_sparsity.analysis.study import Study
 from dynamic_sparsity.errors import InvalidSettingError
 
-__all__ = ["Comparison", "compare", "comparisons", "side_by_side"]
+__all__ = ["Comparison", "compare", "comparisons", "one_per_dynamics", "side_by_side"]
+
+DYNAMICS_KEYS = ("sizes", "tangent_names", "action_names", "constraints", "control_dt", "substeps")
+"""What stores of the same dynamics have in common."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +124,21 @@ def side_by_side(studies: Sequence[Study]) -> dict[str, list[Study]]:
     for one in studies:
         tasks.setdefault(one.source.task, []).append(one)
     return {task: found for task, found in tasks.items() if len(found) > 1}
+
+
+def one_per_dynamics(studies: Sequence[Study]) -> list[Study]:
+    """Return one study for each kind of dynamics: tasks that differ in reward and start only are drawn once.
+
+    Of such tasks the paper's are taken first.
+
+    Args:
+        studies: Of one policy.
+    """
+    chosen: dict[str, Study] = {}
+    for one in sorted(studies, key=lambda one: one.source.task not in PAPER_TABLE_1):
+        parts = {key: one.source.metadata[key] for key in DYNAMICS_KEYS}
+        chosen.setdefault(json.dumps(parts, sort_keys=True), one)
+    return [one for one in studies if any(one is other for other in chosen.values())]
 
 
 def _jensen_shannon(first: NDArray[np.int64], second: NDArray[np.int64]) -> float:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from dynamic_sparsity.analysis.sparsity import modes_of
 from dynamic_sparsity.errors import InvalidSettingError, MissingDependencyError
 from dynamic_sparsity.loaders.dataset import JacobianDataset
 
@@ -25,6 +26,7 @@ class Embedding:
         positions: Positions of the rows in the data set, ascending, int64, shape (n,).
         points: Their places, no unit, float64, shape (n, 2).
         sparsity: Share of zeros in [J_s | J_a], float64, shape (n,).
+        modes: Each row's mode, its number in `sparsity.MODES`, int64, shape (n,).
         sequence: Where among `positions` one consecutive sequence of rows is, int64, shape (m,).
         perplexity: That of t-SNE.
 
@@ -35,6 +37,7 @@ class Embedding:
     positions: NDArray[np.int64]
     points: NDArray[np.float64]
     sparsity: NDArray[np.float64]
+    modes: NDArray[np.int64]
     sequence: NDArray[np.int64]
     perplexity: float
 
@@ -77,7 +80,7 @@ def embed(
     spread = np.linspace(0, len(dataset) - 1, min(rows, len(dataset))).round().astype(np.int64)
     together = np.arange(around, min(around + sequence, len(dataset)))
     positions = np.union1d(spread, together)
-    names = ("state", "action", "next_state", "mask_s", "mask_a")
+    names = ("state", "action", "next_state", "mask_s", "mask_a", "active_any")
     batch = dataset.store.reader.gather(
         [name for name in names if name in dataset.store.arrays], dataset.rows[positions]
     )
@@ -89,6 +92,8 @@ def embed(
     # One thread: more of them wait for each other so often that on a busy machine they take several times longer.
     with threadpool_limits(1):
         points = np.asarray(model.fit_transform(features.astype(np.float32)), np.float64)
-    masks = [batch[name].reshape(positions.size, -1) for name in names[3:] if name in batch]
+    masks = [batch[name].reshape(positions.size, -1) for name in names[3:5] if name in batch]
     sparsity = 1 - np.concatenate(masks, axis=1).mean(axis=1)
-    return Embedding(positions, points, sparsity, np.searchsorted(positions, together), perplexity)
+    active = batch.get("active_any", np.zeros((positions.size, 0), np.uint8))
+    modes = modes_of(active, dataset.metadata)
+    return Embedding(positions, points, sparsity, modes, np.searchsorted(positions, together), perplexity)

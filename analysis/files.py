@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from dynamic_sparsity.analysis.comparison import comparisons, side_by_side
+from dynamic_sparsity.analysis.comparison import comparisons, one_per_dynamics, side_by_side
 from dynamic_sparsity.analysis.findings import findings_page
 from dynamic_sparsity.analysis.overview_figures import OVERVIEW_FIGURES, comparison_figure
 from dynamic_sparsity.analysis.study import EXCLUDED_FLAGS, Study, StudyOptions, load_or_study, to_json
@@ -30,8 +30,10 @@ if TYPE_CHECKING:
 
 __all__ = ["FORMATS", "Progress", "Renderer", "analyze", "study_file"]
 
-FORMATS = ("png", "svg")
+FORMATS = ("png", "svg", "pdf")
 DPI = 110
+DATED = {"svg": "Date", "pdf": "CreationDate"}
+"""Formats that would state when they were written, and under which name."""
 PNG_COLOURS, SCALE_COLOURS = 192, 48
 FRAME_WIDTH, FRAME_HEIGHT = 200, 150
 
@@ -120,7 +122,7 @@ def analyze(
     write_table(comparison_rows(comparisons(studies)), out / "comparisons")
     publish(out / "README.md", [findings_page(studies, "png" if "png" in formats else formats[0]).encode()])
     for name in dict.fromkeys(one.source.name for one in studies):
-        chosen = [one for one in studies if one.source.name == name]
+        chosen = one_per_dynamics([one for one in studies if one.source.name == name])
         for figure_name, draw in OVERVIEW_FIGURES.items():
             save_figure(draw(chosen), inside(out, f"{name}/{figure_name}"), formats)
     several = [one for found in side_by_side(studies).values() for one in found]
@@ -152,8 +154,8 @@ def save_figure(made: Figure, path: Path, formats: Sequence[str]) -> None:
     """
     for name in formats:
         contents = io.BytesIO()
-        if name == "svg":
-            made.savefig(contents, format="svg", dpi=DPI, metadata={"Date": None})
+        if name in DATED:
+            made.savefig(contents, format=name, dpi=DPI, metadata={DATED[name]: None})
         else:
             from PIL import Image
 

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dynamic_sparsity.analysis.comparison import Comparison, comparisons
+from dynamic_sparsity.analysis.changes import MAX_LAG
+from dynamic_sparsity.analysis.comparison import Comparison, comparisons, one_per_dynamics
 from dynamic_sparsity.analysis.paper import PAPER_TABLE_1
 from dynamic_sparsity.analysis.study import Study
+from dynamic_sparsity.analysis.thresholds import SCALES
 from dynamic_sparsity.untrusted import markdown
 from dynamic_sparsity.untrusted.markdown import Markdown, escape
 
-__all__ = ["beyond_lines", "comparison_lines", "counted", "missing_edges", "paper_table"]
+__all__ = [
+    "beyond_lines",
+    "change_table",
+    "comparison_lines",
+    "counted",
+    "missing_edges",
+    "paper_table",
+    "threshold_table",
+]
 
 NAMED_ENTRIES = 4
+SHOWN_THRESHOLDS = (("absolute", 1e-12), ("dimensionless", 1e-3), ("dimensionless", 1e-2))
 
 
 def paper_table(studies: Sequence[Study]) -> list[str]:
@@ -138,9 +150,90 @@ def beyond_lines(studies: Sequence[Study]) -> list[str]:
     return lines
 
 
+def change_table(studies: Sequence[Study]) -> list[str]:
+    """Return a table of how far the pattern's changes are from changes of the active set, in control steps (Q3).
+
+    Args:
+        studies: Of the stores; those whose pattern never changes are left out.
+    """
+    rows: list[list[object]] = []
+    for one in one_per_dynamics_and_name(studies):
+        found = one.changes
+        if not found.patterns:
+            continue
+        lags, middle = found.lags[0], MAX_LAG
+        near = (int(lags[middle]), int(lags[middle - 1] + lags[middle + 1]))
+        further = int(lags.sum()) - sum(near)
+        shares = [f"{100 * count / found.patterns:.1f} %" for count in (*near, further, int(found.alone[0]))]
+        cells = [one.source.task, one.source.name, f"{found.patterns:,}", f"{100 * found.patterns / found.steps:.1f} %"]
+        rows.append([*cells, *shares, _share(found.recall("constraint"))])
+    if not rows:
+        return []
+    head = ["task", "data", "changes", "of the steps", "same step", "1 step", f"2–{MAX_LAG} steps", "further", "recall"]
+    return [
+        "## When the pattern changes",
+        "",
+        "How far the pattern's changes are from the nearest change of the set of active constraints. *Recall*: share "
+        "of the active set's changes at which the pattern changes.",
+        "",
+        *markdown.table(head, rows),
+        "",
+    ]
+
+
+def threshold_table(studies: Sequence[Study]) -> list[str]:
+    """Return a table of how the answers to Q1, Q2 and Q3 change with what counts as zero.
+
+    Args:
+        studies: Of the stores.
+    """
+    rows: list[list[object]] = []
+    for one in one_per_dynamics_and_name(studies):
+        at = {(found.scale, found.threshold): found for found in one.thresholds}
+        chosen = [at.get(place) for place in SHOWN_THRESHOLDS]
+        if None in chosen:
+            continue
+        columns = (
+            [f"{100 * found.zeros_s / one.zeros.zeros_s.size:.0f} %" for found in chosen if found],
+            [f"{found.sparsity_s:.2f}" for found in chosen if found],
+            [f"{found.bits:.1f}" for found in chosen if found],
+            [f"{100 * found.changes:.0f} %" for found in chosen if found],
+            [_share(found.precision) for found in chosen if found],
+        )
+        rows.append([one.source.task, one.source.name, *(" → ".join(column) for column in columns)])
+    if not rows:
+        return []
+    head = ["task", "data", "Q1: zero in every row", "Q2: sparsity of J_s", "bits", "Q3: changes", "with a constraint"]
+    return [
+        "## What counts as zero",
+        "",
+        "Every answer at |J| < 1e-12 in MuJoCo's units (the masks of the store), then at 1e-3 and at 1e-2 with all "
+        "variables in units of their standard deviation. *Bits*: entropy of the pattern over the rows, what the local "
+        "graph says beyond the global one. *Changes*: share of the steps; *with a constraint*: share of them at which "
+        "the set of active constraints changes too. From a sample of complete episodes.",
+        "",
+        *markdown.table(head, rows),
+        "",
+    ]
+
+
+def one_per_dynamics_and_name(studies: Sequence[Study]) -> list[Study]:
+    """Return one study for each kind of dynamics and name of the data.
+
+    Args:
+        studies: Of the stores.
+    """
+    names = dict.fromkeys(one.source.name for one in studies)
+    return [one for name in names for one in one_per_dynamics([one for one in studies if one.source.name == name])]
+
+
+def _share(value: float) -> str:
+    return f"{value:.2f}" if math.isfinite(value) else "–"
+
+
 def _threshold_line(studies: Sequence[Study]) -> str:
     parts = []
-    for scale in ("absolute", "relative"):
+    for scale in SCALES:
         thresholds = sorted({row.threshold for one in studies for row in one.thresholds if row.scale == scale})
         counts = [
             f"{sum(_same(one, scale, threshold) for one in studies)} at {threshold:.0e}"

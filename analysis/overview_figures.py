@@ -1,4 +1,4 @@
-"""Figures of all tasks at once, one panel per task, all with the same scale."""
+"""Figures of all dynamics at once, a panel for each, with the same scale wherever one does not squeeze the others."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from dynamic_sparsity.analysis.runs import MATRICES, VALUES
 from dynamic_sparsity.analysis.study import Study
-from dynamic_sparsity.analysis.style import COLOURS, figure, grid_size, panels
+from dynamic_sparsity.analysis.style import COLOURS, LINES, MODES, figure, grid_size, panels
+from dynamic_sparsity.analysis.thresholds import SCALES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,7 +24,7 @@ SERIES = (("#0072B2", "o"), ("#E69F00", "s"), ("#009E73", "^"), ("#CC79A7", "D")
 
 
 def sparsity_histograms(studies: Sequence[Study]) -> Figure:
-    """Draw the distribution of the sparsity of J_s and J_a, bins of 0.1, after the paper's Figure 5 (Q2).
+    """Draw the distribution of sparsity in bins of 0.1, J_s upwards and J_a downwards, after the paper's Figure 5 (Q2).
 
     Args:
         studies: One panel each.
@@ -32,18 +33,17 @@ def sparsity_histograms(studies: Sequence[Study]) -> Figure:
         axes = panels(made, [one.source.task for one in studies], sharex=True, sharey=True)
         edges = np.linspace(0, 1, BINS + 1)
         for ax, one in zip(axes, studies, strict=True):
-            for matrix, which, shift in (("J_s", "s", 0.0), ("J_a", "a", 0.045)):
-                shares = one.sparsity.histogram(which, BINS) / one.source.rows
-                ax.bar(edges[:-1] + 0.005 + shift, shares, 0.045, align="edge", color=COLOURS[matrix], label=matrix)
-                ax.axvline(one.sparsity.mean(which), color=COLOURS[matrix], linestyle=":", linewidth=1)
-            ax.set(xlim=(0, 1), ylim=(0, 1.02), xticks=(0, 0.5, 1))
-        _finish(
-            made,
-            studies,
-            "sparsity, bins of 0.1 with J_s at the left and J_a at the right (dotted: means)",
-            "share of rows",
-            axes[0].get_legend_handles_labels(),
-        )
+            for matrix, which, sign in (("J_s", "s", 1), ("J_a", "a", -1)):
+                if not one.source.metadata["sizes"]["dx" if which == "s" else "da"]:
+                    continue
+                shares = sign * one.sparsity.histogram(which, BINS) / one.source.rows
+                ax.stairs(shares, edges, fill=True, color=COLOURS[matrix], alpha=0.75, label=matrix)
+                ax.plot([one.sparsity.mean(which)] * 2, [0, sign], ":", color="black", linewidth=1)
+            ax.axhline(0, color="black", linewidth=0.6)
+            ax.set(xlim=(0, 1), ylim=(-1.05, 1.05), xticks=(0, 0.5, 1))
+            ax.set_yticks((-1, 0, 1), ("1", "0", "1"))
+        label = "sparsity, bins of 0.1: J_s upwards, J_a downwards (dotted: means)"
+        _finish(made, studies, label, "share of rows", axes[0].get_legend_handles_labels())
         return made
 
 
@@ -53,23 +53,22 @@ def run_histograms(studies: Sequence[Study]) -> Figure:
     Args:
         studies: One panel each.
     """
-    longest = max(one.runs.counts.shape[-1] for one in studies)
-    edges = _edges(longest)
-    most = max(int(one.runs.counts.sum(axis=(0, 2)).max()) for one in studies)
-    with figure(*grid_size(len(studies))) as made:
-        axes = panels(made, [one.source.task for one in studies], sharex=True, sharey=True)
+    with figure(*grid_size(len(studies), panel_width=2.2)) as made:
+        axes = panels(made, [one.source.task for one in studies])
         for ax, one in zip(axes, studies, strict=True):
-            for value in VALUES:
+            edges = _edges(max(2, one.runs.counts.shape[-1]))
+            for value, marker in zip(VALUES, ("o", "^"), strict=True):
                 counts = one.runs.total("both", value)
-                _stairs(ax, counts.sum(axis=0), edges, color=COLOURS[value], label=f"{value}, all")
-                _stairs(ax, counts[0], edges, color=COLOURS[value], linestyle="--", label=f"{value}, complete")
+                look: Any = {"color": COLOURS[value], "marker": marker}
+                _stairs(ax, counts.sum(axis=0), edges, **look, label=f"{value}, all")
+                _stairs(ax, counts[0], edges, **look, fillstyle="none", linestyle="--", label=f"{value}, complete")
                 mean = one.runs.survival_mean("both", value)
                 if np.isfinite(mean):
                     ax.axvline(mean, color=COLOURS[value], linestyle=":", linewidth=1)
             if not one.runs.counts.sum():
                 ax.text(0.5, 0.5, "no entry ever switches", transform=ax.transAxes, ha="center", fontsize=7)
             # Limits first: an axis without data has no scale of its own.
-            ax.set(xlim=(1, longest), ylim=(0.03, 2 * max(1, most)))
+            ax.set(xlim=(0.8, 1.2 * edges[-1]), ylim=(0.03, 2 * max(1, int(one.runs.counts.sum(axis=(0, 2)).max()))))
             ax.set(xscale="log", yscale="log")
         label = "duration of a run, control steps (dotted: mean by Kaplan and Meier)"
         _finish(made, studies, label, "runs per step of duration", axes[0].get_legend_handles_labels())
@@ -90,39 +89,10 @@ def sparsity_by_mode(studies: Sequence[Study]) -> Figure:
                 counts = one.sparsity.counts_s[number]
                 places = (np.arange(counts.size) * 40 / (counts.size - 1)).round().astype(int)
                 shares = np.bincount(places, weights=counts, minlength=41) / one.source.rows
-                label = "limit, no contact" if mode == "limit" else mode
-                ax.bar(np.arange(41) / 40, shares, 0.025, bottom=bottom, color=COLOURS[mode], label=label)
+                ax.bar(np.arange(41) / 40, shares, 0.025, bottom=bottom, color=COLOURS[mode], label=MODES[mode])
                 bottom += shares
             ax.set(xlim=(-0.02, 1.02), ylim=(0, 1.02), xticks=(0, 0.5, 1))
         _finish(made, studies, "sparsity of J_s", "share of rows", axes[0].get_legend_handles_labels())
-        return made
-
-
-def change_lags(studies: Sequence[Study]) -> Figure:
-    """Draw the distance of the pattern's changes to the nearest change of the active constraints (Q3).
-
-    Args:
-        studies: One panel each.
-    """
-    with figure(*grid_size(len(studies))) as made:
-        axes = panels(made, [one.source.task for one in studies], sharex=True, sharey=True)
-        for ax, one in zip(axes, studies, strict=True):
-            lags = one.changes.lags[0]
-            reach = lags.size // 2
-            if one.changes.patterns:
-                shares = lags / one.changes.patterns
-                ax.bar(np.arange(-reach, reach + 1), shares, 0.8, color=COLOURS["J_s"], label="of all changes")
-                precision, recall = one.changes.precision("constraint"), one.changes.recall("constraint")
-                text = "\n".join(
-                    f"{name} {value:.2f}" if np.isfinite(value) else "the active set never changes"
-                    for name, value in (("precision", precision), ("recall", recall))
-                )
-            else:
-                text = "no change"
-            ax.text(0.03, 0.95, text, transform=ax.transAxes, va="top", fontsize=6)
-            ax.set(ylim=(0, 1.05), xticks=(-reach, 0, reach))
-        label = "control steps from the nearest change of the active set to the pattern's change"
-        _finish(made, studies, label, "share of changes", ([], []))
         return made
 
 
@@ -136,14 +106,20 @@ def threshold_curves(studies: Sequence[Study]) -> Figure:
         axes = panels(made, [one.source.task for one in studies], sharex=True, sharey=True)
         for ax, one in zip(axes, studies, strict=True):
             entries = one.zeros.zeros_s.size
-            for scale, style in (("absolute", "-"), ("relative", "--")):
+            for scale, (style, marker) in zip(SCALES, LINES, strict=False):
                 rows = [row for row in one.thresholds if row.scale == scale]
                 places = [row.threshold for row in rows]
                 zeros = [one.largest.zeros("s", scale, row.threshold) / entries for row in rows]
                 means = [row.sparsity_s for row in rows]
-                ax.plot(places, means, style, color=COLOURS["J_s"], label=f"mean, {scale}", linewidth=1)
-                ax.plot(places, zeros, style, color=COLOURS["nonzero"], label=f"in all rows, {scale}", linewidth=1)
-            ax.set(xscale="log", ylim=(0, 1), xticks=(1e-12, 1e-9, 1e-6, 1e-3))
+                for values, colour, words in ((means, "J_s", "mean"), (zeros, "nonzero", "in all rows")):
+                    look: Any = {
+                        "color": COLOURS[colour],
+                        "linewidth": 1,
+                        "markersize": 2.5,
+                        "label": f"{words}, {scale}",
+                    }
+                    ax.plot(places, values, style, marker=marker, **look)
+            ax.set(xscale="log", ylim=(0, 1.02), xticks=(1e-12, 1e-9, 1e-6, 1e-3))
         _finish(made, studies, "threshold", "sparsity of J_s", axes[0].get_legend_handles_labels())
         return made
 
@@ -159,14 +135,15 @@ def horizon_curves(studies: Sequence[Study]) -> Figure:
         for ax, one in zip(axes, studies, strict=True):
             steps = [found.steps for found in one.horizons]
             curves = (
-                ("structural", "no path through the masks", "J_s", "-"),
-                ("numeric", "< 1e-6 of the largest entry", "J_s", "--"),
-                ("always", "no path in any window", "nonzero", "-"),
-                ("action", "no path from the first action", "J_a", "-"),
+                ("structural", "no path through the masks", "J_s"),
+                ("numeric", "< 1e-6 of the largest entry", "zero"),
+                ("always", "no path in any window", "nonzero"),
+                ("action", "no path from the first action", "J_a"),
             )
-            for name, label, colour, style in curves:
+            for (name, label, colour), (style, marker) in zip(curves, LINES, strict=True):
                 values = [getattr(found, name) for found in one.horizons]
-                ax.plot(steps, values, style, marker=".", markersize=3, color=COLOURS[colour], label=label, linewidth=1)
+                look: Any = {"color": COLOURS[colour], "linewidth": 1, "markersize": 2.5, "label": label}
+                ax.plot(steps, values, style, marker=marker, **look)
             ax.set(ylim=(-0.02, 1))
             ax.set_xscale("log", base=2)
         label = "steps k of the product J(t+k−1) … J(t)"
@@ -181,15 +158,15 @@ def singular_values(studies: Sequence[Study]) -> Figure:
         studies: One panel each.
     """
     with figure(*grid_size(len(studies))) as made:
-        axes = panels(made, [one.source.task for one in studies], sharex=True, sharey=True)
+        axes = panels(made, [one.source.task for one in studies], sharex=True)
         for ax, one in zip(axes, studies, strict=True):
-            for found in one.spectra:
-                if found.matrix == "J_s" and found.mode != "all":
-                    values = np.maximum(found.singular_values, 1e-9)
-                    label = "limit, no contact" if found.mode == "limit" else found.mode
-                    places = np.linspace(0, 1, values.size)
-                    ax.plot(places, values, color=COLOURS[found.mode], label=label, linewidth=1)
-            ax.set(yscale="log", ylim=(1e-9, 1e3))
+            for (mode, words), (style, marker) in zip(MODES.items(), LINES, strict=False):
+                for found in one.spectra:
+                    if (found.matrix, found.mode) == ("J_s", mode):
+                        values = np.maximum(found.singular_values, 1e-9)
+                        look: Any = {"color": COLOURS[mode], "linewidth": 1, "markersize": 2.5, "label": words}
+                        ax.plot(np.linspace(0, 1, values.size), values, style, marker=marker, **look)
+            ax.set(yscale="log")
         handles = {label: handle for ax in axes for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
         legend = (list(handles.values()), list(handles))
         _finish(made, studies, "rank of the singular value / number of them", "median singular value", legend)
@@ -262,7 +239,6 @@ OVERVIEW_FIGURES: dict[str, Callable[[Sequence[Study]], Figure]] = {
     "sparsity_histograms": sparsity_histograms,
     "sparsity_by_mode": sparsity_by_mode,
     "run_durations": run_histograms,
-    "change_lags": change_lags,
     "graph_sizes": graph_sizes,
     "thresholds": threshold_curves,
     "horizons": horizon_curves,
@@ -292,4 +268,4 @@ def _stairs(ax: Axes, counts: NDArray[np.int64], edges: NDArray[np.float64], **o
     density = found / np.diff(edges)
     density[density == 0] = np.nan
     centres = np.sqrt((edges[:-1] + 0.5) * (edges[1:] - 0.5))
-    ax.plot(centres, density, linewidth=1, marker=".", markersize=2, **options)
+    ax.plot(centres, density, linewidth=1, markersize=2.5, markeredgewidth=0.6, **options)

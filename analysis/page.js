@@ -148,10 +148,10 @@ function draw(one, parent) {
   const modes = ["#0072B2", "#009E73", "#D55E00"];
   figure(grid, "Q2. Sparsity of J_s", `Share of rows at each level; blue free, green at a limit, orange in contact. Mean ${number(s.sparsity_s)}.`, levels(one, "J_s", modes));
   if (one.actions.length) figure(grid, "Q2. Sparsity of J_a", `Likewise. Mean ${number(s.sparsity_a)}.`, levels(one, "J_a", modes));
-  if (one.map) figure(grid, "Q2. Map of (s, a, s′)", `t-SNE, perplexity ${number(one.map.perplexity)}, coloured by the sparsity of [J_s | J_a], dark 0 to yellow 1; the line is one consecutive sequence.`, map(one), colourBar("0", "1", "sparsity"));
+  if (one.map) figure(grid, "Q2. Map of (s, a, s′)", `t-SNE, perplexity ${number(one.map.perplexity)}, coloured by mode; the line is one consecutive sequence.`, map(one), colourNames(one.map.legend));
   figure(grid, "Q3. How long entries stay zero, and non-zero", `Runs per control step of duration; dashed: only runs that no end of an episode cuts off. Means by Kaplan and Meier: zero ${number(s.zero_run)}, non-zero ${number(s.nonzero_run)} steps. ${s.never_switch.toLocaleString("en")} pairs of entry and episode never switch and are left out.`,
     lines(one.runs, { logX: true, logY: true, x: "duration, control steps", y: "runs per step", limitsX: [1, Math.max(2, one.longest)], empty: "no entry ever switches" }));
-  figure(grid, "Beyond: other thresholds", "Share of zeros in J_s where |J| is below a threshold; dashed: times the largest entry of the row's J_s.",
+  figure(grid, "Beyond: other thresholds", "Share of zeros in J_s where |J| is below a threshold; dashed: times the largest entry of the row's J_s; dotted: of variables in units of their standard deviation.",
     lines(one.thresholds, { logX: true, x: "threshold", y: "share of zeros", limitsY: [0, 1] }));
   figure(grid, "Beyond: several steps", "Share of zeros in the Jacobian of k steps, the product of the single steps' Jacobians.",
     lines(one.horizons, { logX: true, x: "steps k", y: "share of zeros", limitsY: [0, 1] }));

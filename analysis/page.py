@@ -23,8 +23,9 @@ from dynamic_sparsity.analysis.episode_strips import episode_strips
 from dynamic_sparsity.analysis.files import Progress, Renderer, study_file
 from dynamic_sparsity.analysis.runs import VALUES
 from dynamic_sparsity.analysis.study import Study, StudyOptions, load_or_study, to_json
-from dynamic_sparsity.analysis.style import COLOURS
+from dynamic_sparsity.analysis.style import COLOURS, MODES
 from dynamic_sparsity.analysis.tables import ACTIVE_SHARE, table1
+from dynamic_sparsity.analysis.thresholds import SCALES
 from dynamic_sparsity.errors import StoreNotFoundError
 from dynamic_sparsity.loaders.load import open_dataset
 from dynamic_sparsity.loaders.store.store import find_stores
@@ -241,7 +242,7 @@ def _binned(counts: NDArray[np.int64]) -> list[list[float | None]]:
 def _thresholds(one: Study) -> list[dict[str, Any]]:
     series = []
     entries = one.zeros.zeros_s.size
-    for scale, dash in (("absolute", ""), ("relative", "4 3")):
+    for scale, dash in zip(SCALES, ("", "4 3", "1 2"), strict=True):
         rows = [row for row in one.thresholds if row.scale == scale]
         means = [[row.threshold, _rounded(row.sparsity_s)] for row in rows]
         always = [[row.threshold, _rounded(one.largest.zeros("s", scale, row.threshold) / entries)] for row in rows]
@@ -276,6 +277,8 @@ def _map(one: Study) -> dict[str, Any] | None:
         "x": places[:, 0].tolist(),
         "y": places[:, 1].tolist(),
         "sparsity": np.round(found.sparsity, 4).tolist(),
+        "modes": found.modes.tolist(),
+        "legend": [[words, COLOURS[mode]] for mode, words in MODES.items()],
         "rows": found.positions.tolist(),
         "sequence": found.sequence.tolist(),
         "perplexity": round(found.perplexity, 1),

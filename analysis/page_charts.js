@@ -54,6 +54,11 @@ function colourBar(low, high, words) {
   for (let x = 0; x < 160; x++) { c.fillStyle = cividis(x / 159); c.fillRect(x, 0, 1, 12); }
   return element("p", { class: "note bar" }, low, made, `${high} ${words}`);
 }
+function colourNames(pairs) {
+  const made = element("p", { class: "note legend" });
+  for (const [words, colour] of pairs) made.append(element("span", { style: `border-top:8px solid ${colour}` }, words));
+  return made;
+}
 /* Ticks in seconds below a figure over an episode. */
 function timeAxis(c, left, right, y, seconds) {
   const rough = seconds / Math.max(2, (right - left) / 80), power = 10 ** Math.floor(Math.log10(rough));
@@ -201,7 +206,7 @@ function levels(one, which, colours) {
 
 function map(one) {
   const found = one.map, size = 400, [made, c] = canvas(size, size), at = i => [12 + found.x[i] / 1000 * (size - 24), 12 + found.y[i] / 1000 * (size - 24)];
-  found.sparsity.forEach((value, i) => { const [x, y] = at(i); c.fillStyle = cividis(value); c.beginPath(); c.arc(x, y, 2.4, 0, 7); c.fill(); });
+  found.modes.forEach((_, i) => { const [x, y] = at(i); c.fillStyle = found.legend[found.modes[i]][1]; c.beginPath(); c.arc(x, y, 2.4, 0, 7); c.fill(); });
   c.strokeStyle = "#000"; c.lineWidth = .6; c.beginPath();
   found.sequence.forEach((i, k) => k ? c.lineTo(...at(i)) : c.moveTo(...at(i)));
   c.stroke();
@@ -209,7 +214,7 @@ function map(one) {
     const k = size / box.width;
     let best = -1, least = 64;
     for (let i = 0; i < found.x.length; i++) { const [x, y] = at(i), d = (x - px * k) ** 2 + (y - py * k) ** 2; if (d < least) { least = d; best = i; } }
-    return best < 0 ? "" : `row ${found.rows[best].toLocaleString("en")}\nsparsity ${number(found.sparsity[best])}`;
+    return best < 0 ? "" : `row ${found.rows[best].toLocaleString("en")}\n${found.legend[found.modes[best]][0]}\nsparsity ${number(found.sparsity[best])}`;
   });
   return made;
 }

@@ -13,7 +13,7 @@ from dynamic_sparsity.analysis.blocks import Block, constraint_kinds
 from dynamic_sparsity.analysis.collecting import collect
 from dynamic_sparsity.loaders.dataset import JacobianDataset
 
-__all__ = ["ModeCounter", "SparsityCounter", "SparsityDistribution", "sparsity_distribution"]
+__all__ = ["ModeCounter", "SparsityCounter", "SparsityDistribution", "modes_of", "sparsity_distribution"]
 
 MODES = ("free", "limit", "contact")
 """A row's mode: a contact acts in it; none does, but a joint or tendon limit; neither."""
@@ -99,8 +99,22 @@ class ModeCounter:
         Args:
             block: A block.
         """
-        contact, limit = (block.active_any[:, self._kinds[kind]].any(axis=1) for kind in ("contact", "limit"))
-        return np.where(contact, 2, np.where(limit, 1, 0))
+        return _modes(block.active_any, self._kinds)
+
+
+def modes_of(active: NDArray[np.uint8], metadata: dict[str, Any]) -> NDArray[np.int64]:
+    """Return the index into `MODES` of each row, int64, shape (n,).
+
+    Args:
+        active: `active_any`, shape (n, nc).
+        metadata: Of the store.
+    """
+    return _modes(active, constraint_kinds(metadata))
+
+
+def _modes(active: NDArray[np.uint8], kinds: dict[str, NDArray[np.bool_]]) -> NDArray[np.int64]:
+    contact, limit = (active[:, kinds[kind]].any(axis=1) for kind in ("contact", "limit"))
+    return np.where(contact, 2, np.where(limit, 1, 0))
 
 
 class SparsityCounter:

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dynamic_sparsity.analysis.blocks import constraint_kinds
-from dynamic_sparsity.analysis.sparsity import MODES
+from dynamic_sparsity.analysis.sparsity import MODES, modes_of
 from dynamic_sparsity.errors import InvalidSettingError
 from dynamic_sparsity.loaders.dataset import JacobianDataset
 
@@ -58,10 +57,7 @@ def spectra(dataset: JacobianDataset, *, rows: int = SAMPLE_ROWS, seed: int = 0)
     positions = np.sort(np.random.default_rng(seed).permutation(len(dataset))[:rows])
     names = [name for name in ("J_s", "J_a", "active_any") if name in dataset.store.arrays]
     batch = dataset.store.reader.gather(names, dataset.rows[positions])
-    kinds = constraint_kinds(dataset.metadata)
-    active = batch.get("active_any", np.zeros((positions.size, 0), np.uint8))
-    contact, limit = (active[:, kinds[kind]].any(axis=1) for kind in ("contact", "limit"))
-    modes = np.where(contact, 2, np.where(limit, 1, 0))
+    modes = modes_of(batch.get("active_any", np.zeros((positions.size, 0), np.uint8)), dataset.metadata)
     scale = tangent_scale(dataset)
     found = []
     for matrix, columns in (("J_s", scale), ("J_a", np.ones(dataset.metadata["sizes"]["da"]))):

@@ -20,7 +20,7 @@ from dynamic_sparsity.analysis.horizons import Horizon, multi_step_zeros
 from dynamic_sparsity.analysis.patterns import Pattern, PatternCounter, PatternTable, describe_patterns
 from dynamic_sparsity.analysis.runs import RunCounter, RunLengths
 from dynamic_sparsity.analysis.sparsity import SparsityCounter, SparsityDistribution
-from dynamic_sparsity.analysis.spectrum import Spectrum, spectra
+from dynamic_sparsity.analysis.spectrum import Spectrum, spectra, tangent_scale
 from dynamic_sparsity.analysis.thresholds import LargestEntries, LargestEntry, Sensitivity, threshold_sensitivity
 from dynamic_sparsity.analysis.timeline import LiveliestSegment, Timeline, read_timeline
 from dynamic_sparsity.analysis.zeros import GlobalZeros, ZeroCounter
@@ -43,7 +43,7 @@ __all__ = [
     "totals",
 ]
 
-VERSION = 1
+VERSION = 2
 """Changes with the meaning of any number here, so that older files are made again."""
 EXCLUDED_FLAGS = ("nonfinite", "not_converged", "tangents_lost")
 """Rows whose Jacobian is missing or wrong."""
@@ -218,7 +218,7 @@ def totals(dataset: JacobianDataset, advanced: Callable[[int], None] | None = No
     """
     metadata = dataset.metadata
     zeros, sparsity, patterns, runs = ZeroCounter(), SparsityCounter(metadata), PatternCounter(), RunCounter()
-    changes, largest, liveliest = ChangeCounter(metadata), LargestEntry(), LiveliestSegment()
+    changes, largest, liveliest = ChangeCounter(metadata), LargestEntry(tangent_scale(dataset)), LiveliestSegment()
     everything = (zeros, sparsity, patterns, runs, changes, largest, liveliest)
     collect(dataset, *everything, jacobians=True, advanced=advanced)
     results = (zeros.result(), sparsity.result(), patterns.result(), runs.result(), changes.result())

@@ -143,6 +143,7 @@ def change_rows(studies: Sequence[Study]) -> list[Row]:
         found = one.changes
         for number, event in enumerate(EVENTS):
             row = {"event": event, "steps": found.steps, "pattern_changes": found.patterns}
+            row |= {"changes_after_reset": found.after_reset}
             row |= {"changed_entries": found.changed_entries, "event_changes": int(found.events[number])}
             row |= {"together": int(found.together[number]), "within_one_step": int(found.near[number])}
             row |= {"precision": found.precision(event), "recall": found.recall(event)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from dynamic_sparsity.analysis.blocks import constraint_kinds
 from dynamic_sparsity.analysis.study import Study
-from dynamic_sparsity.analysis.style import COLOURS, SHARE_MAP, figure, short
+from dynamic_sparsity.analysis.style import COLOURS, MODES, SHARE_MAP, figure, short
 from dynamic_sparsity.untrusted.text import figure_label
 
 if TYPE_CHECKING:
@@ -21,40 +22,69 @@ __all__ = ["TASK_FIGURES", "embedding_figure", "timeline_figure", "zero_share_fi
 TIMELINE_STEPS = 300
 SHOWN_CONSTRAINTS = 10
 FRAMES = 6
+LIMBS = {"leg": ("hip", "knee", "ankle", "thigh", "shin", "foot"), "arm": ("shoulder", "elbow", "wrist", "hand")}
+KINDS = ("q", "v")
+"""How short names of positions and velocities begin."""
+MARKERS = ("o", "s", "^")
+"""Of the map's points, by mode."""
+BLOCKS_FROM = 24
+"""From how many variables on the figure of zeros shows blocks of joints: names of more are too small to read."""
 
 
 def zero_share_figure(one: Study) -> Figure:
     """Draw the share of rows in which each entry of [J_s | J_a] is zero, after the paper's Figure 3 (Q1).
 
+    Of many variables those of one limb are a block, whose colour is the mean of its entries.
+
     Args:
         one: A study.
     """
-    share_s, share_a = one.zeros.share_s, one.zeros.share_a
-    rows, columns = share_s.shape[0], share_s.shape[1] + share_a.shape[1]
-    cell = 0.17 if rows <= 20 else 0.13
-    with figure(columns * cell + 2.2, rows * cell + 1.7) as made:
-        axes = made.subplots(1, 2, width_ratios=(share_s.shape[1], max(1, share_a.shape[1])), sharey=True)
-        effects = [f"{short(name)}'" for name in one.state_names]
-        causes = ([short(name) for name in one.state_names], list(map(figure_label, one.action_names)))
-        size = 6 if rows <= 30 else 4.5
-        for ax, share, names, title in zip(axes, (share_s, share_a), causes, ("J_s", "J_a"), strict=True):
+    shares = [one.zeros.share_s, one.zeros.share_a]
+    effects, causes = list(map(short, one.state_names)), list(map(figure_label, one.action_names))
+    note = "× all rows"
+    if len(effects) > BLOCKS_FROM:
+        groups = [_limbs(effects), _limbs(causes)]
+        shares = [_block_means(share, groups[0], columns) for share, columns in zip(shares, groups, strict=True)]
+        effects, causes = list(groups[0]), list(groups[1])
+        note = "means of blocks; × every entry in all rows"
+    rows, columns = len(effects), len(effects) + len(causes)
+    with figure(min(7.2, columns * 0.17 + 2.2), rows * 0.17 + 1.7) as made:
+        axes = made.subplots(1, 2, width_ratios=(rows, max(1, len(causes))), sharey=True)
+        for ax, share, names, title in zip(axes, shares, (effects, causes), ("J_s", "J_a"), strict=True):
             # Entries that are zero in every row, the global zeros, stand out.
             image = ax.imshow(share, cmap=SHARE_MAP, vmin=0, vmax=1, aspect="equal", interpolation="nearest")
             always = np.argwhere(share == 1)
             ax.scatter(always[:, 1], always[:, 0], marker="x", s=9, c="black", linewidths=0.6)
-            ax.set_xticks(range(len(names)), names, rotation=90, fontsize=size)
+            ax.set_xticks(range(len(names)), names, rotation=90, fontsize=6)
             ax.set_title(f"{title}: cause")
             ax.tick_params(length=0)
             ax.spines[:].set_visible(False)
-        axes[0].set_yticks(range(rows), effects, fontsize=size)
+        axes[0].set_yticks(range(rows), [f"{name}'" for name in effects], fontsize=6)
         axes[0].set_ylabel("effect, after the step")
-        made.colorbar(image, ax=axes, label="share of rows with zero (× all)", shrink=0.7, pad=0.01)
+        made.colorbar(image, ax=axes, label=f"share of rows with zero ({note})", shrink=0.7, pad=0.01)
         made.suptitle(_title(one), fontsize=8)
         return made
 
 
+def _limbs(names: list[str]) -> dict[str, list[int]]:
+    """Return the places of the names that belong together: the axes of one joint, and the joints of one limb."""
+    found: dict[str, list[int]] = {}
+    for place, name in enumerate(names):
+        words = re.sub(r"[ _.]*([rvwd]?[xyz]|[0-9]+)$", "", name)
+        limb = next((limb for limb, joints in LIMBS.items() if any(joint in words for joint in joints)), "")
+        side = next((side for side in ("right", "left") if side in words), "")
+        kind = words.split()[0] if words.split()[0] in KINDS else ""
+        key = " ".join(part for part in (kind, side, limb) if part) if limb else words
+        found.setdefault(key, []).append(place)
+    return found
+
+
+def _block_means(share: NDArray[np.float64], rows: dict[str, list[int]], columns: dict[str, list[int]]) -> Any:
+    return np.array([[share[np.ix_(some, others)].mean() for others in columns.values()] for some in rows.values()])
+
+
 def embedding_figure(one: Study, frames: list[NDArray[np.uint8]] | None = None) -> Figure | None:
-    """Draw a map of (s, a, s') coloured by sparsity, after the paper's Figure 4 (Q2); return None without a map.
+    """Draw a map of (s, a, s') coloured by mode, after the paper's Figure 4 (Q2); return None without a map.
 
     Args:
         one: The study.
@@ -66,17 +96,18 @@ def embedding_figure(one: Study, frames: list[NDArray[np.uint8]] | None = None) 
     with figure(5.4 if not frames else 7.6, 3.6) as made:
         grid = made.add_gridspec(1, 2 if frames else 1, width_ratios=(5, 3.2) if frames else (1,))
         ax = made.add_subplot(grid[0])
-        options: Any = {"cmap": SHARE_MAP, "vmin": 0, "vmax": 1, "rasterized": True, "linewidths": 0}
-        points = ax.scatter(found.points[:, 0], found.points[:, 1], c=found.sparsity, s=5, **options)
-        chosen = frame_rows(one)
+        for number, (mode, words) in enumerate(MODES.items()):
+            chosen = found.points[found.modes == number]
+            options: Any = {"color": COLOURS[mode], "marker": MARKERS[number], "rasterized": True, "linewidths": 0}
+            ax.scatter(chosen[:, 0], chosen[:, 1], s=7, label=f"{words} ({len(chosen):,})", **options)
         path = found.points[found.sequence]
         ax.plot(*path.T, color="black", linewidth=0.5, alpha=0.6)
         ax.set_aspect("equal", "datalim")
         ax.set(xticks=[], yticks=[])
         ax.set_xlabel(f"t-SNE of (s, a, s'), perplexity {found.perplexity:.3g}; {len(found.points):,} rows")
-        made.colorbar(points, ax=ax, label="sparsity of [J_s | J_a]", shrink=0.8)
+        made.legend(loc="outside lower center", ncols=3, frameon=False, markerscale=2)
         if frames:
-            for number, place in enumerate(chosen):
+            for number, place in enumerate(frame_rows(one)):
                 ax.annotate(
                     str(number + 1), found.points[place], fontsize=7, color="white", ha="center", va="center",
                     bbox={"boxstyle": "circle,pad=0.15", "fc": "black", "ec": "none"},

@@ -1,4 +1,4 @@
-"""How much every number depends on what counts as zero: |J| below a threshold, absolute or relative to the matrix."""
+"""How much every number depends on what counts as zero: |J| below a threshold, in any of three units."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from dynamic_sparsity.analysis.changes import ChangeCounter
 from dynamic_sparsity.analysis.patterns import PatternCounter
 from dynamic_sparsity.analysis.runs import RunCounter
 from dynamic_sparsity.analysis.sparsity import SparsityCounter
+from dynamic_sparsity.analysis.spectrum import tangent_scale
 from dynamic_sparsity.errors import InvalidSettingError
 from dynamic_sparsity.loaders.dataset import JacobianDataset
 
 __all__ = ["SCALES", "THRESHOLDS", "LargestEntries", "LargestEntry", "Sensitivity", "threshold_sensitivity"]
 
-THRESHOLDS = tuple(10.0**exponent for exponent in range(-12, -2))
-SCALES = ("absolute", "relative")
-"""|J| < threshold; |J| < threshold times the largest |J| of the same row's J_s (J_a)."""
+THRESHOLDS = tuple(10.0**exponent for exponent in range(-12, -1))
+SCALES = ("absolute", "relative", "dimensionless")
+"""|J| < threshold; |J| < threshold times the row's largest |J_s| (|J_a|); |J| σ_cause / σ_effect < threshold."""
 ROUNDING = 1e-13
 """Where a matrix has entries of 1e3 and more, float64's 2e-16 of them reaches the masks' absolute threshold."""
 SAMPLE_ROWS = 10_000
@@ -37,12 +38,16 @@ class LargestEntries:
         absolute_a: float32, shape (dx, da).
         relative_s: Largest ratio to the largest entry of the same row's J_s, float32, shape (dx, dx).
         relative_a: Likewise for J_a, float32, shape (dx, da).
+        dimensionless_s: |J_s| with all variables in units of their standard deviation, float32, shape (dx, dx).
+        dimensionless_a: Likewise for J_a, actions as they are, float32, shape (dx, da).
     """
 
     absolute_s: NDArray[np.float32]
     absolute_a: NDArray[np.float32]
     relative_s: NDArray[np.float32]
     relative_a: NDArray[np.float32]
+    dimensionless_s: NDArray[np.float32]
+    dimensionless_a: NDArray[np.float32]
 
     def zeros(self, which: str, scale: str, threshold: float) -> int:
         """Return the number of entries that are zero in every row.
@@ -70,7 +75,13 @@ class LargestEntries:
 class LargestEntry:
     """Keeps the largest |J| of each entry; the blocks must have Jacobians."""
 
-    def __init__(self) -> None:
+    def __init__(self, scale: NDArray[np.float64]) -> None:
+        """Start with nothing.
+
+        Args:
+            scale: Of `tangent_scale`, shape (dx,).
+        """
+        self._scale = scale
         self._largest: list[Any] = [0, 0, 0, 0]
 
     def update(self, block: Block) -> None:
@@ -90,7 +101,19 @@ class LargestEntry:
 
     def result(self) -> LargestEntries:
         """Return what was found."""
-        return LargestEntries(*self._largest)
+        absolute = self._largest[:2]
+        return LargestEntries(*self._largest, *dimensionless(absolute[0], absolute[1], self._scale))
+
+
+def dimensionless(size_s: Array, size_a: Array, scale: NDArray[np.float64]) -> list[NDArray[np.float32]]:
+    """Return sizes of entries with all variables in units of their standard deviation: |J| σ_cause / σ_effect.
+
+    Args:
+        size_s: |J_s|, shape (..., dx, dx).
+        size_a: |J_a|, shape (..., dx, da); actions count as they are.
+        scale: Of `tangent_scale`, shape (dx,).
+    """
+    return [(size_s * (scale / scale[:, None])).astype(np.float32), (size_a / scale[:, None]).astype(np.float32)]
 
 
 @dataclass(frozen=True)
@@ -99,13 +122,14 @@ class Sensitivity:
 
     Attributes:
         scale: One of `SCALES`.
-        threshold: From which |J| on (relative to the matrix's largest entry, or not) an entry counts.
+        threshold: From which size on, in those units, an entry counts.
         rows: Rows in the sample.
         zeros_s: Entries of J_s that are zero in every row of the sample.
         zeros_a: Likewise in J_a.
         sparsity_s: Mean sparsity of J_s.
         sparsity_a: Mean sparsity of J_a.
         patterns: Distinct patterns.
+        bits: Entropy of the pattern over the rows, bits: how much the local graph says beyond the global one.
         changes: Share of steps at which the pattern changes.
         precision: Share of the pattern's changes at which the active set changes.
         recall: Share of the active set's changes at which the pattern changes.
@@ -121,6 +145,7 @@ class Sensitivity:
     sparsity_s: float
     sparsity_a: float
     patterns: int
+    bits: float
     changes: float
     precision: float
     recall: float
@@ -150,16 +175,23 @@ def threshold_sensitivity(
         raise InvalidSettingError(f"{dataset!r} has no rows to analyse")
     sample = whole_segments(dataset, rows)
     counters = {(scale, threshold): _Counters(dataset.metadata) for scale in SCALES for threshold in thresholds}
+    units = tangent_scale(dataset)
     for block in blocks(sample, jacobians=True):
-        sizes = [np.abs(jacobian) for jacobian in (block.J_s, block.J_a) if jacobian is not None]
         for scale in SCALES:
-            if scale == "relative":
-                tiny = np.finfo(np.float32).tiny
-                sizes = [size / size.max(axis=(1, 2), keepdims=True, initial=tiny) for size in sizes]
+            sizes = _sizes(block, scale, units)
             for threshold in thresholds:
                 mask_s, mask_a = ((size >= threshold).view(np.uint8) for size in sizes)
                 counters[scale, threshold].update(Block(block.first, block.starts, mask_s, mask_a, block.active_any))
     return [one.result(scale, threshold) for (scale, threshold), one in counters.items()]
+
+
+def _sizes(block: Block, scale: str, units: NDArray[np.float64]) -> list[Array]:
+    """Return |J_s| and |J_a| of a block that has them, on one of `SCALES`."""
+    sizes = [np.abs(jacobian) for jacobian in (block.J_s, block.J_a) if jacobian is not None]
+    if scale == "relative":
+        tiny = np.finfo(np.float32).tiny
+        return [size / size.max(axis=(1, 2), keepdims=True, initial=tiny) for size in sizes]
+    return list(dimensionless(sizes[0], sizes[1], units)) if scale == "dimensionless" else sizes
 
 
 class _Counters:
@@ -189,6 +221,7 @@ class _Counters:
             sparsity.mean("s"),
             sparsity.mean("a"),
             patterns.pattern_counts.size,
+            patterns.entropies()["pattern"],
             changes.patterns / changes.steps if changes.steps else float("nan"),
             changes.precision("constraint"),
             changes.recall("constraint"),

@@ -14,7 +14,7 @@ from dynamic_sparsity.analysis.horizons import multi_step_zeros
 from dynamic_sparsity.analysis.patterns import describe_patterns, pattern_table
 from dynamic_sparsity.analysis.runs import RunCounter, run_lengths
 from dynamic_sparsity.analysis.sparsity import MODES, sparsity_distribution
-from dynamic_sparsity.analysis.spectrum import spectra
+from dynamic_sparsity.analysis.spectrum import spectra, tangent_scale
 from dynamic_sparsity.analysis.thresholds import LargestEntry, threshold_sensitivity
 from dynamic_sparsity.analysis.timeline import read_timeline
 from dynamic_sparsity.analysis.zeros import count_ones, global_zeros
@@ -245,24 +245,32 @@ def test_changes_by_hand():
     active = [[0], [0], [1], [1], [0], [1], [0], [0], [0]]
     counter.update(blocks_of(pattern, active, lengths=[5, 4]))
     found = counter.result()
-    assert (found.steps, found.patterns, found.changed_entries) == (7, 3, 3)
-    assert found.events.tolist() == [3, 3]
+    # The steps from 0 to 1 and from 5 to 6 are right after a reset: the event at 6 does not count.
+    assert (found.steps, found.patterns, found.changed_entries, found.after_reset) == (5, 3, 3, 0)
+    assert found.events.tolist() == [2, 2]
     assert found.together.tolist() == [1, 1]
-    assert found.near.tolist() == [3, 3]
+    assert found.near.tolist() == [2, 2]
     assert found.precision("contact") == pytest.approx(1 / 3)
-    assert found.recall("contact") == pytest.approx(1 / 3)
-    assert found.base_rate("contact") == pytest.approx(3 / 7)
-    # 3 is one after 2 (or one before 4: the earlier event counts when both are as near), 7 one after 6.
+    assert found.recall("contact") == pytest.approx(1 / 2)
+    assert found.base_rate("contact") == pytest.approx(2 / 5)
+    # 3 is one after 2 (or one before 4: the earlier event counts when both are as near).
     lags = {lag - MAX_LAG: count for lag, count in enumerate(found.lags[0].tolist()) if count}
-    assert sum(lags.values()) == 3
+    assert sum(lags.values()) == 2
     assert lags[0] == 1
-    assert found.alone.tolist() == [0, 0]
-    assert found.mean_lag("contact") == pytest.approx(2 / 3)
+    assert found.alone.tolist() == [1, 1]
+    assert found.mean_lag("contact") == pytest.approx(1 / 2)
+
+
+def test_changes_after_a_reset_are_set_apart():
+    counter = ChangeCounter({"constraints": [{"name": "floor", "kind": "contact"}]})
+    counter.update(blocks_of([[0], [1], [1], [0], [1]], [[0], [1], [1], [0], [1]], lengths=[3, 2]))
+    found = counter.result()
+    assert (found.steps, found.patterns, found.after_reset, found.events.tolist()) == (1, 0, 2, [0, 0])
 
 
 def test_changes_stay_inside_episodes():
     counter = ChangeCounter({"constraints": [{"name": "floor", "kind": "contact"}]})
-    counter.update(blocks_of([[0], [1], [1], [1]], [[0], [0], [0], [1]], lengths=[2, 2]))
+    counter.update(blocks_of([[0], [0], [1], [1], [1], [1]], [[0], [0], [0], [0], [0], [1]], lengths=[3, 3]))
     found = counter.result()
     assert found.patterns == 1
     assert found.alone.tolist() == [1, 1]
@@ -283,6 +291,10 @@ def test_thresholds(dataset):
     assert at["absolute", 0.1].zeros_s == (masks == 0).all(axis=0).sum()
     relative = dataset.mask(0.1, relative=True)["mask_a"]
     assert at["relative", 0.1].sparsity_a == pytest.approx(1 - relative.mean())
+    scale = tangent_scale(dataset)
+    sizes = np.abs(dataset[:]["J_s"]) * scale / scale[:, None]
+    assert at["dimensionless", 0.1].sparsity_s == pytest.approx((sizes < 0.1).mean())
+    assert at["absolute", 1e-12].bits == pytest.approx(pattern_table(dataset).entropies()["pattern"])
     assert at["absolute", 1e-12].patterns == pattern_table(dataset).pattern_counts.size
     with pytest.raises(InvalidSettingError, match="greater than 0"):
         threshold_sensitivity(dataset, (0.0,))
@@ -322,9 +334,10 @@ def test_timeline(dataset):
 
 def test_rounding_is_no_edge():
     """An entry above the masks' threshold only where the matrix has huge entries: float64 can't tell it from zero."""
-    found = LargestEntry()
+    found = LargestEntry(np.ones(1))
     jacobian = np.array([[[1e3, 5e-12], [1e-9, 1.0]]], np.float32)
     masks = np.ones((1, 2, 2), np.uint8)
     nothing = np.zeros((1, 0), np.uint8)
     found.update(Block(0, np.array([0]), masks, masks[:, :, :0], nothing, jacobian, jacobian[:, :, :0]))
     assert found.result().rounding("s").tolist() == [[False, True], [False, False]]
+    assert found.result().zeros("s", "dimensionless", 1e-6) == 2

@@ -52,7 +52,7 @@ def test_wrong_rows_are_left_out(tmp_path):
     writer.finalize(path)
     found = study_store(path, StudyOptions(map_rows=0))
     assert (found.source.name, found.source.excluded, found.source.rows) == ("noise-stock", 3, 237)
-    assert found.changes.steps == 12 * 19 - 4
+    assert found.changes.steps == 12 * 18 - 5, "each of 13 segments loses its first step"
     assert found.patterns.patterns == 1
 
 
@@ -140,9 +140,10 @@ def test_command_line(store, tmp_path, capsys):
     for name in ("zero_share", "embedding", "sparsity_over_time"):
         assert (out / "noise" / "Pendulums" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
         assert b"<svg" in (out / "noise" / "Pendulums" / f"{name}.svg").read_bytes()
+        assert (out / "noise" / "Pendulums" / f"{name}.pdf").read_bytes().startswith(b"%PDF")
     assert (out / "noise" / "run_durations.svg").exists()
     links = [link for link in re.findall(r"\]\(([^)]+)", (out / "README.md").read_text()) if "docs" not in link]
-    assert len(links) == 8 + 3
+    assert len(links) == 7 + 3
     assert all((out / link).is_file() for link in links)
     before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
     assert main([*words, "--format", "png"]) == 0

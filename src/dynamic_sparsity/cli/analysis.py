@@ -40,7 +40,9 @@ def analyze(
     out: Annotated[Path, typer.Option("--out", help="Folder for tables and figures.")] = Path("outputs/analysis"),
     figure_format: Annotated[
         list[str] | None,
-        typer.Option("--format", help="Format of the figures: png, svg; repeat it for both.", show_default="both"),
+        typer.Option(
+            "--format", help="Format of the figures: png, svg, pdf; repeat it for several.", show_default="all"
+        ),
     ] = None,
     map_rows: MapRowsOption = 1000,
     frames: Annotated[bool, typer.Option(help="Render pictures of the robot (needs the extra `generate`).")] = True,
@@ -52,12 +54,13 @@ def analyze(
 ) -> None:
     """Answer the paper's questions: is the causal graph sparse, does that depend on the state, how does it change?
 
-    Writes tables (CSV and JSON) and figures (PNG and SVG) of every store and of all together. Each store is read once,
+    Writes tables (CSV, JSON) and figures (PNG, SVG, PDF) of every store and of all together. Each store is read once,
     in bounded memory. A store that has not changed since is neither studied nor drawn again: more can be added later.
     A folder that has files of others is left alone.
 
     Example: [bold]dynamic-sparsity analyze data/*/*.zarr --out outputs/analysis[/bold]
     """
+    from dynamic_sparsity.analysis.files import FORMATS
     from dynamic_sparsity.analysis.files import analyze as analyze_stores
     from dynamic_sparsity.analysis.study import StudyOptions
     from dynamic_sparsity.cli.progress_bars import AnalysisBars
@@ -70,7 +73,7 @@ def analyze(
             chosen_stores(stores),
             out,
             options=StudyOptions(map_rows=map_rows, seed=seed),
-            formats=figure_format or ("png", "svg"),
+            formats=figure_format or FORMATS,
             render=_Renderer(console) if frames else None,
             redraw=redraw,
             progress=bars,
