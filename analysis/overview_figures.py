@@ -56,7 +56,7 @@ def run_histograms(studies: Sequence[Study]) -> Figure:
     with figure(*grid_size(len(studies), panel_width=2.2)) as made:
         axes = panels(made, [one.source.task for one in studies])
         for ax, one in zip(axes, studies, strict=True):
-            edges = _edges(max(2, one.runs.counts.shape[-1]))
+            edges = _edges(max(2, int(np.flatnonzero(one.runs.counts.any(axis=(0, 1, 2))).max(initial=2))))
             for value, marker in zip(VALUES, ("o", "^"), strict=True):
                 counts = one.runs.total("both", value)
                 look: Any = {"color": COLOURS[value], "marker": marker}

@@ -41,12 +41,12 @@ def zero_share_figure(one: Study) -> Figure:
     """
     shares = [one.zeros.share_s, one.zeros.share_a]
     effects, causes = list(map(short, one.state_names)), list(map(figure_label, one.action_names))
-    note = "× all rows"
+    note = "×: in every row"
     if len(effects) > BLOCKS_FROM:
         groups = [_limbs(effects), _limbs(causes)]
         shares = [_block_means(share, groups[0], columns) for share, columns in zip(shares, groups, strict=True)]
         effects, causes = list(groups[0]), list(groups[1])
-        note = "means of blocks; × every entry in all rows"
+        note = "means of blocks; ×: in every row"
     rows, columns = len(effects), len(effects) + len(causes)
     with figure(min(7.2, columns * 0.17 + 2.2), rows * 0.17 + 1.7) as made:
         axes = made.subplots(1, 2, width_ratios=(rows, max(1, len(causes))), sharey=True)
@@ -61,7 +61,7 @@ def zero_share_figure(one: Study) -> Figure:
             ax.spines[:].set_visible(False)
         axes[0].set_yticks(range(rows), [f"{name}'" for name in effects], fontsize=6)
         axes[0].set_ylabel("effect, after the step")
-        made.colorbar(image, ax=axes, label=f"share of rows with zero ({note})", shrink=0.7, pad=0.01)
+        made.colorbar(image, ax=axes, label=f"share of rows with zero\n({note})", shrink=0.7, pad=0.01)
         made.suptitle(_title(one), fontsize=8)
         return made
 
