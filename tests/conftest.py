@@ -178,6 +178,12 @@ def _simulators(request: pytest.FixtureRequest) -> Iterator[None]:
         assert not loaded, f"a fast test of what needs no simulator imported {', '.join(sorted(loaded))}"
 
 
+@pytest.fixture(scope="session")
+def exhaustive(pytestconfig: pytest.Config) -> bool:
+    """Whether `--exhaustive` is given: then a test leaves out none of its own inputs."""
+    return bool(pytestconfig.getoption("--exhaustive"))
+
+
 @pytest.fixture
 def no_promotion() -> Iterator[None]:
     """Neither ranks nor types are promoted by the package's own code in the test."""
