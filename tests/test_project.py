@@ -62,7 +62,14 @@ def test_docs_build(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", TUTORIALS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [
+        # What it shows of a simulator, README's snippets and the tests of `regenerate` show as well.
+        pytest.param(path, id=path.stem, marks=[pytest.mark.exhaustive] if path.stem.startswith("regenerate") else [])
+        for path in TUTORIALS
+    ],
+)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_tutorials_run(path, tmp_path):
     pytest.importorskip("ipykernel")

@@ -190,6 +190,7 @@ def test_threshold_scale_and_link(show, sample):
 
 
 @pytest.mark.slow
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("damaged", ["J_s/c/0/0/0", "state/c/0/0", "mask_s/zarr.json", "episodes/return/c/0"])
 def test_damaged_data_are_an_error_and_no_numbers(show, tmp_path, damaged):
     shutil.copytree(SAMPLE_ROOT / TASK, tmp_path / TASK)
@@ -225,6 +226,7 @@ def test_only_what_is_in_view_is_fetched(show, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(("width", "height"), [(390, 844), (1400, 900)])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_fits_the_screen(show, sample, width, height, scheme):

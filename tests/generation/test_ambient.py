@@ -26,7 +26,7 @@ from dynamic_sparsity.storage import writer
 from dynamic_sparsity.storage.manifests import read_attributes
 from dynamic_sparsity.testing import stores as synthetic
 
-SMALL = Settings("CartpoleBalance", episodes=16, episode_length=16, policy="mixture")
+SMALL = Settings("PendulumSwingup", episodes=16, episode_length=16, policy="mixture")
 
 OTHERS: dict[str, Any] = {
     "jax_default_prng_impl": "rbg",
@@ -94,7 +94,7 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 def generated(root: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
     options = ["--episodes", "16", "--episode-length", "16", "--policy", "mixture", "--out", str(root), "--debug"]
-    command = [sys.executable, "-m", "dynamic_sparsity.cli", "generate", "CartpoleBalance", *options]
+    command = [sys.executable, "-m", "dynamic_sparsity.cli", "generate", "PendulumSwingup", *options]
     return subprocess.run(command, env=os.environ | environment, capture_output=True, text=True)
 
 
@@ -223,7 +223,7 @@ def test_a_run_with_wrong_flags_ends_before_it_loads_a_simulator(tmp_path: Path)
     finished = generated(tmp_path, {"XLA_FLAGS": "--xla_no_such_flag=3"})
     assert finished.returncode == 1
     assert "InvalidSettingError: XLA_FLAGS is '--xla_no_such_flag=3'" in finished.stderr
-    assert not (tmp_path / "CartpoleBalance").exists() or not list((tmp_path / "CartpoleBalance").iterdir())
+    assert not (tmp_path / "PendulumSwingup").exists() or not list((tmp_path / "PendulumSwingup").iterdir())
 
 
 # ---- what stores say of it ---------------------------------------------------------------------------------------

@@ -29,6 +29,7 @@ def test_ilqr_swings_the_pole_up():
     assert np.abs(controls).max() <= 2
 
 
+@pytest.mark.exhaustive
 def test_gains_hold_the_gait():
     from lqr_along_a_gait import hold_the_gait
 

@@ -90,7 +90,7 @@ MODELS = {
 }
 
 
-@pytest.mark.sample(5)
+@pytest.mark.sample(15)
 @pytest.mark.parametrize("name", MODELS)
 def test_step_and_jacobians_are_mujoco_c_s(name):
     model = mujoco.MjModel.from_xml_string(MODELS[name])

@@ -34,7 +34,8 @@ from dynamic_sparsity.storage.verify import verify_store
 
 pytestmark = pytest.mark.slow
 
-SMALL = Settings("CartpoleBalance", episodes=40, episode_length=64, batch=1)
+SMALL = Settings("PendulumSwingup", episodes=40, episode_length=64, batch=1)
+"""Of the dynamics that compile fastest."""
 """Three units of 16 episodes, the last one not full."""
 
 
@@ -64,12 +65,12 @@ def test_verifies(store):
 
 
 def test_rows(store):
-    ds = load_dataset("CartpoleBalance", root=store.parent.parent)
+    ds = load_dataset("PendulumSwingup", root=store.parent.parent)
     assert len(ds) == 40 * 64
     assert "closed forms" in ds.metadata["provenance"]["jacobians"]
     rows = ds[:]
-    assert rows["J_s"].shape == (2560, 4, 4)
-    assert rows["J_a"].shape == (2560, 4, 1)
+    assert rows["J_s"].shape == (2560, 2, 2)
+    assert rows["J_a"].shape == (2560, 2, 1)
     assert (rows["flags"] == 0).all()
     assert all(np.isfinite(rows[name]).all() for name in ("state", "action", "next_state", "J_s", "J_a", "reward"))
     inside = rows["step"] > 0
@@ -79,8 +80,8 @@ def test_rows(store):
 
 
 def test_rows_are_mujoco_c_s(store):
-    ds = load_dataset("CartpoleBalance", root=store.parent.parent)
-    reference = finite_differences.MujocoOracle(load_physics("CartpoleBalance"))
+    ds = load_dataset("PendulumSwingup", root=store.parent.parent)
+    reference = finite_differences.MujocoOracle(load_physics("PendulumSwingup"))
     for row in (ds[i] for i in range(0, len(ds), 160)):
         truth = reference.reference(row["state"], row["action"])
         np.testing.assert_array_equal(row["next_state"], truth.next_state.astype(np.float32))
@@ -88,10 +89,10 @@ def test_rows_are_mujoco_c_s(store):
 
 
 def test_returns_are_sums_of_rewards(store):
-    ds = load_dataset("CartpoleBalance", root=store.parent.parent)
+    ds = load_dataset("PendulumSwingup", root=store.parent.parent)
     rewards = ds[:]["reward"].reshape(40, 64).astype(np.float64).sum(axis=1)
     np.testing.assert_allclose(ds.episodes["return"], rewards, rtol=1e-12)
-    assert rewards.min() > 0
+    assert rewards.max() > 0
 
 
 def test_repeats_to_the_bit(store, tmp_path):
@@ -106,8 +107,8 @@ def test_going_on_with_a_whole_store_changes_nothing(store):
 
 def test_fewer_episodes_are_a_prefix(store, tmp_path):
     """Whole units do not depend on how many episodes follow."""
-    shorter = generate(Settings("CartpoleBalance", episodes=16, episode_length=64, batch=1), tmp_path)
-    short, long = (load_dataset("CartpoleBalance", root=path.parent.parent)[:1024] for path in (shorter, store))
+    shorter = generate(Settings("PendulumSwingup", episodes=16, episode_length=64, batch=1), tmp_path)
+    short, long = (load_dataset("PendulumSwingup", root=path.parent.parent)[:1024] for path in (shorter, store))
     for name in ("state", "J_s", "flags", "reward"):
         np.testing.assert_array_equal(short[name], long[name])
 
@@ -120,7 +121,7 @@ def test_a_grown_store_is_the_one_made_at_once(store, tmp_path):
 
 def test_a_small_store_costs_no_whole_unit_and_can_grow():
     runner = SimulationUnitRunner()
-    few, many = (runner.describe(Settings("CartpoleBalance", episodes=count)) for count in (10, 3000))
+    few, many = (runner.describe(Settings("PendulumSwingup", episodes=count)) for count in (10, 3000))
     cut = ("chunk_rows", "shard_rows")
     assert [few[key] for key in cut] == [many[key] for key in cut]
     assert few["settings"]["unit_episodes"] == 10
@@ -129,15 +130,15 @@ def test_a_small_store_costs_no_whole_unit_and_can_grow():
 
 
 def test_other_seed_is_other_data(store, tmp_path):
-    other = generate(Settings("CartpoleBalance", episodes=1, episode_length=64, seed=1, batch=1), tmp_path)
-    first = load_dataset("CartpoleBalance", root=other.parent.parent)[0]
-    assert not np.array_equal(first["state"], load_dataset("CartpoleBalance", root=store.parent.parent)[0]["state"])
+    other = generate(Settings("PendulumSwingup", episodes=1, episode_length=64, seed=1, batch=1), tmp_path)
+    first = load_dataset("PendulumSwingup", root=other.parent.parent)[0]
+    assert not np.array_equal(first["state"], load_dataset("PendulumSwingup", root=store.parent.parent)[0]["state"])
 
 
 def test_refuses_other_settings(store):
     with pytest.raises(SettingsMismatchError, match=r"seed: the store has 0, now asked for 5") as caught:
         generate(
-            Settings("CartpoleBalance", episodes=40, episode_length=64, seed=5, noise_beta=1.0, batch=1),
+            Settings("PendulumSwingup", episodes=40, episode_length=64, seed=5, noise_beta=1.0, batch=1),
             store.parent.parent,
         )
     assert "noise_beta" in str(caught.value)
@@ -158,12 +159,12 @@ def test_two_runs_at_once(store):
 
 def command(root: Path, episodes: int = 40) -> list[str]:
     options = ["--episodes", str(episodes), "--episode-length", "64", "--batch", "1"]
-    return [sys.executable, "-m", "dynamic_sparsity.cli", "generate", "CartpoleBalance", "--out", str(root), *options]
+    return [sys.executable, "-m", "dynamic_sparsity.cli", "generate", "PendulumSwingup", "--out", str(root), *options]
 
 
 def test_survives_kills(store, tmp_path):
     """SIGKILL when there is a shard and when there are two; then the same command ends with the same bits."""
-    survivor = tmp_path / "data" / "CartpoleBalance" / "noise.zarr"
+    survivor = tmp_path / "data" / "PendulumSwingup" / "noise.zarr"
     for shards in (1, 2):
         with running(command(tmp_path / "data"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as killed:
             wait_for(lambda shards=shards: len(list(survivor.glob("shards/*.json"))) >= shards, killed)
@@ -198,7 +199,7 @@ def test_resumes_after_each_unit(store, tmp_path, monkeypatch):
 def test_two_devices_give_the_same_bits(store, tmp_path):
     environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
     subprocess.run(command(tmp_path), check=True, capture_output=True, env=environment)
-    assert digest(tmp_path / "CartpoleBalance" / "noise.zarr") == digest(store)
+    assert digest(tmp_path / "PendulumSwingup" / "noise.zarr") == digest(store)
 
 
 @pytest.mark.parametrize(
@@ -214,7 +215,7 @@ def test_signals_end_a_run_with_a_word_on_how_to_resume(number, code, word, tmp_
     script = f"{listen}\nfrom dynamic_sparsity.cli import entry\nentry()"
     # More than it can finish before it is interrupted, however slowly this process gets to see the store.
     words = [sys.executable, "-c", script, *command(tmp_path, episodes=10**5)[3:]]
-    store = tmp_path / "CartpoleBalance" / "noise.zarr"
+    store = tmp_path / "PendulumSwingup" / "noise.zarr"
     with running(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         wait_for(store.exists, process)
         process.send_signal(number)
@@ -243,10 +244,10 @@ def test_mixture_is_labelled(tmp_path):
 
 
 def test_stock_store(tmp_path):
-    path = generate(Settings("CartpoleBalance", episodes=16, episode_length=64, dynamics="stock", batch=1), tmp_path)
+    path = generate(Settings("PendulumSwingup", episodes=16, episode_length=64, dynamics="stock", batch=1), tmp_path)
     assert path.name == "noise-stock.zarr"
     assert verify_store(path) == []
-    ds = load_dataset("CartpoleBalance", root=tmp_path, dynamics="stock")
+    ds = load_dataset("PendulumSwingup", root=tmp_path, dynamics="stock")
     rows = ds[:]
     assert rows["qacc_warmstart"].shape == (1024, 2)
     assert np.abs(rows["qacc_warmstart"]).max() > 0
@@ -266,7 +267,7 @@ def test_settings_are_checked():
         {"batch": 0},
     ):
         with pytest.raises(InvalidSettingError, match=next(iter(wrong))):
-            Settings("CartpoleBalance", **wrong)
+            Settings("PendulumSwingup", **wrong)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")

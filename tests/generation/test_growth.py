@@ -174,7 +174,7 @@ SYNCS = [60, 400]
 """Of 555: while shards are taken over, and while units are written."""
 
 
-@pytest.mark.sample(4)
+@pytest.mark.sample(8)
 @pytest.mark.parametrize(
     "moment",
     [*map(str, SYNCS), *(pytest.param(str(sync), marks=pytest.mark.slow) for sync in range(1, 555, 23))],

@@ -132,8 +132,8 @@ def test_batches_and_controls_at_their_bounds():
     one = step([0.3], [0.2], [0.5])
     assert one[0].shape == (2,)
     np.testing.assert_array_equal(one[1], A[2])
-    grid = step(np.full((2, 1, 1), 0.3), [0.2], ctrl[1:4])
-    assert grid[0].shape == (2, 3, 2)
+    grid = step(np.full((1, 1, 1), 0.3), [0.2], ctrl)
+    assert grid[0].shape == (1, 5, 2)
 
 
 @pytest.mark.slow

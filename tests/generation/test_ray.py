@@ -74,6 +74,7 @@ def test_a_unit_that_kills_its_actor_is_quarantined(undisturbed, tmp_path):  # n
     assert digests(tmp_path) == undisturbed
 
 
+@pytest.mark.exhaustive
 # Ray starts nodes by forking, here beside the JAX of other tests; what is forked becomes another program at once.
 @pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")
 def test_survives_the_death_of_a_node(undisturbed, tmp_path):  # noqa: F811

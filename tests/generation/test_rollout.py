@@ -26,7 +26,7 @@ def test_every_group_says_what_it_observes():
 
 
 @pytest.mark.slow
-@pytest.mark.sample(3)
+@pytest.mark.sample(6)
 @pytest.mark.parametrize("name", TASKS)
 def test_tasks_look_at_nothing_else(name):
     """All other fields are None where the task looks, so that tracing it is the test."""

@@ -144,6 +144,7 @@ def test_a_machine_that_would_make_another_store_is_refused(tmp_path, monkeypatc
 
 
 @pytest.mark.slow
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("seed", range(2))
 def test_survives_the_death_of_workers(undisturbed, tmp_path, stored, seed):
     """Random workers, at random moments; each death costs no more than what that worker was making."""
@@ -218,13 +219,16 @@ def test_the_command_line_shows_warnings_as_paragraphs(monkeypatch, capsys):
 
 @pytest.mark.slow
 def test_two_runs_at_once(undisturbed, tmp_path):
-    with started(tmp_path, UNITS, 0, **{fake_unit_runner.SECONDS: "5"}) as first:
-        wait_for((tmp_path / TASKS[0] / "noise.zarr" / "zarr.json").exists, first)
-        second = drive(tmp_path, 0)
+    root, red = tmp_path / "data", tmp_path / "red"
+    red.touch()
+    with started(root, UNITS, 0, **{fake_unit_runner.WHILE: str(red)}) as first:
+        wait_for((root / TASKS[0] / "noise.zarr" / "zarr.json").exists, first)
+        second = drive(root, 0)
         assert second.returncode == 1
         assert "StoreLockedError" in second.stderr and f"(id {first.pid})" in second.stderr
+        red.unlink()
         assert first.wait(900) == 0
-    assert digests(tmp_path) == undisturbed
+    assert digests(root) == undisturbed
 
 
 @pytest.fixture

@@ -46,9 +46,16 @@ def cost(problem, x):
     return float(value)
 
 
-SHAPES = [{}, {"n_equality": 2}, {"n_friction": 0}, {"n_unilateral": 0}, {"nv": 9, "n_friction": 1, "n_unilateral": 24}]
+SHAPES = [
+    {},
+    {"n_equality": 2},
+    {"n_friction": 0},
+    {"n_unilateral": 0},
+    {"nv": 9, "n_equality": 2, "n_friction": 1, "n_unilateral": 24},
+]
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("shape", SHAPES)
 def test_finds_the_minimum(shape):
     rng = np.random.default_rng(0)
@@ -73,6 +80,7 @@ def test_does_not_depend_on_its_start():
     np.testing.assert_allclose(solutions[2], solutions[0], rtol=1e-10)
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("shape", SHAPES)
 def test_derivative(shape):
     rng = np.random.default_rng(2)

@@ -24,8 +24,9 @@ EPISODES_PER_UNIT = 4
 SHARD_ROWS = 80
 
 SECONDS, FAILING, CRASHING, FULL, MADE = "FAKE_SECONDS", "FAKE_FAILING", "FAKE_CRASHING", "FAKE_FULL", "FAKE_MADE"
+WHILE = "FAKE_WHILE"
 """Environment variables: how long a unit takes; numbers of units that fail, that kill their process, that find the disk
-full; a file to which every made unit appends a line."""
+full; a file to which every made unit appends a line; one during whose existence no unit ends."""
 
 
 def settings(units: int, task: str = "CartpoleBalance", **options: Any) -> Settings:
@@ -69,6 +70,8 @@ class FakeUnitRunner:
         if _listed(FULL, unit):
             (unit.store / "shards" / "another-unit.partial").touch()
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(unit.store))
+        while WHILE in os.environ and Path(os.environ[WHILE]).exists():
+            time.sleep(0.05)
         steps = 10
         for _ in range(steps):
             time.sleep(float(os.environ.get(SECONDS, "0")) / steps)

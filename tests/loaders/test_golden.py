@@ -99,7 +99,7 @@ def test_parquet_view(version: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.sample(2)
+@pytest.mark.sample(4)
 @pytest.mark.parametrize(("version", "name"), STORES)
 def test_regenerated_bit_by_bit(version: str, name: str, tmp_path: Path) -> None:
     from dynamic_sparsity.generation import jax_runtime

@@ -24,6 +24,7 @@ COUNT = int(os.environ.get("HOSTILE_HDF5", "200"))
 """Damaged files of the present version; a twentieth as many of the old one, each of which takes a process."""
 
 RUN = """
+import itertools
 import sys
 from pathlib import Path
 import numpy as np
@@ -56,7 +57,7 @@ cases = {
     "version 1": lambda: hostile_hdf5_v1.hostile_version_1(dataset, folder / "secret"),
     "others": hostile_hdf5.no_files,
 }[kind]()
-run_cases(cases, folder, "rows.h5", judge)
+run_cases(itertools.islice(cases, 0, None, int(sys.argv[4])), folder, "rows.h5", judge)
 """
 
 
@@ -82,9 +83,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.param("version 1", 0, 75, marks=pytest.mark.slow),
     ],
 )
-def test_nothing_is_silent(kind: str, count: int, least: int, folder: Path) -> None:
-    outcomes = in_child(RUN, str(folder), kind, str(count))
-    assert set(outcomes) <= {"right", "refused"} and sum(outcomes.values()) >= least, outcomes
+def test_nothing_is_silent(kind: str, count: int, least: int, folder: Path, exhaustive: bool) -> None:
+    # Each file of version 1 takes a process.
+    part = 3 if kind == "version 1" and not exhaustive else 1
+    outcomes = in_child(RUN, str(folder), kind, str(count), str(part))
+    assert set(outcomes) <= {"right", "refused"} and sum(outcomes.values()) >= least // part, outcomes
     # Almost no damage can be without consequence: a byte may be replaced by itself.
     assert outcomes["refused"] >= 0.9 * sum(outcomes.values()) or kind == "old", outcomes
 

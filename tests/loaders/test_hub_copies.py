@@ -61,7 +61,7 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
 }
 
 
-@pytest.mark.sample(4)
+@pytest.mark.sample(8)
 @pytest.mark.fast_sample(33)
 @pytest.mark.parametrize("damage", DAMAGE)
 @pytest.mark.parametrize(

@@ -243,7 +243,7 @@ def fail_at(hub: HubServer, monkeypatch: pytest.MonkeyPatch, number: int) -> Cal
 
 @pytest.mark.slow
 def test_an_interrupted_update_changes_nothing(
-    root: Path, hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    root: Path, hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exhaustive: bool
 ) -> None:
     monkeypatch.setattr("dynamic_sparsity.publishing.upload.TRIES", 1)
     monkeypatch.setattr("dynamic_sparsity.publishing.upload.BATCH_FILES", 20)
@@ -260,8 +260,8 @@ def test_an_interrupted_update_changes_nothing(
         total = count()
     after = dict(hub.files(REPO))
     assert after != files and total > 30
-    interrupted = 0
-    for number in (1, total // 3, total - 20, total - 2, total - 1, total):
+    interrupted, numbers = 0, (1, total // 3, total - 20, total - 2, total - 1, total)
+    for number in numbers if exhaustive else numbers[1::2]:
         repository = hub.repositories[REPO]
         for blob in set(hub.blob("").iterdir()) - blobs:
             blob.unlink()
@@ -281,7 +281,7 @@ def test_an_interrupted_update_changes_nothing(
             np.testing.assert_array_equal(found[name], values, err_msg=f"{name}, request {number} failed")
         for path in files if right is before else ():
             assert hub.files(REPO)[path] == files[path], path
-    assert interrupted == 6
+    assert interrupted == (6 if exhaustive else 3)
     publish(plan(root, REPO, tag="v2.0.0"))
     assert hub.files(REPO) == after and "v2.0.0" in hub.repositories[REPO].tags
 

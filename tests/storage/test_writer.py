@@ -1,6 +1,5 @@
 import json
 import math
-import os
 import signal
 import subprocess
 import sys
@@ -11,14 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 import zarr
-from processes import PATIENCE_S, running, wait_for
+from processes import PATIENCE_S, running
 
 from dynamic_sparsity.errors import (
     CorruptStoreError,
     IncompleteStoreError,
     InvalidSettingError,
     SettingsMismatchError,
-    StoreLockedError,
     StoreNotFoundError,
 )
 from dynamic_sparsity.schemas.layout import array_layouts
@@ -313,35 +311,6 @@ def test_killed_at_any_moment_a_resumed_run_gives_the_same_bytes(tmp_path: Path,
         assert tree(path) == tree(reference), path
         assert [entry.name for entry in path.parent.iterdir()] == ["noise.zarr"]
     assert len(left) > 2, f"the kills should fall into different shards, but left {left}"
-
-
-def test_the_lock_keeps_others_out(tmp_path: Path) -> None:
-    path = tmp_path / "deep" / "noise.zarr"
-    with writer.lock(path):
-        with pytest.raises(StoreLockedError, match=rf"{os.getpid()}.*noise\.zarr\.lock"), writer.lock(path):
-            pass
-        assert (tmp_path / "deep" / "noise.zarr.lock").exists()
-    assert not (tmp_path / "deep" / "noise.zarr.lock").exists()
-    with writer.lock(path):
-        pass
-
-
-def test_the_lock_goes_when_its_holder_is_killed(tmp_path: Path) -> None:
-    path = tmp_path / "noise.zarr"
-    code = f"""
-import pathlib, sys
-from dynamic_sparsity.storage.writer import lock
-with lock(pathlib.Path({str(path)!r})):
-    pathlib.Path({str(tmp_path / "held")!r}).touch()
-    sys.stdin.read()
-"""
-    with child("-c", code, stdin=subprocess.PIPE) as holder:
-        wait_for((tmp_path / "held").exists, holder)
-        with pytest.raises(StoreLockedError, match=str(holder.pid)), writer.lock(path):
-            pass
-    with writer.lock(path):
-        pass
-    assert not (tmp_path / "noise.zarr.lock").exists()
 
 
 def test_no_simulator_is_imported() -> None:

@@ -108,9 +108,17 @@ def test_no_regulator_for_other_tasks():
         planned.policy(resolve("WalkerRun", "lqr", "cpu", None, 0), 1000, lambda *_: None)
 
 
-@pytest.mark.slow
-def test_linearisation_is_exact(standing):
-    physics = load_physics("HumanoidStand")
-    exact = balance._control_step(physics, standing.qpos, standing.control)
-    for ours, theirs in zip(exact, by_differences(physics, standing.qpos, standing.control), strict=True):
+def assert_linearisation_is_exact(task, qpos, control):
+    physics = load_physics(task)
+    exact = balance._control_step(physics, qpos, control)
+    for ours, theirs in zip(exact, by_differences(physics, qpos, control), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-3 * np.abs(theirs).max())
+
+
+def test_linearisation_is_exact():
+    assert_linearisation_is_exact("PendulumSwingup", np.array([0.3]), np.array([0.2]))
+
+
+@pytest.mark.exhaustive
+def test_linearisation_of_who_stands_is_exact(standing):
+    assert_linearisation_is_exact("HumanoidStand", standing.qpos, standing.control)
