@@ -42,6 +42,7 @@ def test_stores_are_shown(root: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert "there is no store" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_merge(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     stores = [str(root / f"Pendulums/{name}.zarr") for name in ("noise", "expert")]
     assert cli.main(["merge", *stores, "--name", "both", "--out", str(root)]) == 0

@@ -70,6 +70,7 @@ def test_a_rows_bits_do_not_depend_on_the_other_rows(program: Any) -> None:
     assert not np.array_equal(first[50:], second[50:])
 
 
+@pytest.mark.slow
 def test_several_batch_axes() -> None:
     jax_runtime.configure()
     active, row = _data(60, 0.4)
@@ -78,6 +79,7 @@ def test_several_batch_axes() -> None:
     np.testing.assert_allclose(np.asarray(found).reshape(60, 3, 3), _plain(active, row), rtol=1e-14, atol=1e-14)
 
 
+@pytest.mark.slow
 def test_a_row_that_all_share() -> None:
     jax_runtime.configure()
     active, row = _data(30, 0.5)

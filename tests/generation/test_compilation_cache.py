@@ -100,6 +100,7 @@ def test_learners_and_simulators_share_one_cache(folder: Path, monkeypatch: pyte
         assert jax.config.values["jax_compilation_cache_dir"] == str(tmp_path / "moved")
 
 
+@pytest.mark.slow
 def test_another_jax_keeps_its_own_cache() -> None:
     """Where JAX is built otherwise inside, programs are kept as it keeps them."""
     script = (

@@ -103,6 +103,7 @@ def test_damaged_shards_are_made_again(tmp_path: Path, many: dict[str, str]) -> 
     assert digests(tmp_path) == many
 
 
+@pytest.mark.slow
 def test_jobs_grow_a_store_together(tmp_path: Path, many: dict[str, str], few: dict[str, str]) -> None:
     make(tmp_path, FEW)
     for index in range(2):

@@ -49,6 +49,7 @@ def test_short_series(length):
     assert np.isfinite(np.asarray(coloured_noise(jax.random.PRNGKey(2), length, 3, 0.5))).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [1, 3])
 @pytest.mark.skipif(jax.default_backend() != "cpu", reason="transforms on a GPU are made side by side")
 def test_bits_of_an_episode_are_its_own(size):
@@ -65,6 +66,7 @@ def test_refuses_exponents(beta):
         coloured_noise(jax.random.PRNGKey(0), 8, 1, beta)
 
 
+@pytest.mark.slow
 def test_actions_are_inside_and_episodes_are_their_own():
     policy = SquashedPolicy(("noise",), 3, 0.5, None)
     keys = jax.vmap(jax.random.PRNGKey)(np.arange(500))

@@ -63,17 +63,17 @@ def test_differences_are_reported(hub: HubServer, tmp_path: Path, monkeypatch: p
 @pytest.mark.slow
 def test_regenerate(hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
-    settings = Settings(task="CartpoleBalance", episodes=66, episode_length=16, seed=3, batch=64)
+    settings = Settings(task="PendulumSwingup", episodes=66, episode_length=16, seed=3, batch=64)
     generate(settings, tmp_path / "data")
     publish(plan(tmp_path / "data", "org/name", tag="v1.0.0"))
-    published = load_dataset("CartpoleBalance", root=tmp_path / "data")
+    published = load_dataset("PendulumSwingup", root=tmp_path / "data")
     for shard, rows in ((0, 1024), (1, 32)):
-        assert cli.main(["regenerate", "org/name@v1.0.0", "CartpoleBalance", "--check", str(shard)]) == 0
+        assert cli.main(["regenerate", "org/name@v1.0.0", "PendulumSwingup", "--check", str(shard)]) == 0
         assert f"all bits of {rows:,} rows agree" in capsys.readouterr().out
-    assert cli.main(["regenerate", "org/name@v1.0.0", "CartpoleBalance", "--check", "9"]) == 1
+    assert cli.main(["regenerate", "org/name@v1.0.0", "PendulumSwingup", "--check", "9"]) == 1
     assert "shards 0 to 1" in capsys.readouterr().err
-    assert cli.main(["regenerate", "org/name@v1.0.0", "CartpoleBalance", "--seed", "7", "--out", "new"]) == 0
-    made = load_dataset("CartpoleBalance", root=tmp_path / "new")
+    assert cli.main(["regenerate", "org/name@v1.0.0", "PendulumSwingup", "--seed", "7", "--out", "new"]) == 0
+    made = load_dataset("PendulumSwingup", root=tmp_path / "new")
     assert made.metadata["settings"] == {**published.metadata["settings"], "seed": 7}
     assert not np.array_equal(made[:]["state"], published[:]["state"])
 

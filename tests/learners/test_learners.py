@@ -87,8 +87,8 @@ class Counted:
 
 
 # The others are trained by the tests below.
-@pytest.mark.sample(2)
-@pytest.mark.fast_sample(4)
+@pytest.mark.sample(3)
+@pytest.mark.fast_sample(5)
 @pytest.mark.parametrize(
     ("name", "loss"),
     [
@@ -167,16 +167,18 @@ def test_ridge_finds_a_linear_system(benchmark):
 
 
 @pytest.mark.slow
-def test_gates_learn_the_masks(benchmark):
+@pytest.mark.sample(2)
+@pytest.mark.parametrize("name", ["gated", "codebook"])
+def test_gates_learn_the_masks(benchmark, name):
     budget = dataclasses.replace(SMOKE, steps=150, batch_rows=64, learning_rate=1e-2)
-    for name in ("gated", "codebook"):
-        (model,) = make_learner(name, "mask").fit(benchmark.allowed("structure"), budget, [0])
-        found = evaluate(model, benchmark.test, validation=benchmark.validation)
-        # A fair share of what there is to know: scores that say nothing have the share of edges.
-        share = found["structure"]["all"]["density_of_truth"]
-        assert found["structure"]["all"]["average_precision"] > share + 0.6 * (1 - share), name
+    (model,) = make_learner(name, "mask").fit(benchmark.allowed("structure"), budget, [0])
+    found = evaluate(model, benchmark.test, validation=benchmark.validation)
+    # A fair share of what there is to know: scores that say nothing have the share of edges.
+    share = found["structure"]["all"]["density_of_truth"]
+    assert found["structure"]["all"]["average_precision"] > share + 0.6 * (1 - share)
 
 
+@pytest.mark.slow
 def test_closed_gates_hide_their_causes():
     networks = EffectNetworks(3, 8, [1.0, 0.5], jax.random.key(0))
     x, mask = jnp.array([0.3, -0.2, 0.9]), jnp.array([[1.0, 0.0, 1.0], [0.0, 1.0, 0.0]])
@@ -184,6 +186,7 @@ def test_closed_gates_hide_their_causes():
     assert np.array_equal(np.asarray(jacobian) != 0, mask != 0)
 
 
+@pytest.mark.slow
 def test_straight_through():
     logits = jnp.array([-20.0, 20.0, 0.0])
     sample = jax.jit(jax.vmap(lambda key: bernoulli_straight_through(logits, key)))
@@ -201,6 +204,7 @@ def test_likelihoods():
     assert mixture_surprise(jnp.zeros((1, 2)), graphs, graph) == pytest.approx(np.log(2) / 2, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_oracle_is_right_about_structure(benchmark):
     (document,) = run_learner(benchmark, make_learner("oracle"), [0])
     assert document["result"]["structure"]["all"]["f1"] == 1
@@ -224,6 +228,7 @@ def test_float64_changes_nothing(benchmark):
     assert np.allclose(np.array(eval(finished.stdout)), here, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.fast_sample(3)
 @pytest.mark.parametrize(("name", "loss"), [("mlp", "mae"), ("residual-mlp", "none"), ("gated", "l0")])
 def test_models_come_back(benchmark, tmp_path, name, loss):
     learner = make_learner(name, loss)
@@ -264,6 +269,7 @@ def test_kinematic_trees():
         make_learner("graph-network", scalars=[0, 3], parents=[0, 0])
 
 
+@pytest.mark.slow
 def test_hinges_are_of_low_rank():
     """Where one hinge acts, it adds a push along one direction; where none does, nothing."""
     network = HingedNetwork(3, 4, 8, 1, jax.random.key(0))

@@ -49,6 +49,7 @@ def test_no_rows_no_learning(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(("name", "loss"), [("mlp", "mae"), ("gated", "mask")])
 def test_streams_teach_as_well(benchmark, name, loss):
     """Rows that are read while training give a model as good, the same for the same seed."""

@@ -105,6 +105,7 @@ def test_every_bit_of_the_ends_counts(folder: Path) -> None:
             JacobianDataset.from_hdf5(path)
 
 
+@pytest.mark.slow
 def test_libhdf5_is_not_asked(folder: Path) -> None:
     code = (
         "import sys; from dynamic_sparsity.loaders import JacobianDataset;"

@@ -93,6 +93,7 @@ def test_a_blob_that_another_download_moved_away(cache: Path, root: Path, monkey
     check(root)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("streaming", [False, True])
 def test_after_a_whole_download_nothing_is_fetched(
     streaming: bool, cache: Path, published: HubServer, root: Path, monkeypatch: pytest.MonkeyPatch
@@ -154,6 +155,7 @@ def test_hf_cache_lists_and_removes_all(cache: Path, root: Path) -> None:
     check(root, ["test"])
 
 
+@pytest.mark.slow
 def test_a_removed_blob_is_fetched_again(cache: Path, root: Path) -> None:
     whole()
     for path in files_below(cache / "datasets--org--name/blobs"):
@@ -207,6 +209,7 @@ def test_a_group_may_share_a_cache(cache: Path, root: Path) -> None:
         assert path.is_symlink() or path.stat().st_mode & 0o060 == 0o060, path
 
 
+@pytest.mark.slow
 def test_locks_of_other_users(cache: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A lock file that another user made is not in the way."""
     opened = os.open

@@ -74,6 +74,7 @@ def test_rows(joined: JacobianDataset, parts: list[JacobianDataset]) -> None:
     assert "2 data sets joined" in repr(joined)
 
 
+@pytest.mark.slow
 def test_where_rows_are_from(joined: JacobianDataset) -> None:
     assert [(one["policy"], one["seed"], one["episodes"]) for one in joined.origins] == [
         ("noise", 0, 12),

@@ -19,6 +19,8 @@ from dynamic_sparsity.publishing.publish import plan, publish
 from dynamic_sparsity.storage.verify import verify_store
 from dynamic_sparsity.testing import HubServer, make_store
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -36,7 +38,6 @@ def stores(root: Path) -> list[Path]:
 
 
 @pytest.mark.parametrize("storage", ["raw", "compact"])
-@pytest.mark.slow
 def test_a_merged_store(root: Path, tmp_path: Path, storage: str) -> None:
     path = merge_stores(stores(root), tmp_path, "both", storage=storage)
     assert verify_store(path) == []
@@ -56,7 +57,6 @@ def test_a_merged_store(root: Path, tmp_path: Path, storage: str) -> None:
     assert (path / "manifest.json").read_bytes() == before
 
 
-@pytest.mark.slow
 def test_a_merged_store_is_merged_again(root: Path, tmp_path: Path) -> None:
     make_store(tmp_path / "Pendulums/noise.zarr", seed=3, episodes=5)
     both = merge_stores(stores(root), tmp_path, "both")
@@ -67,7 +67,6 @@ def test_a_merged_store_is_merged_again(root: Path, tmp_path: Path) -> None:
     assert np.unique(dataset[:]["origin"]).tolist() == [0, 1, 2]
 
 
-@pytest.mark.slow
 def test_a_merged_store_is_published(hub: HubServer, root: Path, tmp_path: Path) -> None:
     merge_stores(stores(root), tmp_path / "data", "both")
     publish(plan(tmp_path / "data", "org/name"))
@@ -109,7 +108,6 @@ merge_stores([Path(name) for name in sys.argv[2:]], Path(sys.argv[1]), "both", o
 """
 
 
-@pytest.mark.slow
 def test_killed_and_resumed(root: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-c", PROGRAM, str(tmp_path), *map(str, stores(root))]
     assert subprocess.run(command, env=os.environ, timeout=300).returncode == -signal.SIGKILL

@@ -14,6 +14,8 @@ from dynamic_sparsity import load_dataset
 from dynamic_sparsity.errors import InvalidSettingError
 from dynamic_sparsity.testing import HubServer, Repository
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -29,7 +31,6 @@ def joined(batches: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
 
 
-@pytest.mark.slow
 def test_a_position_that_is_none(published: HubServer) -> None:
     batches = load_dataset("Pendulums", repo_id=REPO, streaming=True, columns=["step"]).batches(16)
     state = batches.state_dict()

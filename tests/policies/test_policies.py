@@ -116,7 +116,7 @@ def test_network_is_braxs(algorithm):
     np.testing.assert_allclose(jnp.tanh(location), action, rtol=2e-6, atol=2e-6)
 
 
-@pytest.mark.fast_sample(2)
+@pytest.mark.slow
 def test_each_kind_of_action(policy):
     keys = jax.vmap(jax.random.PRNGKey)(np.arange(EPISODES))
     observation = jnp.asarray(np.random.default_rng(2).normal(size=(EPISODES, OBSERVATION)))
@@ -136,6 +136,7 @@ def test_each_kind_of_action(policy):
         np.testing.assert_array_equal(np.asarray(same)[chosen], actions[chosen])
 
 
+@pytest.mark.slow
 def test_actions_are_inside(policy):
     certain = ExpertPolicy(
         "X",

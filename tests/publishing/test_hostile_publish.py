@@ -89,7 +89,7 @@ def test_a_staged_file_that_rots_is_made_anew(damage: str, pattern: str, root: P
     assert hub.content(REPO, there) == good
 
 
-@pytest.mark.fast_sample(100)
+@pytest.mark.slow
 @pytest.mark.parametrize("record", ["", "{}", "[]", '{"files": 3}', "garbage", None])
 def test_a_record_that_rots_costs_only_time(record: str | None, root: Path, hub: HubServer) -> None:
     path, index = staged(root, "made.json"), staged(root, "index.tar.xz")
@@ -103,7 +103,7 @@ def test_a_record_that_rots_costs_only_time(record: str | None, root: Path, hub:
     assert json.loads(path.read_text())["verified"] is True
 
 
-@pytest.mark.fast_sample(100)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", [f"{STORE}/J_s/c/0/0/0", f"{STORE}/zarr.json", f"{STORE}/manifest.json", "index.tar.xz", "train-*.parquet"]
 )
