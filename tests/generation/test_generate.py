@@ -249,7 +249,7 @@ def test_stock_store(tmp_path):
     assert verify_store(path) == []
     ds = load_dataset("PendulumSwingup", root=tmp_path, dynamics="stock")
     rows = ds[:]
-    assert rows["qacc_warmstart"].shape == (1024, 2)
+    assert rows["qacc_warmstart"].shape == (1024, 1)
     assert np.abs(rows["qacc_warmstart"]).max() > 0
     lost = rows["flags"] & (1 << FLAG_BITS["tangents_lost"])
     assert lost.mean() < len(rows["flags"])
