@@ -7,13 +7,14 @@ when their last unit is on disk.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dynamic_sparsity.errors import TimeLimitError, UnitsFailedError
+from dynamic_sparsity.errors import DynamicSparsityWarning, TimeLimitError, UnitsFailedError
 from dynamic_sparsity.generation.executors.protocol import Event, EventKind, Executor
 from dynamic_sparsity.generation.jobs.run_progress import NoRunProgress, RunProgress
 from dynamic_sparsity.generation.jobs.scheduler import MAX_ATTEMPTS, QuarantinedUnit, run_units
@@ -178,6 +179,14 @@ class _Run:
                 yield from to_make
             else:
                 self._finish(folder)
+        if planned < self.job.count:
+            share = "this one has none" if self.job.index >= planned else "this one has one"
+            warnings.warn(
+                f"of the {self.job.count:,} jobs only {planned:,} have anything to make, as there are {planned:,} "
+                f"units in all; {share}. A smaller --batch would make more units, of other bits.",
+                DynamicSparsityWarning,
+                stacklevel=2,
+            )
 
     def _open(self, store: Path, settings: Settings, locks: ExitStack) -> tuple[Settings, Path]:
         """Lock a store, and create it or clean up after an earlier run; return its settings and where to write."""
