@@ -108,6 +108,7 @@ def load_dataset(
         dynamics: "converged", or "stock" for MJX's own solver settings. Several are joined.
         split: "train", "validation" or "test"; None for all rows. Splits consist of whole episodes.
         columns: Which arrays to read, or None for all of them; docs/format.md lists them. Fewer are faster.
+            Also "truncated", which is 1 in the last row of an episode that the task did not end.
         coordinates: "tangent" as stored, or "ambient": Jacobians and masks over (qpos, qvel, act), converted as they
             are read. They differ only in tasks with free or ball joints.
         verify: "sha256": a shard's hash is compared at its first use. "size": only files' sizes are compared, when
