@@ -126,6 +126,7 @@ def plan(
     tag: str | None = None,
     delete: bool = False,
     offline: bool = False,
+    skip_incomplete: bool = False,
     progress: Progress | None = None,
 ) -> Plan:
     """Check all stores below a folder, make what is published beside them, and compare it with the repository.
@@ -136,6 +137,7 @@ def plan(
         tag: Version of the data; None for none.
         delete: Stores that the repository has and `root` lacks are to be deleted.
         offline: Take the repository for empty, without looking.
+        skip_incomplete: Leave out stores that were not finished, with a warning, rather than to refuse.
         progress: Receives the progress.
 
     Returns:
@@ -157,7 +159,8 @@ def plan(
     before = _published_before(remote)
     staging_folder(root)
     with lock(root / STAGING_FOLDER):
-        return _plan(root, repo_id, tag, version, delete, remote, before, progress or Silent())
+        stores = build_stores(root, progress or Silent(), skip_incomplete=skip_incomplete)
+        return _plan(root, repo_id, tag, version, delete, remote, before, stores)
 
 
 def _plan(
@@ -168,9 +171,8 @@ def _plan(
     delete: bool,
     remote: Remote,
     before: Publication | None,
-    progress: Progress,
+    stores: list[BuiltStore],
 ) -> Plan:
-    stores = build_stores(root, progress)
     if version is None and before is not None and not _differs(before, stores):
         version = before.data_version
     publication = Publication(version, tuple(built.published for built in stores))
