@@ -25,6 +25,7 @@ from dynamic_sparsity.publishing.index import write_index
 from dynamic_sparsity.publishing.parquet import ParquetFile, plan_parquet, write_parquet
 from dynamic_sparsity.publishing.staging import Staging, clean, staging_folder
 from dynamic_sparsity.storage.manifests import FileRecord, wrong_files
+from dynamic_sparsity.storage.problems import verify_command
 from dynamic_sparsity.storage.verify import verify_store
 from dynamic_sparsity.untrusted.documents import DOCUMENT_BYTES_MAX, parse_json
 from dynamic_sparsity.untrusted.files import read_regular
@@ -202,8 +203,7 @@ def _verify(path: Path, manifest: _Manifest, staging: Staging) -> None:
         shown = "\n".join(f"  {problem}" for problem in problems[:PROBLEMS_SHOWN])
         more = f"\n  and {len(problems) - PROBLEMS_SHOWN} more" if len(problems) > PROBLEMS_SHOWN else ""
         raise CorruptStoreError(
-            f"{path} is not published, because it is damaged:\n{shown}{more}\nRun `dynamic-sparsity verify {path}` "
-            "for all."
+            f"{path} is not published, because it is damaged:\n{shown}{more}\nRun `{verify_command(path)}` for all."
         )
     if not staging.verified:
         staging.set_verified()
