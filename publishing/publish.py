@@ -99,11 +99,11 @@ class Plan:
         return max(map(len, entries.values()))
 
 
-def check(root: Path, repo_id: str, tag: str | None) -> None:
+def check(root: Path | None, repo_id: str, tag: str | None) -> None:
     """Refuse what can't be published, without looking at any store or the Hub.
 
     Args:
-        root: Folder of all stores.
+        root: Folder of all stores; None for one that is yet to be made.
         repo_id: "ORG/NAME".
         tag: Version of the data; None for none.
 
@@ -111,7 +111,7 @@ def check(root: Path, repo_id: str, tag: str | None) -> None:
         StoreNotFoundError: There is no such folder.
         InvalidSettingError: The repository's name or the version is not possible.
     """
-    if not root.is_dir():
+    if root is not None and not root.is_dir():
         raise StoreNotFoundError(f"there is no folder {root}; name the one that has the stores in it")
     if not (repo_id.isascii() and REPOSITORY_PATTERN.fullmatch(repo_id)):
         raise InvalidSettingError(f"repo is {repo_id!r}; a repository is named as in 'ORG/NAME'")
