@@ -51,4 +51,4 @@ def is_truncated(last: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]) -> np
     if not last.size:
         return np.zeros(rows.shape, np.uint8)
     places = np.searchsorted(last, rows)
-    return (last[np.minimum(places, last.size - 1)] == rows).astype(np.uint8)
+    return np.asarray(last[np.minimum(places, last.size - 1)] == rows, np.uint8)

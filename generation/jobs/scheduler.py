@@ -56,8 +56,8 @@ class _Queue:
         """Return the next unit that may run now; None if there is none."""
         if not self.limit.has_room:
             # The iterator opens no further store now, so that this costs nothing.
-            left = self.suspects or self.requeued or next(self.fresh, None)
-            self.limit.stopped = self.limit.stopped or bool(left)
+            if self.suspects or self.requeued or next(self.fresh, None) is not None:
+                self.limit.stopped = True
             return None
         if self.suspects and self.running_suspect is None:
             self.running_suspect = self.suspects.popleft()
