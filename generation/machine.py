@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path, PurePosixPath
+from typing import Final
 
 from dynamic_sparsity.errors import UnsupportedPlatformError
 
@@ -23,6 +24,7 @@ PLATFORM = os.name
 WORKER_BYTES = 3 * 2**30
 """Memory that a worker without a GPU may need: two units, and the compiler while it works."""
 
+_OOM_FILES: Final = {1: "memory.oom_control", 2: "memory.events"}
 _V1_QUOTA, _V1_PERIOD, _V1_MEMORY = "cpu.cfs_quota_us", "cpu.cfs_period_us", "memory.limit_in_bytes"
 _V2_CPU, _V2_MEMORY = "cpu.max", ("memory.max", "memory.high")
 
@@ -65,6 +67,32 @@ def memory(root: Path = ROOT) -> int:
     """
     present = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return min([present, *_memory_limits(root)])
+
+
+class OomKills:
+    """Tells whether the kernel killed a process of this one's control group for want of memory."""
+
+    def __init__(self, root: Path = ROOT) -> None:
+        """Begin to count.
+
+        Args:
+            root: Where /proc and /sys are.
+        """
+        self._root = root
+        self._explained = _oom_kills(root)
+
+    def explain(self) -> bool | None:
+        """Return whether the kernel has killed one more than this method has been told of; None where nobody counts.
+
+        Ask once for each process that died by SIGKILL.
+        """
+        now = _oom_kills(self._root)
+        if now is None or self._explained is None:
+            return None
+        if now == self._explained:
+            return False
+        self._explained += 1
+        return True
 
 
 def workers_on(cores: int, memory: float) -> int:
@@ -124,6 +152,19 @@ def _memory_limits(root: Path) -> Iterator[int]:
             limit = _read(folder / name)
             if limit.isdecimal():
                 yield int(limit)
+
+
+def _oom_kills(root: Path) -> int | None:
+    """Return the kernel's count of the processes of this group that it killed for want of memory; None if it has none.
+
+    Source: admin-guide/cgroup-v2 (memory.events); memory.oom_control of version 1, since Linux 4.13.
+    """
+    for version, folder in _groups(root, "memory"):
+        for line in _read(folder / _OOM_FILES[version]).splitlines():
+            name, _, number = line.partition(" ")
+            if name == "oom_kill" and number.isdecimal():
+                return int(number)
+    return None
 
 
 def _groups(root: Path, controller: str) -> Iterator[tuple[int, Path]]:

@@ -52,11 +52,11 @@ def write_leaderboard(
         from dynamic_sparsity.learners.figures import draw_figure_8
 
         draw_figure_8(entries, figure)
+    note_files(files)  # before they are written: an interrupted command may be repeated
     link = None if figure is None else Path(os.path.relpath(figure, page.parent)).as_posix()
     publish(page, [leaderboard_page(entries, link).encode()])
     if table is not None:
         publish(table, [to_csv(entries).encode()])
-    note_files(files)
     return len(entries)
 
 
@@ -81,9 +81,9 @@ def write_benchmark(source: Path, folder: Path, *, overwrite: bool = False) -> l
     pages = {f"{track}.md": benchmark_page(rows, track) for track in tracks_of(rows)}
     contents = {"benchmark.csv": to_benchmark_csv(rows)} | pages
     check_free_files([folder / name for name in contents], overwrite)
+    note_files(folder / name for name in contents)
     for name, text in contents.items():
         publish(folder / name, [text.encode()])
-    note_files(folder / name for name in contents)
     return [folder / name for name in contents]
 
 

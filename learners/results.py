@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import platform
+import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -342,6 +343,7 @@ def read_results(root: Path, skipped: Callable[[CorruptResultError], None] | Non
             found.append(document)
     if not found:
         raise InvalidSettingError(
-            f"there are no results below {root}; make some with `dynamic-sparsity train-learner TASK --out {root}`"
+            f"there are no results below {root}; make some with "
+            f"`{shlex.join(['dynamic-sparsity', 'train-learner', 'CheetahRun', '--out', str(root)])}`"
         )
     return found

@@ -13,12 +13,11 @@ from dynamic_sparsity.loaders.hub.repository import REPOSITORY_VARIABLE, Reposit
 from dynamic_sparsity.loaders.hub.transfer_progress import Progress, chosen
 from dynamic_sparsity.loaders.joining import concatenate
 from dynamic_sparsity.loaders.row_source import COORDINATES, Coordinates, check_choice
+from dynamic_sparsity.loaders.store.advice import can_be_generated, generate_command, how_to_make
 from dynamic_sparsity.loaders.store.checksums import VerifyMode
-from dynamic_sparsity.loaders.store.store import generate_command, how_to_make, store_path
 from dynamic_sparsity.loaders.streaming import StreamingDataset
 from dynamic_sparsity.sample import SAMPLE_ROOT, sample_stores
-from dynamic_sparsity.schemas.naming import parse_store_path
-from dynamic_sparsity.schemas.task_names import TASK_NAMES
+from dynamic_sparsity.schemas.naming import parse_store_path, store_path
 
 __all__ = ["load_dataset", "open_dataset"]
 
@@ -108,6 +107,7 @@ def load_dataset(
         dynamics: "converged", or "stock" for MJX's own solver settings. Several are joined.
         split: "train", "validation" or "test"; None for all rows. Splits consist of whole episodes.
         columns: Which arrays to read, or None for all of them; docs/format.md lists them. Fewer are faster.
+            Also "truncated", which is 1 in the last row of an episode that the task did not end.
         coordinates: "tangent" as stored, or "ambient": Jacobians and masks over (qpos, qvel, act), converted as they
             are read. They differ only in tasks with free or ball joints.
         verify: "sha256": a shard's hash is compared at its first use. "size": only files' sizes are compared, when
@@ -227,7 +227,7 @@ def _nowhere(task: str, policy: str, dynamics: str) -> StoreNotFoundError:
     ways.append(f'from the Hugging Face Hub, load_dataset("{task}", repo_id="ORG/NAME"), or set {REPOSITORY_VARIABLE}')
     store = store_path(DEFAULT_ROOT, task, policy, dynamics)
     location = parse_store_path(store)
-    if location.task in TASK_NAMES:
+    if can_be_generated(location):
         ways.append(f"to generate them, pip install 'dynamic-sparsity[generate]' and `{generate_command(location)}`")
     else:
         ways.append(how_to_make(location))

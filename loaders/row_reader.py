@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,8 @@ from numpy.typing import NDArray
 from dynamic_sparsity.errors import InvalidSettingError, UnknownNameError
 from dynamic_sparsity.loaders import coordinates as conversion
 from dynamic_sparsity.loaders.store.row_store import RowStore
-from dynamic_sparsity.schemas.joining import ORIGIN, origin_of_rows
+from dynamic_sparsity.schemas.joining import DERIVED, ORIGIN, origin_of_rows
+from dynamic_sparsity.schemas.truncation import TRUNCATED, is_truncated, truncated_rows
 
 __all__ = ["Batch", "RowReader", "needed_arrays"]
 
@@ -68,7 +70,7 @@ class RowReader:
                     f"{self.store.path}: {name} is needed for {', '.join(columns)}, but was not downloaded; name it in "
                     "the `columns` of load_dataset"
                 )
-        return [name for name in names if name in self.store.arrays and name != ORIGIN.name]
+        return [name for name in names if name in self.store.arrays and name not in DERIVED]
 
     def fetch(self, rows: NDArray[np.int64], columns: Sequence[str]) -> Batch:
         """Read rows and convert them.
@@ -92,7 +94,13 @@ class RowReader:
             self._to_ambient(batch)
         if ORIGIN.name in columns:
             batch[ORIGIN.name] = origin_of_rows(self.store.metadata, rows)
+        if TRUNCATED.name in columns:
+            batch[TRUNCATED.name] = is_truncated(self._truncated_rows, rows)
         return {name: batch[name] for name in columns}
+
+    @cached_property
+    def _truncated_rows(self) -> NDArray[np.int64]:
+        return truncated_rows(self.store.episodes)
 
     def will_need(self, rows: NDArray[np.int64], columns: Sequence[str]) -> None:
         """Hint that rows of one chunk will be read soon.

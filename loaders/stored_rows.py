@@ -18,6 +18,7 @@ from dynamic_sparsity.loaders.store.checksums import VerifyMode
 from dynamic_sparsity.loaders.store.row_store import RowStore
 from dynamic_sparsity.loaders.store.store import open_store
 from dynamic_sparsity.loaders.store_facts import StoreFacts
+from dynamic_sparsity.schemas.truncation import TRUNCATED
 
 __all__ = ["StoredRows", "shaped"]
 
@@ -82,7 +83,7 @@ class StoredRows(StoreFacts):
                 "`columns` of "
                 "load_dataset"
             )
-        return str(check_choice("column", name, self.store.arrays))
+        return str(check_choice("column", name, (*self.store.arrays, TRUNCATED.name)))
 
     def _known_coordinates(self, name: str) -> Coordinates:
         coordinates: Coordinates = check_choice("coordinates", name, COORDINATES)

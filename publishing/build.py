@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from dynamic_sparsity.errors import CorruptStoreError, IncompleteStoreError, StoreNotFoundError
+from dynamic_sparsity.errors import CorruptStoreError, DynamicSparsityWarning, IncompleteStoreError, StoreNotFoundError
 from dynamic_sparsity.loaders.hub.local_copy import split_rows
 from dynamic_sparsity.loaders.hub.publication import PublishedFile, PublishedStore, index_path
 from dynamic_sparsity.loaders.hub.transfer_progress import Progress
@@ -24,6 +25,7 @@ from dynamic_sparsity.publishing.index import write_index
 from dynamic_sparsity.publishing.parquet import ParquetFile, plan_parquet, write_parquet
 from dynamic_sparsity.publishing.staging import Staging, clean, staging_folder
 from dynamic_sparsity.storage.manifests import FileRecord, wrong_files
+from dynamic_sparsity.storage.problems import verify_command
 from dynamic_sparsity.storage.verify import verify_store
 from dynamic_sparsity.untrusted.documents import DOCUMENT_BYTES_MAX, parse_json
 from dynamic_sparsity.untrusted.files import read_regular
@@ -57,12 +59,13 @@ class BuiltStore:
         return self.location.task, self.location.policy, self.location.dynamics
 
 
-def build_stores(root: Path, progress: Progress) -> list[BuiltStore]:
+def build_stores(root: Path, progress: Progress, *, skip_incomplete: bool = False) -> list[BuiltStore]:
     """Check every store below a folder, and make its index and Parquet view.
 
     Args:
         root: Folder of all stores.
         progress: Receives the progress.
+        skip_incomplete: Leave out stores that were not finished, with a warning that names them.
 
     Returns:
         The stores, sorted by task, policy and dynamics.
@@ -77,12 +80,17 @@ def build_stores(root: Path, progress: Progress) -> list[BuiltStore]:
     locations = find_stores(root)
     if not locations:
         raise StoreNotFoundError(f"there are no stores below {root}; make some with `dynamic-sparsity generate`")
-    unfinished = [str(location.path) for location in locations if not (location.path / MANIFEST).exists()]
-    if unfinished:
+    unfinished = [location for location in locations if not (location.path / MANIFEST).exists()]
+    names = ", ".join(str(location.path) for location in unfinished)
+    if unfinished and (not skip_incomplete or unfinished == locations):
+        instead = "" if unfinished == locations else ", or give --skip-incomplete to publish the others without them"
         raise IncompleteStoreError(
-            f"not finished: {', '.join(unfinished)}; finish them with the `dynamic-sparsity generate` command that "
-            "began them, or move them away"
+            f"not finished: {names}; finish them with the `dynamic-sparsity generate` command that began them{instead}"
         )
+    if unfinished:
+        text = f"left out, as they are not finished: {names}"
+        warnings.warn(text, DynamicSparsityWarning, stacklevel=2)
+        locations = [location for location in locations if location not in unfinished]
     folder = staging_folder(root)
     manifests = [_Manifest.read(location.path) for location in locations]
     progress.started("Checking and converting", sum(manifest.bytes for manifest in manifests))
@@ -195,8 +203,7 @@ def _verify(path: Path, manifest: _Manifest, staging: Staging) -> None:
         shown = "\n".join(f"  {problem}" for problem in problems[:PROBLEMS_SHOWN])
         more = f"\n  and {len(problems) - PROBLEMS_SHOWN} more" if len(problems) > PROBLEMS_SHOWN else ""
         raise CorruptStoreError(
-            f"{path} is not published, because it is damaged:\n{shown}{more}\nRun `dynamic-sparsity verify {path}` "
-            "for all."
+            f"{path} is not published, because it is damaged:\n{shown}{more}\nRun `{verify_command(path)}` for all."
         )
     if not staging.verified:
         staging.set_verified()

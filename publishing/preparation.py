@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from dynamic_sparsity.errors import HubError
@@ -19,6 +20,7 @@ def prepare(
     tag: str | None = None,
     delete: bool = False,
     dry_run: bool = False,
+    skip_incomplete: bool = False,
     progress: Progress | None = None,
     on_unreachable: Callable[[HubError], None] = lambda error: None,
 ) -> Plan:
@@ -31,6 +33,7 @@ def prepare(
         delete: Stores that the repository has and `root` lacks are to be deleted.
         dry_run: The plan is only to be looked at: no token is needed, and a repository that can't be reached is taken
             for empty.
+        skip_incomplete: Leave out stores that were not finished, with a warning, rather than to refuse.
         progress: Receives the progress of checking and preparing the stores.
         on_unreachable: Called with the error, in a dry run, if the repository can't be reached.
 
@@ -43,10 +46,11 @@ def prepare(
     check(root, repo_id, tag)
     if not dry_run:
         require_token(repo_id)
+    planned = partial(plan, root, repo_id, tag=tag, delete=delete, skip_incomplete=skip_incomplete, progress=progress)
     try:
-        return plan(root, repo_id, tag=tag, delete=delete, progress=progress)
+        return planned()
     except HubError as error:
         if not dry_run:
             raise
         on_unreachable(error)
-        return plan(root, repo_id, tag=tag, delete=delete, offline=True, progress=progress)
+        return planned(offline=True)

@@ -99,11 +99,11 @@ class Plan:
         return max(map(len, entries.values()))
 
 
-def check(root: Path, repo_id: str, tag: str | None) -> None:
+def check(root: Path | None, repo_id: str, tag: str | None) -> None:
     """Refuse what can't be published, without looking at any store or the Hub.
 
     Args:
-        root: Folder of all stores.
+        root: Folder of all stores; None for one that is yet to be made.
         repo_id: "ORG/NAME".
         tag: Version of the data; None for none.
 
@@ -111,7 +111,7 @@ def check(root: Path, repo_id: str, tag: str | None) -> None:
         StoreNotFoundError: There is no such folder.
         InvalidSettingError: The repository's name or the version is not possible.
     """
-    if not root.is_dir():
+    if root is not None and not root.is_dir():
         raise StoreNotFoundError(f"there is no folder {root}; name the one that has the stores in it")
     if not (repo_id.isascii() and REPOSITORY_PATTERN.fullmatch(repo_id)):
         raise InvalidSettingError(f"repo is {repo_id!r}; a repository is named as in 'ORG/NAME'")
@@ -126,6 +126,7 @@ def plan(
     tag: str | None = None,
     delete: bool = False,
     offline: bool = False,
+    skip_incomplete: bool = False,
     progress: Progress | None = None,
 ) -> Plan:
     """Check all stores below a folder, make what is published beside them, and compare it with the repository.
@@ -136,6 +137,7 @@ def plan(
         tag: Version of the data; None for none.
         delete: Stores that the repository has and `root` lacks are to be deleted.
         offline: Take the repository for empty, without looking.
+        skip_incomplete: Leave out stores that were not finished, with a warning, rather than to refuse.
         progress: Receives the progress.
 
     Returns:
@@ -157,7 +159,8 @@ def plan(
     before = _published_before(remote)
     staging_folder(root)
     with lock(root / STAGING_FOLDER):
-        return _plan(root, repo_id, tag, version, delete, remote, before, progress or Silent())
+        stores = build_stores(root, progress or Silent(), skip_incomplete=skip_incomplete)
+        return _plan(root, repo_id, tag, version, delete, remote, before, stores)
 
 
 def _plan(
@@ -168,9 +171,8 @@ def _plan(
     delete: bool,
     remote: Remote,
     before: Publication | None,
-    progress: Progress,
+    stores: list[BuiltStore],
 ) -> Plan:
-    stores = build_stores(root, progress)
     if version is None and before is not None and not _differs(before, stores):
         version = before.data_version
     publication = Publication(version, tuple(built.published for built in stores))

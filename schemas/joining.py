@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from dynamic_sparsity.schemas import ArraySpec, row_arrays_of
+from dynamic_sparsity.schemas.truncation import TRUNCATED
 
-__all__ = ["ORIGIN", "ORIGINS", "origin_of_rows", "origins_of", "readable_arrays"]
+__all__ = ["DERIVED", "ORIGIN", "ORIGINS", "origin_of_rows", "origins_of", "readable_arrays"]
 
 ORIGINS: Final = "origins"
 """The key of `settings` under which the metadata of joined stores list them, in the order of their episodes."""
@@ -26,6 +27,10 @@ ORIGIN: Final = ArraySpec(
     description="which of the joined stores the row is from; the settings' origins list them",
 )
 """No store has it: it follows from the row's number. Joined stores can be asked for it."""
+
+
+DERIVED: Final = frozenset({ORIGIN.name, TRUNCATED.name})
+"""Columns that follow from a row's number, so that nothing is read for them."""
 
 
 def origins_of(metadata: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -66,4 +71,4 @@ def readable_arrays(metadata: Mapping[str, Any]) -> tuple[ArraySpec, ...]:
     Args:
         metadata: Its validated attributes, or those of the joined stores.
     """
-    return (*row_arrays_of(metadata), *((ORIGIN,) if origins_of(metadata) else ()))
+    return (*row_arrays_of(metadata), TRUNCATED, *((ORIGIN,) if origins_of(metadata) else ()))

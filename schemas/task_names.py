@@ -1,4 +1,4 @@
-"""Names of the tasks that come with the package, for messages of those who need no simulator."""
+"""Names of the tasks and policies that come with the package, for messages of those who need no simulator."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ import difflib
 from collections.abc import Iterable
 from typing import Final
 
-__all__ = ["TASK_NAMES", "close_names"]
+__all__ = ["POLICY_NAMES", "ROBOT_NAMES", "SUITE_NAMES", "TASK_NAMES", "close_names"]
 
-TASK_NAMES: Final = frozenset(
+SUITE_NAMES: Final = frozenset(
     {
         "AcrobotSwingup",
         "AcrobotSwingupSparse",
         "BallInCup",
-        "BarkourJoystick",
         "CartpoleBalance",
         "CartpoleBalanceSparse",
         "CartpoleSwingup",
@@ -23,9 +22,6 @@ TASK_NAMES: Final = frozenset(
         "FingerTurnEasy",
         "FingerTurnHard",
         "FishSwim",
-        "Go1JoystickFlatTerrain",
-        "H1InplaceGaitTracking",
-        "H1JoystickGaitTracking",
         "HopperHop",
         "HopperStand",
         "HumanoidRun",
@@ -35,15 +31,31 @@ TASK_NAMES: Final = frozenset(
         "PointMass",
         "ReacherEasy",
         "ReacherHard",
-        "SpotFlatTerrainJoystick",
-        "SpotJoystickGaitTracking",
         "SwimmerSwimmer6",
         "WalkerRun",
         "WalkerStand",
         "WalkerWalk",
     }
 )
-"""Tasks of the DM Control Suite and of robots; `generation.tasks` says what each is."""
+"""Tasks of the DM Control Suite, each of which has an expert policy."""
+
+ROBOT_NAMES: Final = frozenset(
+    {
+        "BarkourJoystick",
+        "Go1JoystickFlatTerrain",
+        "H1InplaceGaitTracking",
+        "H1JoystickGaitTracking",
+        "SpotFlatTerrainJoystick",
+        "SpotJoystickGaitTracking",
+    }
+)
+"""Tasks of robots, which have none."""
+
+TASK_NAMES: Final = SUITE_NAMES | ROBOT_NAMES
+"""All of them; `generation.tasks` says what each is."""
+
+POLICY_NAMES: Final = frozenset({"noise", "expert", "expert-mean", "mixture"})
+"""Policies that come with the package; `generation.settings` says what each is."""
 
 
 def close_names(name: str, known: Iterable[str]) -> list[str]:

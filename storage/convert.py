@@ -19,6 +19,7 @@ from dynamic_sparsity.storage.manifests import (
     shard_range,
     wrong_files,
 )
+from dynamic_sparsity.storage.problems import verify_command
 from dynamic_sparsity.storage.seal import finalize
 
 __all__ = ["convert_store"]
@@ -67,7 +68,7 @@ def convert_store(
                 continue
             manifest = read_shard_manifest(path, shard)
             if wrong := list(wrong_files(path, manifest["files"])):
-                raise CorruptStoreError(f"{path} is damaged: {wrong[0]}; run `dynamic-sparsity verify {path}`")
+                raise CorruptStoreError(f"{path} is damaged: {wrong[0]}; run `{verify_command(path)}`")
             columns = {
                 name: shard_values(layout, shard, (path / layout.shard_name(shard)).read_bytes())
                 for name, layout in layouts.items()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -23,7 +23,7 @@ def lock(path: Path, *, shared: bool = False) -> Iterator[None]:
     """Keep other processes from writing to a store while the context lasts.
 
     The lock is `<store>.lock` beside the store. It goes with the process that holds it, even if that is killed, so a
-    lock file left behind locks nothing.
+    lock file left behind locks nothing. Folders that are made for it go again, if nothing else was put there.
 
     Args:
         path: The store; it need not exist yet.
@@ -36,8 +36,12 @@ def lock(path: Path, *, shared: bool = False) -> Iterator[None]:
         yield
         return
     lock_path = path.with_name(path.name + ".lock")
-    lock_path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = _acquire(lock_path, path, shared)
+    made = [folder for folder in lock_path.parents if not folder.exists()]
+    try:
+        descriptor = _acquire(lock_path, path, shared)
+    except BaseException:
+        _remove_empty(made)
+        raise
     try:
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
@@ -46,6 +50,14 @@ def lock(path: Path, *, shared: bool = False) -> Iterator[None]:
         if not shared or _take(descriptor):
             lock_path.unlink(missing_ok=True)
         os.close(descriptor)
+        _remove_empty(made)
+
+
+def _remove_empty(folders: Iterable[Path]) -> None:
+    """Remove folders, from the innermost one on, until one is not empty."""
+    with suppress(OSError):
+        for folder in folders:
+            folder.rmdir()
 
 
 def is_locked(path: Path) -> bool:
@@ -84,8 +96,12 @@ def _acquire(lock_path: Path, store: Path, shared: bool) -> int:
     if lock_path.is_symlink():
         raise StoreLockedError(f"{lock_path} is a link, which no lock of this package is; remove it")
     while True:
-        # Never through a link: the file is emptied.
-        descriptor = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+        lock_path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            # Never through a link: the file is emptied.
+            descriptor = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+        except FileNotFoundError:
+            continue  # the last holder has removed the folder
         try:
             taken = _take(descriptor, shared=shared)
             # The last holder may have deleted the file between our open and our lock: then it is no longer the lock.

@@ -36,10 +36,10 @@ def check_free_files(files: Iterable[Path], overwrite: bool) -> None:
 
 
 def note_files(files: Iterable[Path]) -> None:
-    """Note that files were made here, so that they may be replaced.
+    """Note that files are made here, so that they may be replaced.
 
     Args:
-        files: That were written.
+        files: That are written now.
     """
     for path in files:
         record = _record(path.parent)

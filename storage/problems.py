@@ -1,8 +1,10 @@
-"""What a verification finds."""
+"""What a verification finds, and the command for one."""
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 
@@ -23,6 +25,15 @@ class Problem:
     def __str__(self) -> str:
         """Return the problem as one line."""
         return f"{self.where}: {self.what}. To fix: {self.fix}"
+
+
+def verify_command(path: Path) -> str:
+    """Return the command that lists what is damaged in a store.
+
+    Args:
+        path: The store.
+    """
+    return shlex.join(["dynamic-sparsity", "verify", str(path)])
 
 
 FIX_FILE: Final = "restore this file from another copy of the store, or generate the store again"

@@ -37,6 +37,7 @@ from dynamic_sparsity.storage.manifests import (
     shard_range,
     wrong_files,
 )
+from dynamic_sparsity.storage.problems import verify_command
 from dynamic_sparsity.storage.statistics import COLUMNS, Block, summarize
 
 READ_THREADS: Final = 2
@@ -183,7 +184,7 @@ def _refuse(path: Path, problems: Sequence[str]) -> None:
         more = f"\n  and {len(problems) - 10} more" if len(problems) > 10 else ""
         listed = "\n".join(f"  {problem}" for problem in problems[:10])
         raise CorruptStoreError(
-            f"{path} is damaged:\n{listed}{more}\nRun `dynamic-sparsity verify {path}` for the full list; to fix a "
+            f"{path} is damaged:\n{listed}{more}\nRun `{verify_command(path)}` for the full list; to fix a "
             f"shard, delete manifest.json and the shard's manifest, and {RESUME}."
         )
 

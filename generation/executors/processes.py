@@ -28,7 +28,7 @@ from typing import IO, Any
 from dynamic_sparsity.errors import DynamicSparsityWarning, InvalidSettingError, WorkerError
 from dynamic_sparsity.generation.executors.protocol import SIMULATION, UNITS_AT_ONCE, Event, EventKind, Failure
 from dynamic_sparsity.generation.jobs.units import Unit
-from dynamic_sparsity.generation.machine import WORKER_BYTES, cores, memory, visible_gpus, workers_on
+from dynamic_sparsity.generation.machine import WORKER_BYTES, OomKills, cores, memory, visible_gpus, workers_on
 from dynamic_sparsity.generation.settings import Settings
 
 POLL_TIMEOUT_S = 0.5
@@ -69,8 +69,8 @@ class _Worker:
         *lines, self.received = (self.received + data).split(b"\n")
         return [json.loads(line) for line in lines]
 
-    def terminate(self, timeout_s: float = 0.0) -> str:
-        """End the process, by SIGKILL if it does not end by itself in time; return how it ended and its last output."""
+    def terminate(self, timeout_s: float = 0.0) -> tuple[int, str]:
+        """End the process, by SIGKILL if it does not end by itself in time; return its exit code and last output."""
         self.connection.close()
         try:
             code = self.process.wait(timeout_s)
@@ -81,10 +81,7 @@ class _Worker:
         self.output.seek(max(0, self.output.tell() - _OUTPUT_TAIL_BYTES))
         tail = self.output.read().decode(errors="replace").strip()
         self.output.close()
-        how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
-        if code == -signal.SIGKILL:
-            how += f" (for want of memory? All may use {memory() / 2**30:.1f} GiB: fewer --workers, a smaller --batch)"
-        return f"worker process {self.process.pid} ended {how}" + (f"; its last output: {tail}" if tail else "")
+        return code, tail
 
 
 class ProcessExecutor:
@@ -116,6 +113,7 @@ class ProcessExecutor:
         self._selector = selectors.DefaultSelector()
         self._pending: deque[Event] = deque()
         self._startup_failures = 0
+        self._oom_kills = OomKills()
 
     def __enter__(self) -> ProcessExecutor:
         """Start the first worker."""
@@ -163,12 +161,13 @@ class ProcessExecutor:
             WorkerError: Every worker dies before it answers.
             DynamicSparsityError: What the worker raised, for example a missing simulator.
         """
+        cause = ""
         for _ in range(MAX_STARTUP_FAILURES + 1):
             worker = self._workers[0]
             worker.send({"describe": asdict(settings)})
             answer = self._wait_for_answer(worker)
             if answer is None:
-                self._replace(worker)
+                cause = self._replace(worker)
                 continue
             if "failure" in answer:
                 raise Failure.from_document(answer["failure"]).to_exception()
@@ -176,7 +175,7 @@ class ProcessExecutor:
             # A worker may have several devices, of a kind that is not handed out one by one.
             self.capacity = self._count * answer["capacity"]
             return attributes
-        raise WorkerError("no worker lives long enough to load the simulator; is there enough memory?")
+        raise WorkerError(f"no worker lives long enough to load the simulator; the last: {cause}")
 
     def _wait_for_answer(self, worker: _Worker) -> dict[str, Any] | None:
         """Return the worker's next message that is not an event; None if the worker dies first."""
@@ -240,12 +239,12 @@ class ProcessExecutor:
         failure = None if message["failure"] is None else Failure.from_document(message["failure"])
         self._pending.append(Event(kind, unit, message["amount"], failure))
 
-    def _replace(self, worker: _Worker) -> None:
-        """Start another worker in place of a dead one, and report what became of the dead one's units."""
+    def _replace(self, worker: _Worker) -> str:
+        """Start another worker in place of a dead one, and report what became of its units; return how it ended."""
         self._selector.unregister(worker.connection)
         self._workers.remove(worker)
         # It closed its side of the connection; its exit code is known when it has ended.
-        cause = worker.terminate(SHUTDOWN_TIMEOUT_S)
+        cause = _end_of(worker.process.pid, *worker.terminate(SHUTDOWN_TIMEOUT_S), self._oom_kills)
         if not worker.started:
             self._startup_failures += 1
             if self._startup_failures > MAX_STARTUP_FAILURES:
@@ -256,6 +255,7 @@ class ProcessExecutor:
             else:
                 self._pending.append(Event(EventKind.REQUEUED, unit))
         self._start(worker.index)
+        return cause
 
 
 def _default_workers() -> int:
@@ -269,6 +269,29 @@ def _default_workers() -> int:
             stacklevel=3,
         )
     return workers_on(cores(), have)
+
+
+def _end_of(pid: int, code: int, output: str, oom_kills: OomKills) -> str:
+    """Say how a worker ended, by whom as far as that can be known, and what to do.
+
+    Args:
+        pid: Its process id.
+        code: Its exit code; negative for a signal's number.
+        output: The end of what it printed.
+        oom_kills: The kernel's count.
+    """
+    how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
+    if code == -signal.SIGKILL:
+        by_kernel = oom_kills.explain()
+        if by_kernel is False:
+            how += ", SIGKILL, probably from a person or a program: the kernel counts none that it killed for memory"
+        else:
+            how += (
+                f", SIGKILL, {'' if by_kernel else 'probably '}from the kernel for want of memory: all workers may use "
+                f"{memory() / 2**30:.1f} GiB together; give fewer --workers, or more memory, or for a new store a "
+                "smaller --batch"
+            )
+    return f"worker process {pid} ended {how}" + (f"; its last output: {output}" if output else "")
 
 
 def device_environment(index: int, count: int) -> dict[str, str]:

@@ -7,18 +7,19 @@ when their last unit is on disk.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
-from dynamic_sparsity.errors import UnitsFailedError
+from dynamic_sparsity.errors import DynamicSparsityWarning, TimeLimitError, UnitsFailedError
 from dynamic_sparsity.generation.executors.protocol import Event, EventKind, Executor
 from dynamic_sparsity.generation.jobs.run_progress import NoRunProgress, RunProgress
 from dynamic_sparsity.generation.jobs.scheduler import MAX_ATTEMPTS, QuarantinedUnit, run_units
 from dynamic_sparsity.generation.jobs.status_file import StatusFile, delete_status_files
+from dynamic_sparsity.generation.jobs.time_limit import TimeLimit
 from dynamic_sparsity.generation.jobs.unit_size import with_units_of
 from dynamic_sparsity.generation.jobs.units import Job, Unit, plan_units, unfinished
 from dynamic_sparsity.generation.machine import check_platform
@@ -37,6 +38,7 @@ class Summary:
         rows: Rows made by this run.
         units: Units made by this run.
         quarantined: Units that failed in every attempt.
+        stopped: Whether the time limit ended it before all was done.
     """
 
     stores: tuple[Path, ...]
@@ -44,19 +46,27 @@ class Summary:
     rows: int
     units: int
     quarantined: tuple[QuarantinedUnit, ...]
+    stopped: bool = False
 
     def check(self) -> None:
         """Check that every unit was made.
 
         Raises:
+            TimeLimitError: The time was over before.
             UnitsFailedError: Units were quarantined.
         """
+        lines = "\n".join(f"  {one.unit.name}: {one.failure}" for one in self.quarantined)
+        failed = f"{len(self.quarantined)} units failed {MAX_ATTEMPTS} times each and were given up"
+        if self.stopped:
+            made = f"{self.units:,} units were made" if self.units else "no unit could be made in it: give more time"
+            raise TimeLimitError(
+                f"The time limit leaves no room for another unit; {made}. Finished work is on disk: rerun the same "
+                "command to resume." + (f"\n{failed}:\n{lines}" if self.quarantined else "")
+            )
         if self.quarantined:
-            lines = "\n".join(f"  {one.unit.name}: {one.failure}" for one in self.quarantined)
             raise UnitsFailedError(
-                f"{len(self.quarantined)} units failed {MAX_ATTEMPTS} times each and were given up; all others are "
-                f"finished:\n{lines}\nRerun the same command to try these again; `dynamic-sparsity status STORE` lists "
-                "them."
+                f"{failed}; all others are finished:\n{lines}\nRerun the same command to try these again; "
+                "`dynamic-sparsity status STORE` lists them."
             )
 
 
@@ -89,6 +99,7 @@ def generate_all(
     executor: Executor,
     progress: RunProgress | None = None,
     job: Job | None = None,
+    limit: TimeLimit | None = None,
 ) -> Summary:
     """Make, resume or grow stores, and seal them.
 
@@ -98,9 +109,10 @@ def generate_all(
         executor: Makes the units; entered and left here.
         progress: Receives the progress of the run.
         job: Make only this job's units and seal nothing; `finalize` seals the stores when all jobs have ended.
+        limit: The time for making units; what is complete by then is sealed.
 
     Returns:
-        What was done; `Summary.check` raises if units failed in every attempt.
+        What was done; `Summary.check` raises if units failed in every attempt, or the time was over before the end.
 
     Raises:
         SettingsMismatchError: A store exists with other settings.
@@ -108,12 +120,12 @@ def generate_all(
         UnsupportedPlatformError: This system is not POSIX.
     """
     check_platform()
-    run = _Run(root, executor, progress or NoRunProgress(), job or Job())
+    run = _Run(root, executor, progress or NoRunProgress(), job or Job(), limit or TimeLimit())
     # The executor is left before the locks: nobody else may write while one of its workers still does.
     with ExitStack() as locks, ThreadPoolExecutor(1, thread_name_prefix="seal") as sealer, executor:
         run.sealer = sealer
         try:
-            quarantined = run_units(executor, run.units(wanted, locks), run.on_event)
+            quarantined = run_units(executor, run.units(wanted, locks), run.on_event, run.limit)
             for one in quarantined:
                 run.status_files[one.unit.store].quarantine(one.unit, one.failure)
         finally:
@@ -122,7 +134,7 @@ def generate_all(
     for future in run.sealing.values():
         future.result()
     stores = tuple(settings.store_path(root) for settings in wanted)
-    return Summary(stores, tuple(run.sealing), run.rows, run.made, tuple(quarantined))
+    return Summary(stores, tuple(run.sealing), run.rows, run.made, tuple(quarantined), run.limit.stopped)
 
 
 @dataclass
@@ -137,6 +149,7 @@ class _Run:
     executor: Executor
     progress: RunProgress
     job: Job
+    limit: TimeLimit
     stores: dict[Path, Path] = field(default_factory=dict)
     units_left: dict[Path, int] = field(default_factory=dict)
     status_files: dict[Path, StatusFile] = field(default_factory=dict)
@@ -149,6 +162,9 @@ class _Run:
         """Open store after store, and yield the units to make of each."""
         planned = 0
         for settings in wanted:
+            if not self.limit.has_room:
+                self.limit.stopped = True
+                return
             store = settings.store_path(self.root)
             settled, folder = self._open(store, settings, locks)
             units = plan_units(settled, folder, read_attributes(folder))
@@ -163,6 +179,14 @@ class _Run:
                 yield from to_make
             else:
                 self._finish(folder)
+        if planned < self.job.count:
+            share = "this one has none" if self.job.index >= planned else "this one has one"
+            warnings.warn(
+                f"of the {self.job.count:,} jobs only {planned:,} have anything to make, as there are {planned:,} "
+                f"units in all; {share}. A smaller --batch would make more units, of other bits.",
+                DynamicSparsityWarning,
+                stacklevel=2,
+            )
 
     def _open(self, store: Path, settings: Settings, locks: ExitStack) -> tuple[Settings, Path]:
         """Lock a store, and create it or clean up after an earlier run; return its settings and where to write."""
@@ -179,7 +203,7 @@ class _Run:
             for folder in (store, growing):
                 writer.sweep(folder)
                 delete_status_files(folder)
-                locks.push(partial(_sweep_after_error, folder))
+                locks.callback(_sweep, folder)
         if grows:
             return settings, growth.begin_growth(store, attributes, alone=self.job.alone)
         writer.create_store(store, attributes)
@@ -225,11 +249,10 @@ def _seal(folder: Path, store: Path) -> None:
         growth.finish_growth(store)
 
 
-def _sweep_after_error(store: Path, kind: type[BaseException] | None, *_: object) -> None:
-    """Delete what workers that were stopped in the midst of writing have left; an ExitStack callback."""
-    if kind is not None:
-        with suppress(OSError):
-            writer.sweep(store)
+def _sweep(store: Path) -> None:
+    """Delete what workers that were stopped in the midst of writing have left."""
+    with suppress(OSError):
+        writer.sweep(store)
 
 
 def finalize(store: Path) -> None:

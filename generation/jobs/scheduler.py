@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from dynamic_sparsity.generation.executors.protocol import Event, EventKind, Executor, Failure
+from dynamic_sparsity.generation.jobs.time_limit import TimeLimit
 from dynamic_sparsity.generation.jobs.units import Unit
 
 MAX_ATTEMPTS = 3
@@ -35,6 +36,7 @@ class _Queue:
 
     Attributes:
         fresh: Units to make, in order; drawn only when there is room for one.
+        limit: The run's time.
         requeued: Units that no worker had begun when its worker died.
         suspects: Units that failed, and wait for another attempt.
         running_suspect: The suspect that runs now, if one does.
@@ -43,6 +45,7 @@ class _Queue:
     """
 
     fresh: Iterator[Unit]
+    limit: TimeLimit
     requeued: deque[Unit] = field(default_factory=deque)
     suspects: deque[Unit] = field(default_factory=deque)
     running_suspect: Unit | None = None
@@ -51,6 +54,11 @@ class _Queue:
 
     def next_unit(self) -> Unit | None:
         """Return the next unit that may run now; None if there is none."""
+        if not self.limit.has_room:
+            # The iterator opens no further store now, so that this costs nothing.
+            if self.suspects or self.requeued or next(self.fresh, None) is not None:
+                self.limit.stopped = True
+            return None
         if self.suspects and self.running_suspect is None:
             self.running_suspect = self.suspects.popleft()
             return self.running_suspect
@@ -73,13 +81,17 @@ class _Queue:
                 self.quarantined.append(QuarantinedUnit(event.unit, failure))
 
 
-def run_units(executor: Executor, units: Iterator[Unit], on_event: Callable[[Event], None]) -> list[QuarantinedUnit]:
+def run_units(
+    executor: Executor, units: Iterator[Unit], on_event: Callable[[Event], None], limit: TimeLimit | None = None
+) -> list[QuarantinedUnit]:
     """Have every unit made; keep the executor busy, and within its capacity.
 
     Args:
         executor: Makes the units; already entered.
         units: What to make, in order; drawn only when there is room for one.
         on_event: Called with every event.
+        limit: The time for it: no unit is begun for which there may be no room, and those that run when it is over are
+            left to whoever ends the executor.
 
     Returns:
         Units that failed `MAX_ATTEMPTS` times.
@@ -87,16 +99,22 @@ def run_units(executor: Executor, units: Iterator[Unit], on_event: Callable[[Eve
     Raises:
         Exception: The exception of a unit that failed for a reason for which every other unit would fail too.
     """
-    queue = _Queue(units)
+    limit = limit or TimeLimit()
+    queue = _Queue(units, limit)
     running = 0
     while True:
         while running < executor.capacity and (unit := queue.next_unit()) is not None:
             executor.submit(unit)
+            limit.begun(unit)
             running += 1
         if not running:
+            return queue.quarantined
+        if limit.over:
+            limit.stopped = True
             return queue.quarantined
         for event in executor.events():
             on_event(event)
             if event.kind in (EventKind.FINISHED, EventKind.FAILED, EventKind.REQUEUED):
                 running -= 1
+                limit.ended(event.unit)
                 queue.on_end(event)

@@ -23,6 +23,7 @@ from dynamic_sparsity.loaders.hdf5.index import read_index
 from dynamic_sparsity.loaders.hdf5.version1 import read_old
 from dynamic_sparsity.loaders.store.row_store import RowStore
 from dynamic_sparsity.schemas.joining import ORIGIN, readable_arrays
+from dynamic_sparsity.schemas.truncation import TRUNCATED
 from dynamic_sparsity.untrusted.files import open_regular, read_at
 
 __all__ = ["HDF5_SUFFIXES", "Hdf5Store"]
@@ -206,7 +207,7 @@ class Hdf5Store(RowStore):
         file = ChunkedFile(path, descriptor, contents)
         self.metadata, self.columns, self.coordinates = contents.metadata, contents.columns, contents.coordinates
         self.split = contents.split or None
-        names = [spec.name for spec in readable_arrays(self.metadata)]
+        names = [spec.name for spec in readable_arrays(self.metadata) if spec.name != TRUNCATED.name]
         self.arrays = tuple(name for name in names if name in self.columns or name == ORIGIN.name)
         self.absent = tuple(name for name in names if name not in self.arrays)
         self.selection = file.rows(ROW, np.arange(contents.length)).astype(np.int64, copy=False)

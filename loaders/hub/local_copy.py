@@ -35,9 +35,10 @@ from dynamic_sparsity.loaders.store.store import Store, open_store
 from dynamic_sparsity.schemas import validate
 from dynamic_sparsity.schemas.documents import encode_document
 from dynamic_sparsity.schemas.files import MANIFEST_FILE
-from dynamic_sparsity.schemas.joining import ORIGIN
+from dynamic_sparsity.schemas.joining import DERIVED
 from dynamic_sparsity.schemas.layout import CHECKSUM_BYTES, ArrayLayout, array_layouts
 from dynamic_sparsity.schemas.splits import SPLITS
+from dynamic_sparsity.schemas.truncation import TRUNCATED
 from dynamic_sparsity.untrusted.documents import DOCUMENT_BYTES_MAX, read_json
 from dynamic_sparsity.untrusted.files import read_regular
 from dynamic_sparsity.untrusted.names import inside
@@ -132,11 +133,13 @@ class LocalCopy:
             UnknownNameError: A column does not exist.
         """
         if columns is None:
-            return [name for name in self.arrays if name != ORIGIN.name]
+            return [name for name in self.arrays if name not in DERIVED]
         converts = coordinates == "ambient" and conversion.has_quaternions(self.store.metadata["joints"])
-        names = [check_choice("column", name, self.arrays) for name in columns] + ["flags"] * bool(exclude_flags)
+        names = [check_choice("column", name, (*self.arrays, TRUNCATED.name)) for name in columns] + ["flags"] * bool(
+            exclude_flags
+        )
         needed = needed_arrays(names, converts=converts)
-        return [name for name in needed if name in self.arrays and name != ORIGIN.name]
+        return [name for name in needed if name in self.arrays and name not in DERIVED]
 
     def plan(self, arrays: Sequence[str], *, force: bool = False) -> list[FilePlan]:
         """Return the files of arrays that have to be fetched; of the whole store's copy, none is fetched for a split.

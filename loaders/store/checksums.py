@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from dynamic_sparsity.errors import CorruptStoreError, InvalidSettingError
 from dynamic_sparsity.schemas.files import MANIFEST_FILE
+from dynamic_sparsity.storage.problems import verify_command
 from dynamic_sparsity.untrusted.documents import parse_json, read_json
 from dynamic_sparsity.untrusted.files import open_regular
 
@@ -245,7 +246,7 @@ class Ledger:
                 "it is given more episodes. Load the data set again"
             )
         return CorruptStoreError(
-            f"{self.root / name}: {problem}. To list all damaged files, run `dynamic-sparsity verify {self.root}`; "
+            f"{self.root / name}: {problem}. To list all damaged files, run `{verify_command(self.root)}`; "
             "then copy or download them again, or delete their shards' manifests and run the "
             "`dynamic-sparsity generate …` command that made the store."
         )

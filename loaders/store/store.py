@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-import shlex
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +19,7 @@ from dynamic_sparsity.errors import (
     UnknownNameError,
 )
 from dynamic_sparsity.loaders.shards.reader import DECODED_BYTES, ShardReader
+from dynamic_sparsity.loaders.store.advice import how_to_make, how_to_resume
 from dynamic_sparsity.loaders.store.checksums import Ledger, VerifyMode
 from dynamic_sparsity.loaders.store.partial import open_ledger
 from dynamic_sparsity.loaders.store.row_store import RowStore
@@ -29,15 +29,13 @@ from dynamic_sparsity.schemas.files import MANIFEST_FILE, listing_problem
 from dynamic_sparsity.schemas.joining import ORIGIN, origins_of
 from dynamic_sparsity.schemas.layout import CHECKSUM_BYTES, array_layouts
 from dynamic_sparsity.schemas.naming import StoreLocation, location_problem, parse_store_path, store_path
-from dynamic_sparsity.schemas.task_names import TASK_NAMES, close_names
+from dynamic_sparsity.storage.problems import verify_command
 from dynamic_sparsity.untrusted.documents import parse_json, read_json
 
 __all__ = [
     "Store",
     "StoreLocation",
     "find_stores",
-    "generate_command",
-    "how_to_make",
     "open_store",
     "parse_store_path",
     "store_path",
@@ -64,47 +62,6 @@ def find_stores(root: str | Path = "data") -> list[StoreLocation]:
                     continue
 
     return sorted(locations())
-
-
-def generate_command(location: StoreLocation, metadata: Mapping[str, Any] | None = None) -> str:
-    """Return the command that makes a store, or resumes it.
-
-    Args:
-        location: Which store.
-        metadata: Its metadata, as far as they are known, for the settings to repeat.
-    """
-    metadata = metadata or {}
-    settings = metadata.get("settings")
-    policy, named = location.policy, list[str]()
-    if isinstance(settings, dict) and settings.get("name") == policy and isinstance(settings.get("policy"), str):
-        policy, named = settings["policy"], ["--name", policy]
-    task = location.task
-    if isinstance(settings, dict) and "source" in settings:
-        # Where it is only its maker knows; a command that calls a stranger's function is not for us to propose.
-        task = "MODEL.xml" if ":" not in str(settings["source"]) else "MODULE:FUNCTION"
-    words = ["dynamic-sparsity", "generate", task, "--policy", policy, *named]
-    if location.dynamics == "stock":
-        words += ["--dynamics", "stock"]
-    options = {"--episodes": metadata.get("episodes"), "--episode-length": metadata.get("episode_length")}
-    options["--seed"] = settings.get("seed") if isinstance(settings, dict) else None
-    for option, value in options.items():
-        if isinstance(value, int):
-            words += [option, str(value)]
-    return shlex.join([*words, "--out", str(location.path.parent.parent)])
-
-
-def how_to_make(location: StoreLocation, elsewhere: Collection[str] = ()) -> str:
-    """Return what to do to get a store that does not exist: the command that makes it, or which task may be meant.
-
-    Args:
-        location: The store.
-        elsewhere: Tasks that there are stores of, which this version of the package need not know.
-    """
-    if location.task in TASK_NAMES or location.task in elsewhere:
-        return f"To make it, run `{generate_command(location)}`"
-    close = close_names(location.task, TASK_NAMES.union(elsewhere))
-    meant = f"Did you mean {' or '.join(close)}? " if close else ""
-    return f"There is no task {location.task!r}. {meant}`dynamic-sparsity list` shows all tasks"
 
 
 class Store(RowStore):
@@ -287,7 +244,7 @@ def _check_version(file: Path, version: object) -> None:
 
 
 def _verify_hint(path: Path) -> str:
-    return f"run `dynamic-sparsity verify {path}` to list what is damaged"
+    return f"run `{verify_command(path)}` to list what is damaged"
 
 
 def _raise_not_found(path: Path) -> NoReturn:
@@ -301,8 +258,9 @@ def _raise_not_found(path: Path) -> NoReturn:
     found = find_stores(root)
     there = [f"{store.task}/{store.path.name}" for store in found]
     listed = ", ".join(there[:20]) + (f" and {len(there) - 20} more" if len(there) > 20 else "")
-    remedy = how_to_make(location, {store.task for store in found})
-    raise StoreNotFoundError(f"{path}: there is no store here; {root} has {listed or 'none'}. {remedy}")
+    raise StoreNotFoundError(
+        f"{path}: there is no store here; {root} has {listed or 'none'}. {how_to_make(location, found)}"
+    )
 
 
 def _raise_incomplete(path: Path) -> NoReturn:
@@ -317,11 +275,7 @@ def _raise_incomplete(path: Path) -> NoReturn:
     rows, of_shards = shards, ""
     if type(total) is int and type(shard_rows) is int and shard_rows > 0:
         rows, of_shards = min(total, shards * shard_rows), f" of {-(-total // shard_rows)}"
-    try:
-        command = generate_command(parse_store_path(path), attributes)
-    except UnknownNameError:
-        command = "dynamic-sparsity generate …"
     raise IncompleteStoreError(
-        f"{path}: the store was not finished: {rows}{of_rows} rows in {shards}{of_shards} shards are done. To resume, "
-        f"repeat the command that began it: `{command}` and what other options it had"
+        f"{path}: the store was not finished: {rows}{of_rows} rows in {shards}{of_shards} shards are done. "
+        f"{how_to_resume(path, attributes)}"
     )

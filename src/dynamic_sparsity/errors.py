@@ -81,6 +81,10 @@ class UnitsFailedError(DynamicSparsityError, RuntimeError):
     """Some units of work failed again and again and were set aside; all others are finished."""
 
 
+class TimeLimitError(DynamicSparsityError, TimeoutError):
+    """The time that a run may take was over before all was done; what is finished is on disk."""
+
+
 class HubError(DynamicSparsityError, OSError):
     """The Hugging Face Hub could not be reached, or did not answer as it should."""
 

@@ -12,7 +12,7 @@ from dynamic_sparsity.generation import machine
 from dynamic_sparsity.generation.executors import processes
 from dynamic_sparsity.generation.executors.processes import ProcessExecutor
 from dynamic_sparsity.generation.executors.protocol import UNITS_AT_ONCE
-from dynamic_sparsity.generation.machine import cores, memory, visible_gpus, workers_on
+from dynamic_sparsity.generation.machine import OomKills, cores, memory, visible_gpus, workers_on
 
 GIB = 2**30
 V2 = "30 25 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n"
@@ -147,6 +147,30 @@ def test_limits_of_control_groups(case: str, tmp_path: Path) -> None:
     files, expected_cores, gib = CASES[case]
     root = make(tmp_path, files)
     assert (cores(root), memory(root)) == (expected_cores, gib * GIB)
+
+
+OOM_COUNTS = {
+    "version 2": (V2, "0::/job\n", "job/memory.events", "low 0\noom 7\noom_kill {}\noom_group_kill 0\n"),
+    "version 2, a container": (V2, "0::/\n", "memory.events", "oom_kill {}\n"),
+    "version 1": (
+        v1_mounts(("/", "memory", "memory")),
+        "4:memory:/slurm/step_0\n",
+        "memory/slurm/step_0/memory.oom_control",
+        "oom_kill_disable 0\nunder_oom 0\noom_kill {}\n",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", OOM_COUNTS)
+def test_kills_for_want_of_memory(case: str, tmp_path: Path) -> None:
+    mounts, groups, name, content = OOM_COUNTS[case]
+    make(tmp_path, {"proc/self/mountinfo": mounts, "proc/self/cgroup": groups, **group("", {name: content.format(3)})})
+    kills = OomKills(tmp_path)
+    assert kills.explain() is False
+    make(tmp_path, group("", {name: content.format(5)}))
+    assert [kills.explain() for _ in range(3)] == [True, True, False], "two died of it"
+    (tmp_path / "sys/fs/cgroup" / name).unlink()
+    assert kills.explain() is None
 
 
 @pytest.mark.usefixtures("unlimited")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import fake_unit_runner
 import pytest
+from processes import kill
 
 from dynamic_sparsity.errors import (
     CorruptPolicyError,
@@ -19,9 +20,13 @@ from dynamic_sparsity.errors import (
     WorkerError,
 )
 from dynamic_sparsity.generation import machine
+from dynamic_sparsity.generation.executors import processes
 from dynamic_sparsity.generation.executors.processes import ProcessExecutor, device_environment
 from dynamic_sparsity.generation.executors.protocol import UNITS_AT_ONCE, Failure
+from dynamic_sparsity.generation.executors.threads import ThreadExecutor
 from dynamic_sparsity.generation.jobs.generate import generate_all
+from dynamic_sparsity.generation.jobs.units import Job
+from dynamic_sparsity.generation.machine import OomKills
 
 HELPERS = Path(fake_unit_runner.__file__).parent
 
@@ -33,8 +38,8 @@ def helpers_in_workers(monkeypatch):
 
 def test_workers_that_never_start_end_the_run(tmp_path):
     with pytest.raises(WorkerError, match="no_such_module"):
-        generate_all([fake_unit_runner.settings(1)], tmp_path, ProcessExecutor(1, "no_such_module:Runner"))
-    assert not list(tmp_path.rglob("*.zarr"))
+        generate_all([fake_unit_runner.settings(1)], tmp_path / "new/data", ProcessExecutor(1, "no_such_module:Runner"))
+    assert not list(tmp_path.iterdir()), "no folders either"
 
 
 def test_a_worker_without_simulator_says_so(tmp_path):
@@ -59,6 +64,35 @@ def test_failures_are_exceptions_again(error):
         assert isinstance(again, WorkerError) and "KeyError: 'c'" in str(again)
     else:
         assert (type(again), str(again)) == (type(error), str(error))
+
+
+@pytest.mark.parametrize(
+    ("by_kernel", "words"),
+    [
+        (True, r"signal 9, SIGKILL, from the kernel for want of memory: .* GiB; give fewer --workers"),
+        (None, r"signal 9, SIGKILL, probably from the kernel for want of memory"),
+        (False, r"signal 9, SIGKILL, probably from a person or a program"),
+    ],
+)
+def test_a_worker_that_was_killed_says_by_whom(tmp_path, monkeypatch, by_kernel, words):
+    monkeypatch.setattr(OomKills, "explain", lambda _: by_kernel)
+    with ProcessExecutor(1, fake_unit_runner.NAME) as executor:
+        kill(executor._workers[0].process.pid)
+        executor._workers[0].process.wait()
+        monkeypatch.setattr(processes, "MAX_STARTUP_FAILURES", 0)
+        with pytest.raises(WorkerError, match=words):
+            executor.describe(fake_unit_runner.settings(1))
+
+
+def test_array_jobs_without_units_say_so(tmp_path):
+    def made_by(index, count):
+        executor = ThreadExecutor(fake_unit_runner.FakeUnitRunner())
+        return generate_all([fake_unit_runner.settings(2)], tmp_path, executor, job=Job(index, count)).units
+
+    for index, share in ((0, "has one"), (3, "has none")):
+        with pytest.warns(DynamicSparsityWarning, match=rf"of the 4 jobs only 2 have .* 2 units in all; .* {share}"):
+            assert made_by(index, 4) == (index < 2)
+    assert made_by(1, 2) == 1
 
 
 def test_warnings_of_workers_are_heard(tmp_path):

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 from dynamic_sparsity import load_dataset
-from dynamic_sparsity.errors import InvalidSettingError, StoreNotFoundError, UnknownNameError
+from dynamic_sparsity.errors import IncompleteStoreError, InvalidSettingError, StoreNotFoundError, UnknownNameError
+from dynamic_sparsity.generation.settings import POLICIES
 from dynamic_sparsity.generation.tasks import ROBOTS, TASKS
 from dynamic_sparsity.loaders import load, open_dataset
-from dynamic_sparsity.schemas.task_names import TASK_NAMES
+from dynamic_sparsity.policies import files
+from dynamic_sparsity.schemas.task_names import POLICY_NAMES, ROBOT_NAMES, SUITE_NAMES
 from dynamic_sparsity.testing import make_store
 
 STORE = "Pendulums/noise.zarr"
@@ -30,7 +32,9 @@ def test_a_column_by_its_name_is_explained(root: Path) -> None:
 
 
 def test_names_of_tasks_are_those_that_are_generated() -> None:
-    assert set(TASKS) | set(ROBOTS) == TASK_NAMES
+    assert set(TASKS) == SUITE_NAMES == set(files.available())
+    assert set(ROBOTS) == ROBOT_NAMES
+    assert set(POLICIES) == POLICY_NAMES
 
 
 @pytest.mark.parametrize(("name", "words"), [("Pendulum", "Pendulums"), ("Cartpole", "CartpoleBalance")])
@@ -43,6 +47,33 @@ def test_a_mistyped_task(name: str, words: str, root: Path) -> None:
 def test_a_task_that_can_be_made(root: Path) -> None:
     with pytest.raises(StoreNotFoundError, match="run `dynamic-sparsity generate CheetahRun --policy noise"):
         load_dataset("CheetahRun", root=root)
+
+
+@pytest.mark.parametrize(
+    ("task", "policy", "words"),
+    [
+        ("Pendulums", "expert", "no task of this package: there is 'noise'"),
+        ("CheetahRun", "exprt", "No policy 'exprt' comes with the package. Did you mean expert"),
+        ("CheetahRun", "noise-seed7", "No policy 'noise-seed7' .* another --name"),
+        ("BarkourJoystick", "expert", "No expert of BarkourJoystick"),
+        ("Walker", "noise", "Did you mean"),
+    ],
+)
+def test_no_command_that_cannot_work(task: str, policy: str, words: str, root: Path) -> None:
+    with pytest.raises(StoreNotFoundError, match=words) as caught:
+        load_dataset(task, root=root, policy=policy)
+    assert f"generate {task}" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("task", "policy", "words"),
+    [("Swings", "noise", "with all its options"), ("CheetahRun", "noise", "generate CheetahRun --policy noise --epi")],
+)
+def test_how_to_go_on_with_a_store(task: str, policy: str, words: str, tmp_path: Path) -> None:
+    make_store(tmp_path / "a folder" / task / f"{policy}.zarr", task=task, policy=policy, finalize=False)
+    with pytest.raises(IncompleteStoreError, match=words) as caught:
+        load_dataset(task, root=tmp_path / "a folder", policy=policy)
+    assert f"generate {task}" not in str(caught.value) or f"--out '{tmp_path}/a folder'" in str(caught.value)
 
 
 def test_a_mistyped_task_with_no_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

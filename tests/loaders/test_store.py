@@ -89,17 +89,17 @@ def test_a_missing_store(pristine: Path) -> None:
     with pytest.raises(StoreNotFoundError, match=r"Pendulums/noise\.zarr.*generate CheetahRun --policy noise"):
         load_dataset("CheetahRun", root=pristine)
     with pytest.raises(FileNotFoundError, match="--dynamics stock"):
-        load_dataset("Pendulums", root=pristine, dynamics="stock")
+        load_dataset("CheetahRun", root=pristine, dynamics="stock")
     with pytest.raises(StoreNotFoundError):
         open_store(pristine / "elsewhere")
 
 
 def test_an_unfinished_store(tmp_path: Path) -> None:
-    path = make_store(tmp_path / "Pendulums/noise.zarr", finalize=False)
+    path = make_store(tmp_path / "CheetahRun/noise.zarr", task="CheetahRun", finalize=False)
     (path / "shards/00001.json").unlink()
     with pytest.raises(
         IncompleteStoreError,
-        match=r"160 of 240 rows in 2 of 3 shards.*generate Pendulums --policy noise --episodes 12 --episode-length 20",
+        match=r"160 of 240 rows in 2 of 3 shards.*generate CheetahRun --policy noise --episodes 12 --episode-length 20",
     ):
         open_store(path)
 

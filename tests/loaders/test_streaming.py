@@ -49,7 +49,7 @@ REQUESTS: list[dict[str, Any]] = [
     {},
     {"split": "test", "columns": ["J_s", "episode", "step"]},
     {"split": "train", "coordinates": "ambient"},
-    {"exclude_flags": ["active_set_changed"], "columns": ["state", "step", "episode"]},
+    {"exclude_flags": ["active_set_changed"], "columns": ["state", "step", "episode", "truncated"]},
 ]
 
 

@@ -1,5 +1,7 @@
 """The lock of a store: one writer at a time, and none that outlives its holder."""
 
+from __future__ import annotations
+
 import os
 import subprocess
 import sys
@@ -39,3 +41,30 @@ with lock(pathlib.Path({str(path)!r})):
     with writer.lock(path):
         pass
     assert not (tmp_path / "noise.zarr.lock").exists()
+
+
+def test_folders_made_for_a_lock_go_with_it(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    store = tmp_path / "empty/data/CheetahRun/noise.zarr"
+    with pytest.raises(KeyError), writer.lock(store):
+        assert store.parent.is_dir()
+        raise KeyError
+    assert list((tmp_path / "empty").iterdir()) == [], "that was there before"
+
+
+def test_folders_that_are_used_stay(tmp_path: Path) -> None:
+    store = tmp_path / "data/CheetahRun/noise.zarr"
+    with writer.lock(store), writer.lock(store.with_name("other.zarr")):
+        store.mkdir()
+    assert list(store.parent.iterdir()) == [store]
+
+
+def test_jobs_that_share_leave_each_others_folders(tmp_path: Path) -> None:
+    store = tmp_path / "data/CheetahRun/noise.zarr"
+    with writer.lock(store, shared=True):
+        with writer.lock(store, shared=True):
+            pass
+        with pytest.raises(StoreLockedError), writer.lock(store):
+            pass
+        assert store.parent.is_dir()
+    assert not list(tmp_path.iterdir())

@@ -9,7 +9,7 @@ import traceback
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from dynamic_sparsity.errors import DynamicSparsityError, DynamicSparsityWarning, UnitsFailedError
+from dynamic_sparsity.errors import DynamicSparsityError, DynamicSparsityWarning, TimeLimitError, UnitsFailedError
 from dynamic_sparsity.untrusted.text import printable
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ TERMINATED = 143
 """Exit code after SIGTERM, as shells have it: a batch system takes its machine back, or its time is over."""
 UNITS_FAILED = 3
 """Exit code if some units of work failed in every attempt, and all others are finished."""
+TIME_OVER = 124
+"""Exit code when the time limit ends a run before all is done, as timeout(1) has it."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -32,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     Returns:
         0 on success, 1 on failure, 2 for a command that can't be parsed, 3 if some units failed in every attempt,
-        130 when interrupted, 143 when terminated.
+        124 if the time limit ended it, 130 when interrupted, 143 when terminated.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = DEBUG_OPTION in words
@@ -60,6 +62,9 @@ def _run(application: Any, words: list[str], console: PlainConsole, debug: bool)
             return _misused(console, error)
         if type(error).__name__ == "Exit" and hasattr(error, "exit_code"):
             return int(error.exit_code)
+        if isinstance(error, TimeLimitError):
+            console.print(str(error), style="yellow")
+            return TIME_OVER
         if debug:
             raise
         console.print("Error:", style="bold red", end=" ")

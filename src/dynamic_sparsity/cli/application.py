@@ -2,6 +2,7 @@
 # ruff: noqa: F401, I001
 
 import inspect
+from typing import Any, Final
 
 import typer.main
 
@@ -25,6 +26,19 @@ def _reflowed(text: str) -> str:
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in inspect.cleandoc(text).split("\n\n"))
 
 
-application = typer.main.get_group(app)
+SHORT_OPTIONS: Final = {
+    "--out": "-o",
+    "--episodes": "-n",
+    "--workers": "-j",
+    "--policy": "-p",
+    "--repo": "-r",
+    "--seed": "-s",
+    "--yes": "-y",
+}
+"""The letters of common options, the same in every command that has them."""
+
+application: Any = typer.main.get_command(app)
 for _command in application.commands.values():
     _command.help = _reflowed(_command.help or "")
+    for _option in _command.params:
+        _option.opts.extend(SHORT_OPTIONS[_name] for _name in tuple(_option.opts) if _name in SHORT_OPTIONS)

@@ -122,6 +122,15 @@ def generate(
         ),
     ] = 0,
     num_jobs: Annotated[int, typer.Option(help="Jobs of the array.", rich_help_panel=SCALING)] = 1,
+    time_limit: Annotated[
+        str | None,
+        typer.Option(
+            help="Begin no unit that may not end in this time, such as 4h, 1h30m or Slurm's 04:00:00; exit code 124 if "
+            "some are left, which the same command makes.",
+            show_default="none",
+            rich_help_panel=SCALING,
+        ),
+    ] = None,
     former_job_index: Annotated[int | None, typer.Option("--shard-index", hidden=True)] = None,
     former_num_jobs: Annotated[int | None, typer.Option("--shard-count", hidden=True)] = None,
 ) -> None:
@@ -137,8 +146,10 @@ def generate(
     from dynamic_sparsity.generation.machine import check_platform
 
     check_platform()
+    from dynamic_sparsity.generation.jobs.time_limit import TimeLimit, parse_duration
     from dynamic_sparsity.generation.settings import Settings
 
+    limit = TimeLimit(None if time_limit is None else parse_duration(time_limit))
     chosen = chosen_sources(tasks or [], every)
     output_folder(out)
     settings = [
@@ -172,7 +183,7 @@ def generate(
     console = PlainConsole()
     began = time.monotonic()
     with GenerationBars(console) as bars:
-        summary = generate_all(settings, out, workforce, bars, job)
+        summary = generate_all(settings, out, workforce, bars, job, limit)
     if summary.sealed:
         print_new_stores(console, summary.sealed)
     console.print(

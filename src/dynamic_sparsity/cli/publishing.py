@@ -34,6 +34,9 @@ def publish(
     delete: Annotated[
         bool, typer.Option("--delete", help="Delete the repository's stores that ROOT does not have.")
     ] = False,
+    skip_incomplete: Annotated[
+        bool, typer.Option("--skip-incomplete", help="Leave out stores that are not finished, and name them.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, send nothing.")] = False,
     space: Annotated[
         str | None,
@@ -61,7 +64,16 @@ def publish(
     def print_unreachable(error: HubError) -> None:
         console.print(f"The repository can't be read, so it is taken for empty. {error}", style="yellow")
 
-    plan = prepare(root, repo, tag=tag, delete=delete, dry_run=dry_run, progress=bar, on_unreachable=print_unreachable)
+    plan = prepare(
+        root,
+        repo,
+        tag=tag,
+        delete=delete,
+        dry_run=dry_run,
+        skip_incomplete=skip_incomplete,
+        progress=bar,
+        on_unreachable=print_unreachable,
+    )
     print_plan(console, plan)
     if dry_run:
         console.print("Nothing was sent.")

@@ -52,11 +52,11 @@ def release(
 
     Example: [bold]dynamic-sparsity release --version 1.0.0 --root data --repo ORG/NAME[/bold]
     """
-    from dynamic_sparsity.publishing import versions
+    from dynamic_sparsity.publishing.publish import check
     from dynamic_sparsity.publishing.release import ReleaseRecord, wanted_stores
 
     tag = f"v{version.removeprefix('v')}"
-    versions.parse_tag(tag)
+    check(None, repo, tag)  # before hours of work
     console = PlainConsole(soft_wrap=True)
     tasks = task or _all_tasks()
     stores = wanted_stores(root, tasks, policy or POLICIES, dynamics)

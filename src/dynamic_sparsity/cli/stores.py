@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -62,7 +63,8 @@ def list_command(
         PlainConsole().print(_table_of_stores(root, found))
     else:
         PlainConsole(soft_wrap=True).print(
-            f"There are no stores below {root}. Make one: dynamic-sparsity generate CartpoleBalance --out {root}"
+            f"There are no stores below {root}. Make one: "
+            f"{shlex.join(['dynamic-sparsity', 'generate', 'CartpoleBalance', '--out', str(root)])}"
         )
 
 
