@@ -36,21 +36,21 @@ class CompressedColumn(Column):
 
     def gather(self, locations: RowLocations) -> Array:
         """See `Column.gather`."""
-        self.prepare(locations.shards)
+        self.prepare(locations)
         if self._decoded is not None:
             taken = self._decoded.take(locations.rows)
         else:
             taken = np.empty(locations.rows.size, self._row_dtype)
-            chunks = locations.rows - locations.within
-            for first_row in np.unique(chunks).tolist():
-                chosen = chunks == first_row
-                taken[chosen] = self._chunk(first_row // self.layout.chunk_rows)[locations.within[chosen]]
+            chunks, within = locations.places[1], locations.within
+            for chunk in np.unique(chunks).tolist():
+                chosen = chunks == chunk
+                taken[chosen] = self._chunk(chunk)[within[chosen]]
         return taken.view(self.layout.dtype).reshape(locations.rows.size, *self.layout.row_shape)
 
     def read(self, start: int, stop: int) -> Array:
         """See `Column.read`."""
         layout = self.layout
-        self.prepare(np.arange(start // layout.shard_rows, -(-stop // layout.shard_rows)))
+        self.prepare_range(start, stop)
         if self._decoded is not None:
             taken = self._decoded[start:stop].copy()
         else:
