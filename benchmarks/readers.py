@@ -4,7 +4,7 @@ All readers are measured in turn, several times over, in one process with warm c
 Random minibatches are also read minibatch by minibatch in turns with the plain npy memmap, by processor time: of that
 the quartiles are reported, as wall time on a busy machine says more about the machine.
 
-    python benchmarks/readers.py [--store STORE | --rows N] [--repetitions R] [--json PATH]
+    python benchmarks/readers.py [--store STORE | --rows N] [--repetitions R] [--in-turns] [--json PATH]
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import statistics
 import tempfile
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -239,15 +239,16 @@ def main() -> None:
     source.add_argument("--rows", type=int, default=200_000, help="rows of the made-up store (default: %(default)s)")
     parser.add_argument("--repetitions", type=int, default=5, help="of every measurement (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=0.4, help="per measurement (default: %(default)s)")
+    parser.add_argument("--in-turns", action="store_true", help="only minibatches in turns with the npy memmap")
     parser.add_argument("--json", type=Path, help="where to write the results")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         store = arguments.store or write_example_store(Path(folder), arguments.rows)
         dataset = open_dataset(store, columns=COLUMNS)
         print(dataset)
-        readers = list(_make_readers(dataset, Path(folder)))
+        readers = list(_make_readers(dataset, Path(folder), READERS[:2] if arguments.in_turns else READERS))
         _check(readers, dataset)
-        rates = _measure(readers, arguments.repetitions, arguments.seconds)
+        rates = {} if arguments.in_turns else _measure(readers, arguments.repetitions, arguments.seconds)
         in_turns = compare_in_turns(readers[0], readers[1])
     results = {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
@@ -255,6 +256,7 @@ def main() -> None:
         "machine": platform.machine(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "packages": {name: version for name in PACKAGES if (version := _version(name))},
+        "task": dataset.store.task,
         "rows": len(dataset),
         "shards": -(-len(dataset) // int(dataset.metadata["shard_rows"])),
         "batch_rows": BATCH_ROWS,
@@ -262,7 +264,8 @@ def main() -> None:
         "rows_per_second": rates,
         "minibatches_in_turns": in_turns,
     }
-    _print_table(rates)
+    if rates:
+        _print_table(rates)
     print(
         f"minibatches in turns: {in_turns['speed']:.2f} times as fast as npy memmap, by the quartiles "
         f"{', '.join(f'{one:.2f}' for one in in_turns['speed_by_quartile'])}; floor {IN_TURNS_FLOOR:g}: "
@@ -273,8 +276,8 @@ def main() -> None:
         arguments.json.write_text(json.dumps(results, indent=2) + "\n")
 
 
-def _make_readers(dataset: JacobianDataset, folder: Path) -> Iterator[Reader]:
-    for kind in READERS:
+def _make_readers(dataset: JacobianDataset, folder: Path, kinds: Sequence[type[Reader]]) -> Iterator[Reader]:
+    for kind in kinds:
         missing = [package for package in kind.packages if _version(package) is None]
         if missing:
             print(f"{kind.name}: left out, {' and '.join(missing)} not installed (extra 'benchmark')")

@@ -132,7 +132,9 @@ def _content(store: Path) -> object:
     if not (store / "zarr.json").exists():
         return None
     attributes = {key: value for key, value in read_attributes(store).items() if key != "provenance"}
-    files = {name: record for name, record in read_document(store / MANIFEST_FILE)["files"].items() if name != "zarr.json"}
+    files = {
+        name: record for name, record in read_document(store / MANIFEST_FILE)["files"].items() if name != "zarr.json"
+    }
     return attributes, files
 
 

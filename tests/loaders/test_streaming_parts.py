@@ -28,9 +28,7 @@ def test_parts_are_whole_disjoint_and_balanced(seed: int) -> None:
     for parts in range(1, chunks.size + 1):
         found = []
         for index in range(parts):
-            own = part_of_shards(
-                Chunks.of_store(chunks, chunk_rows, per_shard * chunk_rows), shards, (index, parts)
-            )
+            own = part_of_shards(Chunks.of_store(chunks, chunk_rows, per_shard * chunk_rows), shards, (index, parts))
             assert len({rows.shard for rows in own}) == len(own)
             covered = [
                 rows.shard * per_shard + chunk

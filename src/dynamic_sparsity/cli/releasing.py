@@ -153,7 +153,7 @@ def _make_sample(
     sample: int,
     record: ReleaseRecord,
 ) -> None:
-    """Make the package's sample of the release's tasks anew, beside the release, and say where the package's differs."""
+    """Make the package's sample of the release's tasks anew, and say where the package's differs."""
     from dynamic_sparsity.generation.jobs.sample import changed, make, sample_settings
     from dynamic_sparsity.publishing.staging import staging_folder
 
