@@ -211,8 +211,9 @@ def on_the_hub(groups: list[Group], rows: int, policies: int) -> list[str]:
     lines += [
         "",
         f"The Hub advises at most {HUB_FILES:,} files in a repository and {HUB_ENTRIES:,} entries in a folder; the "
-        f"largest folder here has {max(one.shards(rows) for one in groups):,}, the shards of one array. It answers a "
-        f"free account {HUB_REQUESTS_PER_S * 300:,.0f} requests in five minutes, two for each file that comes whole. "
+        f"largest folder here has {max(one.shards(rows) for one in groups):,}, the shards of one array.",
+        f"It answers a free account {HUB_REQUESTS_PER_S * 300:,.0f} requests in five minutes, two for each file that "
+        "comes whole.",
         f"The store with most files ({most.name}) takes {requests:,} for all its columns, "
         f"{requests / HUB_REQUESTS_PER_S / 60:.0f} minutes of what is answered, and its bytes "
         f"{rows * most.row_bytes / DOWNLOAD_BYTES_PER_S / 60:.0f} minutes at {DOWNLOAD_BYTES_PER_S / 1e6:.0f} MB/s.",
@@ -264,7 +265,7 @@ def plan(rows: int, policies: int, rates: Rates) -> str:
         False: f"rates of `generate` ({', '.join(rates.whole)}), else {rates.share or 1.0:.2f} of the engine's",
     }[rates.share is None]
     said = (
-        f"{rows:,} rows for each of {policies} policies of 25 tasks, float64. A device is: {rates.device}; {source}"
+        f"{rows:,} rows for each of {policies} policies of 25 tasks, float64.\nA device is: {rates.device}; {source}"
         + (f"; not measured, so without hours: {', '.join(unknown)}." if unknown else ".")
     )
     hub = on_the_hub(groups, rows, policies)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dynamic_sparsity.cli.app import DynamicsOption, app
-from dynamic_sparsity.cli.publishing import print_plan
+from dynamic_sparsity.cli.publishing import note_compact, print_plan
 from dynamic_sparsity.cli.tables import make_table
 from dynamic_sparsity.errors import CorruptStoreError
 from dynamic_sparsity.schemas.files import MANIFEST_FILE
@@ -75,6 +75,7 @@ def release(
     _make_sample(console, root, tasks, policy or POLICIES, dynamics, sample, record)
     made = _prepare(console, root, repo, tag)
     print_plan(console, made)
+    note_compact(console, root)
     _rehearse(console, made, root, record)
     console.print(f"Version {version} is ready. These two commands publish it:", style="green")
     console.print("  hf auth login")
