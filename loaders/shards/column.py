@@ -38,17 +38,20 @@ class RowLocations:
     @property
     def rows(self) -> Integers:
         """Rows of the store, int64, shape (n,)."""
-        return self.places[0]
+        rows: Integers = self.places[0]
+        return rows
 
     @property
     def shard(self) -> Integers:
         """The shard of each, int64, shape (n,)."""
-        return self.places[2]
+        shard: Integers = self.places[2]
+        return shard
 
     @property
     def within(self) -> Integers:
         """The position of each inside its chunk, int64, shape (n,)."""
-        return self.places[0] - self.places[1] * self.chunk_rows
+        within: Integers = self.places[0] - self.places[1] * self.chunk_rows
+        return within
 
     @cached_property
     def shards(self) -> Integers:

@@ -122,7 +122,7 @@ class BatchStream:
         self.position = Position(first_epoch)
         self._single = single
         self._batches: Iterator[Batch] | None = None
-        self._left: Future[Shards] | None = None
+        self._left: Future[dict[int, Shards]] | None = None
 
     def __iter__(self) -> BatchStream:
         return self
