@@ -19,12 +19,26 @@ from pathlib import Path
 from typing import Any
 
 from dynamic_sparsity.generation import jax_runtime
+from dynamic_sparsity.publishing.parquet import file_count
 
 RESULTS = Path(__file__).parent / "results"
 EPISODE_LENGTH = 1000
 BEGIN, END = "<!-- plan -->", "<!-- /plan -->"
 DISK_BYTES_PER_S = 2e9
 """What one NVMe disk writes, or one client of a parallel file system."""
+
+HUB_FILES, HUB_ENTRIES = 100_000, 10_000
+"""Files of a repository and entries of a folder that the Hub advises at most."""
+
+HUB_REQUESTS_PER_S = 5000 / 300
+"""What the Hub answers a free account; anonymous users three fifths of it."""
+
+REQUESTS_PER_FILE = 2
+"""A file is looked up, then read."""
+
+DOWNLOAD_BYTES_PER_S = 50e6
+LARGE_GROUP = "humanoid"
+SPLIT_SHARES = (0.8, 0.1, 0.1)
 
 WEEK_S = 7 * 24 * 3600
 FACTORS = (1, 10, 1000)
@@ -57,6 +71,10 @@ class Group:
     def files(self, rows: int) -> int:
         """Files of a store of so many rows: a shard of every array and its manifest, documents, tables."""
         return self.shards(rows) * (self.arrays + 1) + self.arrays + 60
+
+    def parquet_files(self, rows: int) -> int:
+        """Files of the Parquet view of a store of so many rows."""
+        return sum(file_count(int(share * rows * self.row_bytes)) for share in SPLIT_SHARES)
 
     def hours(self, rows: int) -> float:
         """Device-hours that its stores of so many rows each take; 0 if its rate is not known."""
@@ -167,6 +185,42 @@ class _Total:
         self.hours = sum(one.hours(rows) for one in groups)
 
 
+def on_the_hub(groups: list[Group], rows: int, policies: int) -> list[str]:
+    """What a repository of the release holds, against what the Hub advises and answers."""
+    lines = [
+        "| repository of | stores | files of the stores | Parquet | others | files | requests for all "
+        "| hours for these | hours for the bytes |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|--:|",
+    ]
+    rest = [one for one in groups if one.name != LARGE_GROUP]
+    large = [one for one in groups if one.name == LARGE_GROUP]
+    for name, chosen in (("all tasks", groups), (f"all but {LARGE_GROUP}", rest), (LARGE_GROUP, large)):
+        total = _Total(chosen, rows)
+        stores = sum(one.stores for one in chosen)
+        parquet = sum(one.stores * one.parquet_files(rows) for one in chosen)
+        # Of each store its index and picture, of each task its page, statistics and scene; and five of the repository.
+        others = 2 * stores + 3 * stores // policies + 5
+        requests = REQUESTS_PER_FILE * total.files
+        lines.append(
+            f"| {name} | {stores} | {total.files:,} | {parquet:,} | {others:,} | {total.files + parquet + others:,} "
+            f"| {requests:,} | {requests / HUB_REQUESTS_PER_S / 3600:.1f} "
+            f"| {total.size / DOWNLOAD_BYTES_PER_S / 3600:.1f} |"
+        )
+    most = max(groups, key=lambda one: one.files(rows))
+    requests = REQUESTS_PER_FILE * most.files(rows)
+    lines += [
+        "",
+        f"The Hub advises at most {HUB_FILES:,} files in a repository and {HUB_ENTRIES:,} entries in a folder; the "
+        f"largest folder here has {max(one.shards(rows) for one in groups):,}, the shards of one array.",
+        f"It answers a free account {HUB_REQUESTS_PER_S * 300:,.0f} requests in five minutes, two for each file that "
+        "comes whole.",
+        f"The store with most files ({most.name}) takes {requests:,} for all its columns, "
+        f"{requests / HUB_REQUESTS_PER_S / 60:.0f} minutes of what is answered, and its bytes "
+        f"{rows * most.row_bytes / DOWNLOAD_BYTES_PER_S / 60:.0f} minutes at {DOWNLOAD_BYTES_PER_S / 1e6:.0f} MB/s.",
+    ]
+    return lines
+
+
 def by_size(groups: list[Group], rows: int, rates: Rates) -> list[str]:
     """What grows how, if every store has more rows."""
     totals = [_Total(groups, factor * rows) for factor in FACTORS]
@@ -211,10 +265,12 @@ def plan(rows: int, policies: int, rates: Rates) -> str:
         False: f"rates of `generate` ({', '.join(rates.whole)}), else {rates.share or 1.0:.2f} of the engine's",
     }[rates.share is None]
     said = (
-        f"{rows:,} rows for each of {policies} policies of 25 tasks, float64. A device is: {rates.device}; {source}"
+        f"{rows:,} rows for each of {policies} policies of 25 tasks, float64.\nA device is: {rates.device}; {source}"
         + (f"; not measured, so without hours: {', '.join(unknown)}." if unknown else ".")
     )
-    return "\n".join([said, "", *by_group(groups, rows), "", bottleneck(groups), "", *by_size(groups, rows, rates)])
+    hub = on_the_hub(groups, rows, policies)
+    tables = [*by_group(groups, rows), "", bottleneck(groups), "", *by_size(groups, rows, rates), "", *hub]
+    return "\n".join([said, "", *tables])
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ from typing import Any, Literal, overload
 from dynamic_sparsity.errors import InvalidSettingError, StoreNotFoundError
 from dynamic_sparsity.loaders.dataset import JacobianDataset
 from dynamic_sparsity.loaders.hub.local_copy import LocalCopy
+from dynamic_sparsity.loaders.hub.publication import PublishedStore
 from dynamic_sparsity.loaders.hub.repository import REPOSITORY_VARIABLE, Repository, default_repository
 from dynamic_sparsity.loaders.hub.transfer_progress import Progress, chosen
 from dynamic_sparsity.loaders.joining import concatenate
@@ -115,7 +116,7 @@ def load_dataset(
         exclude_flags: Leave out rows with any of these flags, such as "not_converged".
         sample: Open the small sample that comes with the package: some tasks, noise and expert, a few hundred rows. It
             needs neither network nor simulator.
-        streaming: From the Hub, shard by shard, without keeping what was read.
+        streaming: From the Hub, shard by shard, without keeping what was read; several policies as one stream.
         progress: Whether to draw a bar on stderr while downloading (None: if that is a terminal), or what receives the
             progress.
 
@@ -138,10 +139,31 @@ def load_dataset(
                 f'load_dataset({task!r}, policy="expert"), load_dataset("CheetahRun", repo_id="ORG/NAME")'
             )
         task, repo_id = name, task
-    if not isinstance(policy, str) or not isinstance(dynamics, str):
-        if streaming:
-            raise InvalidSettingError("streaming takes one policy and one dynamics; give each a string")
-        pairs = [(one, kind) for kind in _names("dynamics", dynamics) for one in _names("policy", policy)]
+    if sample:
+        for option, value in (("root", root), ("repo_id", repo_id), ("streaming", streaming)):
+            if value:
+                raise InvalidSettingError(f"sample and {option} do not go together; give one of them")
+    if root is not None and repo_id is not None:
+        raise InvalidSettingError(f"root is {str(root)!r} and repo_id is {repo_id!r}; give one of them, not both")
+    check_choice("coordinates", coordinates, COORDINATES)
+    names = (columns,) if isinstance(columns, str) else columns
+    flags = (exclude_flags,) if isinstance(exclude_flags, str) else tuple(exclude_flags)
+    several = not isinstance(policy, str) or not isinstance(dynamics, str)
+    pairs = [(one, kind) for kind in _names("dynamics", dynamics) for one in _names("policy", policy)]
+    if streaming:
+        repo_id = repo_id or (default_repository() if root is None else None)
+        if repo_id is None:
+            raise InvalidSettingError("streaming is for a repository on the Hub: give repo_id, too")
+        repository, published = _published(repo_id, revision, task, pairs)
+        return StreamingDataset(
+            repository,
+            published if several else published[0],
+            split=split,
+            columns=names,
+            coordinates=coordinates,
+            exclude_flags=flags,
+        )
+    if several:
 
         def load(name: str, kind: str) -> JacobianDataset:
             return load_dataset(
@@ -161,45 +183,42 @@ def load_dataset(
             )
 
         return concatenate([load(name, kind) for name, kind in pairs])
+    acting, kind = pairs[0]
     if sample:
-        for option, value in (("root", root), ("repo_id", repo_id), ("streaming", streaming)):
-            if value:
-                raise InvalidSettingError(f"sample and {option} do not go together; give one of them")
-        root = _sample_root(task, policy, dynamics)
-    if root is not None and repo_id is not None:
-        raise InvalidSettingError(f"root is {str(root)!r} and repo_id is {repo_id!r}; give one of them, not both")
+        root = _sample_root(task, acting, kind)
     if root is None and repo_id is None:
-        there = (store_path(DEFAULT_ROOT, task, policy, dynamics) / "zarr.json").exists()
+        there = (store_path(DEFAULT_ROOT, task, acting, kind) / "zarr.json").exists()
         root, repo_id = (DEFAULT_ROOT, None) if there else (None, default_repository())
-        if root is None and repo_id is None and revision is None and not streaming:
-            raise _nowhere(task, policy, dynamics)
+        if root is None and repo_id is None and revision is None:
+            raise _nowhere(task, acting, kind)
     if repo_id is None:
-        for option, given in (("revision", revision is not None), ("streaming", streaming)):
-            if given:
-                raise InvalidSettingError(f"{option} is for a repository on the Hub: give repo_id, too")
+        if revision is not None:
+            raise InvalidSettingError("revision is for a repository on the Hub: give repo_id, too")
         return JacobianDataset(
-            store_path(root or DEFAULT_ROOT, task, policy, dynamics),
+            store_path(root or DEFAULT_ROOT, task, acting, kind),
             split=split,
             columns=columns,
             coordinates=coordinates,
             verify=verify,
-            exclude_flags=exclude_flags,
+            exclude_flags=flags,
         )
-    check_choice("coordinates", coordinates, COORDINATES)
-    store_path("", task, policy, dynamics)
-    repository = Repository.open(repo_id, revision)
-    published = repository.publication.find(task, policy, dynamics, repository.name)
-    names = (columns,) if isinstance(columns, str) else columns
-    flags = (exclude_flags,) if isinstance(exclude_flags, str) else tuple(exclude_flags)
-    if streaming:
-        return StreamingDataset(
-            repository, published, split=split, columns=names, coordinates=coordinates, exclude_flags=flags
-        )
-    copy = LocalCopy(repository, published, split)
+    repository, published = _published(repo_id, revision, task, pairs)
+    copy = LocalCopy(repository, published[0], split)
     copy.fetch(copy.arrays_for(names, coordinates, flags), chosen(progress))
     return JacobianDataset(
         copy.path, split=split, columns=names, coordinates=coordinates, verify=verify, exclude_flags=flags
     )
+
+
+def _published(
+    repo_id: str, revision: str | None, task: str, pairs: Sequence[tuple[str, str]]
+) -> tuple[Repository, list[PublishedStore]]:
+    """Return a repository, and its stores of some policies and dynamics."""
+    for policy, dynamics in pairs:
+        store_path("", task, policy, dynamics)
+    repository = Repository.open(repo_id, revision)
+    found = [repository.publication.find(task, policy, dynamics, repository.name) for policy, dynamics in pairs]
+    return repository, found
 
 
 def _names(option: str, names: str | Sequence[str]) -> list[str]:

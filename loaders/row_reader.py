@@ -52,6 +52,7 @@ class RowReader:
         """
         self.store = store
         self._joints = store.metadata["joints"]
+        self._stored: dict[tuple[str, ...], list[str]] = {}
         self._converts = coordinates != store.coordinates and conversion.has_quaternions(self._joints)
 
     def stored_names(self, columns: Sequence[str]) -> list[str]:
@@ -63,6 +64,9 @@ class RowReader:
         Raises:
             UnknownNameError: One was not downloaded.
         """
+        asked = tuple(columns)
+        if asked in self._stored:  # for every minibatch
+            return self._stored[asked]
         names = needed_arrays(columns, converts=self._converts)
         for name in names:
             if name in self.store.absent:
@@ -70,7 +74,8 @@ class RowReader:
                     f"{self.store.path}: {name} is needed for {', '.join(columns)}, but was not downloaded; name it in "
                     "the `columns` of load_dataset"
                 )
-        return [name for name in names if name in self.store.arrays and name not in DERIVED]
+        self._stored[asked] = [name for name in names if name in self.store.arrays and name not in DERIVED]
+        return self._stored[asked]
 
     def fetch(self, rows: NDArray[np.int64], columns: Sequence[str]) -> Batch:
         """Read rows and convert them.

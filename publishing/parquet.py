@@ -58,12 +58,21 @@ def plan_parquet(store: Path) -> list[ParquetFile]:
         dataset = JacobianDataset(store, split=split, verify="size")
         rows = len(dataset)
         size = rows * row_bytes(dataset)
-        count = max(math.ceil(size / FILE_BYTES), min(FILES_WANTED, int(size // FILE_BYTES_MIN)))
+        count = file_count(size)
         for number in range(count):
             path = parquet_path(dataset.store.task, store.name, split, number, count)
             start, stop = rows * number // count, rows * (number + 1) // count
             files.append(ParquetFile(path, split, start, stop))
     return files
+
+
+def file_count(size: int) -> int:
+    """Return how many files a split is cut into.
+
+    Args:
+        size: Of all its rows, decoded, bytes; 0 where there is none.
+    """
+    return max(math.ceil(size / FILE_BYTES), min(FILES_WANTED, size // FILE_BYTES_MIN))
 
 
 def row_bytes(dataset: JacobianDataset) -> int:

@@ -16,7 +16,6 @@ from dynamic_sparsity.loaders.hub.local_copy import LocalCopy
 from dynamic_sparsity.loaders.hub.repository import quiet
 from dynamic_sparsity.loaders.hub.transfer import THREADS, fetch_run, in_threads
 from dynamic_sparsity.loaders.hub.transfer_plan import FilePlan, ShardRows, plan_files
-from dynamic_sparsity.loaders.row_reader import RowReader
 from dynamic_sparsity.loaders.store.partial import PartialLedger
 from dynamic_sparsity.loaders.store.pieces import row_file
 from dynamic_sparsity.loaders.store.store import Store
@@ -69,18 +68,17 @@ class MemoryLedger(PartialLedger):
 
 
 class ShardWindow:
-    """The shards of a published store that are in memory, and a reader of their rows; one thread may use it.
+    """The shards of a published store that are in memory; one thread may use it.
 
     Attributes:
-        row_reader: The reader.
+        store: The store, of which the rows of these shards can be read.
     """
 
-    def __init__(self, receiver: Receiver, coordinates: str):
+    def __init__(self, receiver: Receiver):
         """Hold no shard yet.
 
         Args:
             receiver: Where the shards come from, and their memory goes back to.
-            coordinates: "tangent" or "ambient".
         """
         copy = receiver.copy
         store = copy.store
@@ -88,8 +86,7 @@ class ShardWindow:
         self._ledger = MemoryLedger(copy.path, files)
         self._ledger.check_metadata(store.metadata)
         self._receiver = receiver
-        self._store = Store(store.path, self._ledger, store.metadata)
-        self.row_reader = RowReader(self._store, coordinates)
+        self.store = Store(store.path, self._ledger, store.metadata)
 
     def show(self, contents: Shards) -> None:
         """Let go of the shards that were there, and read others.
@@ -98,7 +95,7 @@ class ShardWindow:
             contents: Of `Receiver.receive`; empty for none.
         """
         places = (row_file(name) for name in self._ledger.contents)
-        self._store.reader.forget({place[1] for place in places if place is not None})
+        self.store.reader.forget({place[1] for place in places if place is not None})
         old = self._ledger.contents
         self._ledger.clear()
         self._receiver.reuse(old)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from dynamic_sparsity.loaders.store.checksums import Ledger
 from dynamic_sparsity.schemas.layout import ArrayLayout, parse_shard_index
 
-__all__ = ["Array", "Column", "Integers", "RowLocations"]
+__all__ = ["Array", "Column", "Integers", "RowLocations", "position_steps"]
 
 Array = NDArray[Any]
 Integers = NDArray[np.int64]
@@ -27,16 +27,31 @@ class RowLocations:
     """Where rows are; the same for every array of a store, so it is worked out once per minibatch.
 
     Attributes:
-        rows: Rows of the store, int64, shape (n,).
-        shard: The shard of each, int64, shape (n,).
-        chunk: Its chunk inside the shard, int64, shape (n,).
-        within: Its position inside the chunk, int64, shape (n,).
+        places: The row, its chunk and its shard, each counted from the store's first, int64, shape (3, n). Where a row
+            lies in a file is linear in them.
+        chunk_rows: Rows per chunk.
     """
 
-    rows: Integers
-    shard: Integers
-    chunk: Integers
-    within: Integers
+    places: Integers
+    chunk_rows: int
+
+    @property
+    def rows(self) -> Integers:
+        """Rows of the store, int64, shape (n,)."""
+        rows: Integers = self.places[0]
+        return rows
+
+    @property
+    def shard(self) -> Integers:
+        """The shard of each, int64, shape (n,)."""
+        shard: Integers = self.places[2]
+        return shard
+
+    @property
+    def within(self) -> Integers:
+        """The position of each inside its chunk, int64, shape (n,)."""
+        within: Integers = self.places[0] - self.places[1] * self.chunk_rows
+        return within
 
     @cached_property
     def shards(self) -> Integers:
@@ -52,9 +67,24 @@ class RowLocations:
             chunk_rows: Rows per chunk.
             shard_rows: Rows per shard.
         """
-        chunks = rows // chunk_rows
-        shard = rows // shard_rows
-        return RowLocations(rows, shard, chunks - shard * (shard_rows // chunk_rows), rows - chunks * chunk_rows)
+        places = np.empty((3, rows.size), np.int64)
+        places[0] = rows
+        np.floor_divide(rows, chunk_rows, out=places[1])
+        np.floor_divide(places[1], shard_rows // chunk_rows, out=places[2])
+        return RowLocations(places, chunk_rows)
+
+
+def position_steps(layout: ArrayLayout, chunk: int, row: int, shard: int = 0) -> Integers:
+    """Return by what `RowLocations.places` are multiplied to find rows: int64, shape (3,).
+
+    Args:
+        layout: Where the rows are.
+        chunk: Distance of two chunks of a shard, in any unit.
+        row: Distance of two rows of a chunk.
+        shard: Distance of two shards; 0 to find a row inside its shard.
+    """
+    chunks = layout.chunks_per_shard
+    return np.array([row, chunk - layout.chunk_rows * row, shard - chunks * chunk], np.int64)
 
 
 class Column(ABC):
@@ -120,17 +150,30 @@ class Column(ABC):
         """
         self._ready[shard] = self._all_ready = False
 
-    def prepare(self, shards: Integers) -> None:
-        """Open shards and check them, if this is their first use.
+    def prepare(self, locations: RowLocations) -> None:
+        """Open the shards of rows and check them, if this is their first use.
 
         Args:
-            shards: Their numbers, each once, int64, shape (shards,).
+            locations: Where the rows are.
 
         Raises:
-            CorruptStoreError: One is not what was written.
+            CorruptStoreError: A shard is not what was written.
         """
-        if self._all_ready:
-            return
+        # Which shards the rows are in is not worked out for every minibatch.
+        if not self._all_ready:
+            self._prepare(locations.shards)
+
+    def prepare_range(self, start: int, stop: int) -> None:
+        """Do as `prepare` for consecutive rows.
+
+        Args:
+            start: First row.
+            stop: The row after the last.
+        """
+        if not self._all_ready:
+            self._prepare(np.arange(start // self.layout.shard_rows, -(-stop // self.layout.shard_rows)))
+
+    def _prepare(self, shards: Integers) -> None:
         missing: list[int] = shards[~self._ready[shards]].tolist()
         if not missing:
             return

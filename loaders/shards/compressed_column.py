@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from functools import lru_cache
+from typing import Final
 
 import numpy as np
 
@@ -13,6 +14,10 @@ from dynamic_sparsity.schemas.layout import CHECKSUM_BYTES, ArrayLayout
 from dynamic_sparsity.untrusted.blosc import frame_problem
 
 __all__ = ["CompressedColumn", "decode_shard"]
+
+
+ENTRIES_TOGETHER: Final = 12
+"""So many entries are put into all rows of a chunk at once: with all of them, each write is to another cache line."""
 
 
 class CompressedColumn(Column):
@@ -36,21 +41,21 @@ class CompressedColumn(Column):
 
     def gather(self, locations: RowLocations) -> Array:
         """See `Column.gather`."""
-        self.prepare(locations.shards)
+        self.prepare(locations)
         if self._decoded is not None:
             taken = self._decoded.take(locations.rows)
         else:
             taken = np.empty(locations.rows.size, self._row_dtype)
-            chunks = locations.rows - locations.within
-            for first_row in np.unique(chunks).tolist():
-                chosen = chunks == first_row
-                taken[chosen] = self._chunk(first_row // self.layout.chunk_rows)[locations.within[chosen]]
+            chunks, within = locations.places[1], locations.within
+            for chunk in np.unique(chunks).tolist():
+                chosen = chunks == chunk
+                taken[chosen] = self._chunk(chunk)[within[chosen]]
         return taken.view(self.layout.dtype).reshape(locations.rows.size, *self.layout.row_shape)
 
     def read(self, start: int, stop: int) -> Array:
         """See `Column.read`."""
         layout = self.layout
-        self.prepare(np.arange(start // layout.shard_rows, -(-stop // layout.shard_rows)))
+        self.prepare_range(start, stop)
         if self._decoded is not None:
             taken = self._decoded[start:stop].copy()
         else:
@@ -137,4 +142,8 @@ def _decode(layout: ArrayLayout, ledger: Ledger, shard: int, number: int, payloa
     except (RuntimeError, ValueError) as error:
         raise ledger.corrupt(layout.shard_name(shard), f"chunk {number} can't be decoded ({error})") from error
     if transposed:
-        out.view(layout.dtype).reshape(layout.chunk_rows, *layout.row_shape)[...] = layout.rows_of(decoded)
+        rows = out.view(layout.dtype).reshape(layout.chunk_rows, -1)
+        entries = decoded.view(layout.dtype).reshape(-1, layout.chunk_rows)
+        for first in range(0, len(entries), ENTRIES_TOGETHER):
+            some = slice(first, first + ENTRIES_TOGETHER)
+            rows[:, some] = entries[some].T

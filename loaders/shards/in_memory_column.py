@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from dynamic_sparsity.loaders.shards.column import Array, Column, RowLocations
+from dynamic_sparsity.loaders.shards.column import Array, Column, RowLocations, position_steps
 from dynamic_sparsity.loaders.shards.compressed_column import decode_shard
 from dynamic_sparsity.loaders.shards.mapped_column import overlapping_rows
 from dynamic_sparsity.loaders.store.checksums import Ledger
@@ -30,16 +30,15 @@ class InMemoryColumn(Column):
         self._rows: dict[int, Array] = {}
         self._spare: list[Array] = []
         self._unit = math.gcd(layout.chunk_stride, layout.row_bytes)
+        raw = layout.storage == "raw"
+        distances = layout.chunk_stride // self._unit, layout.row_bytes // self._unit
+        self._in_shard = position_steps(layout, *(distances if raw else (layout.chunk_rows, 1)))
 
     def gather(self, locations: RowLocations) -> Array:
         """See `Column.gather`."""
         layout, shards = self.layout, locations.shards
-        self.prepare(shards)
-        if layout.storage == "raw":
-            chunk_units, row_units = layout.chunk_stride // self._unit, layout.row_bytes // self._unit
-            at = locations.chunk * chunk_units + locations.within * row_units
-        else:
-            at = locations.rows - locations.shard * layout.shard_rows
+        self.prepare(locations)
+        at = self._in_shard @ locations.places
         if shards.size == 1:
             taken: Array = self._rows[int(shards[0])][at]
         else:

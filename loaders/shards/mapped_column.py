@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dynamic_sparsity.loaders.shards.column import Array, Column, RowLocations
+from dynamic_sparsity.loaders.shards.column import Array, Column, RowLocations, position_steps
 from dynamic_sparsity.loaders.shards.memory_map import AddressRange
 from dynamic_sparsity.loaders.store.checksums import Ledger
 from dynamic_sparsity.schemas.layout import ArrayLayout
@@ -49,32 +49,30 @@ class MappedColumn(Column):
             unit = math.gcd(unit, self._range.slot_bytes)
             self._flat = overlapping_rows(self._range.array, self._row_dtype, unit)
         self._unit = unit
-        self._chunk_units = layout.chunk_stride // unit
-        self._row_units = layout.row_bytes // unit
-        self._shard_units = self._range.slot_bytes // unit if self._range else 0
+        distances = layout.chunk_stride // unit, layout.row_bytes // unit
+        self._in_shard = position_steps(layout, *distances)
+        self._in_range = position_steps(layout, *distances, self._range.slot_bytes // unit if self._range else 0)
 
     def gather(self, locations: RowLocations) -> Array:
         """See `Column.gather`."""
-        self.prepare(locations.shards)
-        units = locations.chunk * self._chunk_units + locations.within * self._row_units
+        self.prepare(locations)
         if self._flat is not None:
-            units += locations.shard * self._shard_units
-            taken: Array = self._flat[units]
+            taken: Array = self._flat[self._in_range @ locations.places]
         else:
+            units = self._in_shard @ locations.places
             taken = np.empty(units.size, self._row_dtype)
             for shard in locations.shards.tolist():
                 chosen = locations.shard == shard
                 flat = overlapping_rows(self._shard_bytes[shard], self._row_dtype, self._unit)
                 taken[chosen] = flat[units[chosen]]
-        return taken.view(self.layout.dtype).reshape(units.size, *self.layout.row_shape)
+        return taken.view(self.layout.dtype).reshape(taken.size, *self.layout.row_shape)
 
     def read(self, start: int, stop: int) -> Array:
         """See `Column.read`."""
         layout = self.layout
-        shards = np.arange(start // layout.shard_rows, -(-stop // layout.shard_rows))
-        self.prepare(shards)
+        self.prepare_range(start, stop)
         out = np.empty((stop - start) * layout.row_bytes, np.uint8)
-        for shard in shards.tolist():
+        for shard in range(start // layout.shard_rows, -(-stop // layout.shard_rows)):
             first_row = shard * layout.shard_rows
             first, last = max(start, first_row), min(stop, first_row + layout.shard_rows)
             part = out[(first - start) * layout.row_bytes : (last - start) * layout.row_bytes]

@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dynamic_sparsity.errors import InvalidSettingError
-from dynamic_sparsity.loaders.hub.shard_window import Shards, ShardWindow
+from dynamic_sparsity.loaders.hub.shard_window import Shards
 from dynamic_sparsity.loaders.hub.transfer_plan import ShardRows
 from dynamic_sparsity.loaders.row_reader import RowReader
 from dynamic_sparsity.loaders.row_source import Batch
 from dynamic_sparsity.loaders.streaming.parts import part_of_shards
+from dynamic_sparsity.loaders.streaming.source import StreamWindow
 from dynamic_sparsity.storage.background import background
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ class BatchStream:
         self.position = Position(first_epoch)
         self._single = single
         self._batches: Iterator[Batch] | None = None
-        self._left: Future[Shards] | None = None
+        self._left: Future[dict[int, Shards]] | None = None
 
     def __iter__(self) -> BatchStream:
         return self
@@ -182,17 +183,10 @@ class BatchStream:
 
     def _groups(self, epoch: int) -> list[list[ShardRows]]:
         """Return what each buffer of an epoch holds, in the order of their use."""
-        metadata = self.dataset.metadata
         shards = np.asarray(self.dataset.shards)
         if self.settings.shuffle:
             shards = np.random.default_rng([self.settings.seed, epoch]).permutation(shards)
-        own = part_of_shards(
-            self.dataset.chunks,
-            shards,
-            self.settings.part,
-            chunk_rows=metadata["chunk_rows"],
-            shard_rows=metadata["shard_rows"],
-        )
+        own = part_of_shards(self.dataset.chunks, shards, self.settings.part)
         size = self.settings.buffer_shards
         return [own[start : start + size] for start in range(0, len(own), size)]
 
@@ -233,7 +227,7 @@ class BatchStream:
         window = dataset.window()
         row_reader = window.row_reader
         carried = self._restore(groups, window)
-        pending: Future[Shards] | None = None
+        pending: Future[dict[int, Shards]] | None = None
         try:
             for group in range(position.group, len(groups)):
                 contents = dataset.fetch(groups[group]) if pending is None else pending.result()
@@ -267,7 +261,7 @@ class BatchStream:
             if pending is not None and not pending.cancel():
                 self._left = pending
 
-    def _restore(self, groups: list[list[ShardRows]], window: ShardWindow) -> Batch:
+    def _restore(self, groups: list[list[ShardRows]], window: StreamWindow) -> Batch:
         """Read the rows that earlier buffers of the epoch left over: always the last ones, in their order."""
         position = self.position
         needed, found, row_reader = position.carried, list[Batch](), window.row_reader

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import weakref
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, Final
 
@@ -13,21 +15,23 @@ from numpy.typing import NDArray
 from dynamic_sparsity.errors import InvalidSettingError
 from dynamic_sparsity.loaders.export.libraries import imported
 from dynamic_sparsity.loaders.hub.leftovers import owned_folder, release
-from dynamic_sparsity.loaders.hub.local_copy import LocalCopy
 from dynamic_sparsity.loaders.hub.publication import PublishedStore
 from dynamic_sparsity.loaders.hub.repository import Repository
-from dynamic_sparsity.loaders.hub.shard_window import Receiver, Shards, ShardWindow
+from dynamic_sparsity.loaders.hub.shard_window import Shards
 from dynamic_sparsity.loaders.hub.transfer_plan import ShardRows
 from dynamic_sparsity.loaders.row_reader import RowReader
 from dynamic_sparsity.loaders.row_source import check_choice
 from dynamic_sparsity.loaders.sampling import check_batch_settings
+from dynamic_sparsity.loaders.store.joined_store import JoinedStore
 from dynamic_sparsity.loaders.store.row_store import RowStore
 from dynamic_sparsity.loaders.store_facts import StoreFacts
 from dynamic_sparsity.loaders.streaming.batch_stream import BLOCK_ROWS, BatchStream, StreamSettings
 from dynamic_sparsity.loaders.streaming.epochs import Epochs
-from dynamic_sparsity.loaders.streaming.parts import check_part, chunks_with_rows
+from dynamic_sparsity.loaders.streaming.parts import Chunks, check_part
 from dynamic_sparsity.loaders.streaming.processes import Ranks, found_ranks, given_ranks, part_of_process, register
 from dynamic_sparsity.loaders.streaming.row_stream import RowStream
+from dynamic_sparsity.loaders.streaming.source import StreamSource, StreamWindow
+from dynamic_sparsity.schemas.joining import ORIGIN, readable_arrays
 
 __all__ = ["StreamingDataset"]
 
@@ -38,7 +42,10 @@ Integers = NDArray[np.int64]
 
 
 class StreamingDataset(Epochs, StoreFacts):
-    """Rows of a published store, read over the network as needed; made by `load_dataset(..., streaming=True)`.
+    """Rows of published stores, read over the network as needed; made by `load_dataset(..., streaming=True)`.
+
+    Several stores (`policy=["noise", "expert"]`) are one stream, as `concatenate` makes one data set of them: in order
+    one store after the other, or shuffled together; with the column `origin`, and joint statistics.
 
     Shards are fetched into memory, one buffer ahead of the one in use, checked, and released after use: memory holds
     the shards of two buffers.
@@ -51,18 +58,18 @@ class StreamingDataset(Epochs, StoreFacts):
     def __init__(
         self,
         repository: Repository,
-        published: PublishedStore,
+        published: PublishedStore | Sequence[PublishedStore],
         *,
         split: str | None = None,
         columns: Sequence[str] | None = None,
         coordinates: str = "tangent",
         exclude_flags: Sequence[str] = (),
     ):
-        """Fetch the store's index; `load_dataset` explains the arguments.
+        """Fetch the stores' indices; `load_dataset` explains the arguments.
 
         Args:
-            repository: Where the store is published.
-            published: The store.
+            repository: Where the stores are published.
+            published: The store; or several, which are joined.
             split: "train", "validation" or "test"; None for all rows.
             columns: Names of columns; None for all.
             coordinates: "tangent" or "ambient".
@@ -70,66 +77,82 @@ class StreamingDataset(Epochs, StoreFacts):
 
         Raises:
             UnknownNameError: A split, column or flag that does not exist.
+            InvalidSettingError: The stores can't be joined.
             HubError: The Hub can't be reached, or refuses.
         """
         super().__init__()
         register(type(self))
         folder = owned_folder()
         self._cleanup = weakref.finalize(self, release, folder)
-        self._copy = LocalCopy(repository, published, split, folder)
+        self._repository, self._published = repository, published
+        self._joined = not isinstance(published, PublishedStore)
+        stores = [published] if isinstance(published, PublishedStore) else published
+        self._sources = tuple(StreamSource(repository, store, split, folder) for store in stores)
+        self._first_shards = np.cumsum([0, *(source.shards for source in self._sources)])
         self.split = split
         self.coordinates = coordinates
         bits = self.metadata["flag_bits"]
         self.exclude_flags = tuple(check_choice("flag", flag, bits) for flag in exclude_flags)
-        self.columns = tuple(self._copy.arrays if columns is None else dict.fromkeys(columns))
-        self._arrays = self._copy.arrays_for(self.columns, coordinates, self.exclude_flags)
-        self._receiver = Receiver(self._copy)
+        self.columns = self._chosen(columns)
+        for source in self._sources:
+            own = [name for name in self.columns if not (self._joined and name == ORIGIN.name)]
+            source.arrays = source.copy.arrays_for(own, coordinates, self.exclude_flags)
         self._ranks = found_ranks()
+
+    def _chosen(self, columns: Sequence[str] | None) -> tuple[str, ...]:
+        """Return the names of the columns that are given; by default all that all stores have."""
+        if columns is None:
+            every = [source.copy.arrays for source in self._sources]
+            known = [spec.name for spec in readable_arrays(self.metadata)]
+            columns = [name for name in known if all(name in arrays for arrays in every)]
+        return tuple(dict.fromkeys([*columns, *([ORIGIN.name] if self._joined else [])]))
 
     def __getstate__(self) -> dict[str, Any]:
         names = ("split", "columns", "coordinates", "exclude_flags")
         options = {name: getattr(self, name) for name in names}
-        copy = self._copy
-        source = {"repository": copy.repository, "published": copy.published, "ranks": found_ranks() or self._ranks}
+        source = {"repository": self._repository, "published": self._published, "ranks": found_ranks() or self._ranks}
         return {**source, "options": options, "progress": self._picklable()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(state["repository"], state["published"], **state["options"])  # type: ignore[misc]  # as if new
         self.__dict__.update(state["progress"], _ranks=state["ranks"])
 
-    @property
+    @cached_property
     def _described(self) -> RowStore:
-        return self._copy.store
+        stores = [source.copy.store for source in self._sources]
+        return JoinedStore(stores) if self._joined else stores[0]
 
     @property
     def manifest_sha256(self) -> str:
-        """SHA-256 of the store's manifest, hexadecimal: that of all of its data."""
-        return self._copy.published.manifest_sha256
+        """SHA-256 of the store's manifest, hexadecimal: that of all of its data. Of several stores: of all of these."""
+        digests = [source.copy.published.manifest_sha256 for source in self._sources]
+        return hashlib.sha256("\n".join(digests).encode()).hexdigest() if self._joined else digests[0]
 
     @cached_property
-    def chunks(self) -> Integers:
-        """The chunks that hold rows of the split, ascending, int64, shape (chunks,)."""
-        table = self._copy.store.episodes
-        chosen = np.ones(table["start"].size, bool)
-        if self.split is not None:
-            chosen = table["split"] == self.metadata["splits"].index(self.split)
-        return chunks_with_rows(table["start"][chosen], table["length"][chosen], self.metadata["chunk_rows"])
+    def chunks(self) -> Chunks:
+        """The chunks that hold rows of the split, of all stores."""
+        parts = [source.chunks for source in self._sources]
+        return Chunks.of_several(parts, self._first_shards[:-1].tolist())
 
     @cached_property
     def shards(self) -> list[int]:
-        """The shards that hold rows of the split, in order."""
-        return sorted({shard for _, shard in self._copy.ledger.wanted_files.values()})
+        """The shards that hold rows of the split, in order; those of a second store are counted on."""
+        starts = self._first_shards.tolist()
+        return [
+            first + shard
+            for first, source in zip(starts, self._sources, strict=False)
+            for shard in source.wanted_shards
+        ]
 
     def __len__(self) -> int:
         """Rows of the split, those left out by `exclude_flags` included."""
-        ranges = self._copy.ledger.ranges
-        return int((ranges[:, 1] - ranges[:, 0]).sum()) if self.split else sum(self._copy.published.splits.values())
+        return sum(map(len, self._sources))
 
     def __repr__(self) -> str:
-        store = self._copy.published
+        store = self._described
         return (
             f"StreamingDataset({store.task}, {store.policy} policy, {store.dynamics} dynamics, "
-            f"{self.split or 'all splits'}, {self._copy.repository.name}: {len(self):,} rows; "
+            f"{self.split or 'all splits'}, {self._repository.name}: {len(self):,} rows; "
             f"{', '.join(self.columns)})"
         )
 
@@ -235,7 +258,7 @@ class StreamingDataset(Epochs, StoreFacts):
             InvalidSettingError: There are more parts than chunks.
         """
         part = part_of_process(given, self._ranks)
-        check_part(part, self.chunks.size, repr(self))
+        check_part(part, len(self.chunks), repr(self))
         return part
 
     def _settings(
@@ -253,29 +276,43 @@ class StreamingDataset(Epochs, StoreFacts):
         check_batch_settings(batch_size, seed, "blocks" if shuffle else False, epochs)
         if buffer_shards is None:
             # Of all columns, so that the order does not depend on which are read.
-            published = self._copy.published
-            shard_bytes = published.bytes * self.metadata["shard_rows"] / max(1, published.rows)
-            buffer_shards = int(np.clip(BUFFER_BYTES / shard_bytes, 1, BUFFER_SHARDS))
+            largest = max(source.shard_bytes for source in self._sources)
+            buffer_shards = int(np.clip(BUFFER_BYTES / largest, 1, BUFFER_SHARDS))
         if buffer_shards < 1:
             raise InvalidSettingError(f"buffer_shards is {buffer_shards}; it must be at least 1")
         if part is None:
             part = self.part(ranks)
-        check_part(part, self.chunks.size, repr(self))
+        check_part(part, len(self.chunks), repr(self))
         return StreamSettings(batch_size, seed, bool(shuffle), buffer_shards, drop_last, epochs, (part[0], part[1]))
 
-    def fetch(self, wanted: Sequence[ShardRows | int]) -> Shards:
+    def fetch(self, wanted: Sequence[ShardRows | int]) -> dict[int, Shards]:
         """Bring shards into memory.
 
         Args:
             wanted: Rows of shards, of which others need not be there; or numbers of shards, for all their rows.
 
+        Returns:
+            The shards' bytes, by number of the store.
+
         Raises:
             CorruptStoreError: The Hub's bytes are not those that were published.
             HubError: The Hub can't be reached, or refuses.
         """
-        rows = self.metadata["shard_rows"]
-        parts = [ShardRows(part, 0, rows) if isinstance(part, int) else part for part in wanted]
-        return self._receiver.receive(self._arrays, parts)
+        own: dict[int, list[ShardRows]] = {}
+        for part in wanted:
+            number, rows = self._located(part)
+            own.setdefault(number, []).append(rows)
+        sources = self._sources
+        return {number: sources[number].receiver.receive(sources[number].arrays, own[number]) for number in own}
+
+    def _located(self, wanted: ShardRows | int) -> tuple[int, ShardRows]:
+        """Return the number of a shard's store, and the rows with the shard's number in it."""
+        shard = wanted if isinstance(wanted, int) else wanted.shard
+        number = int(np.searchsorted(self._first_shards, shard, side="right")) - 1
+        local = shard - int(self._first_shards[number])
+        if isinstance(wanted, int):
+            return number, ShardRows(local, 0, int(self._sources[number].copy.store.metadata["shard_rows"]))
+        return number, replace(wanted, shard=local)
 
     def rows_of(self, wanted: Sequence[ShardRows], row_reader: RowReader) -> Integers:
         """Return the rows of the split among some, without flagged ones.
@@ -285,26 +322,24 @@ class StreamingDataset(Epochs, StoreFacts):
             row_reader: Reads them.
 
         Returns:
-            Numbers of rows in the store, int64, shape (n,).
+            Numbers of rows in the store, or in the joined stores, int64, shape (n,).
         """
-        ledger, store = self._copy.ledger, self._copy.store
         parts = []
         for part in wanted:
-            first = part.shard * store.metadata["shard_rows"]
-            ranges = part.among(ledger.shard_ranges(part.shard))
-            parts += [np.arange(start, stop) + first for start, stop in ranges.tolist()]
+            number, own = self._located(part)
+            rows = self._sources[number].rows_of(own)
+            if isinstance(row_reader.store, JoinedStore):
+                rows = row_reader.store.number(np.full(rows.size, number), rows)
+            parts.append(rows)
         rows = np.concatenate(parts)
-        table = store.episodes
-        episode = np.searchsorted(table["start"], rows, side="right") - 1
-        rows = rows[rows < table["start"][episode] + table["length"][episode]]
         if self.exclude_flags:
             bits = sum(1 << self.metadata["flag_bits"][flag] for flag in self.exclude_flags)
             rows = rows[row_reader.fetch(rows, ["flags"])["flags"] & bits == 0]
         return rows
 
-    def window(self) -> ShardWindow:
+    def window(self) -> StreamWindow:
         """Return a reader of shards that come from `fetch`."""
-        return ShardWindow(self._receiver, self.coordinates)
+        return StreamWindow(self._sources, self.coordinates, joined=self._joined)
 
     def close(self) -> None:
         """Delete the temporary folder; it is also deleted when the data set is garbage-collected."""

@@ -1,6 +1,9 @@
-"""Sharing the rows of a store among processes: every part has as many chunks as the others, or one more."""
+"""Sharing the rows of stores among processes: every part has as many chunks as the others, or one more."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,9 +11,51 @@ from numpy.typing import NDArray
 from dynamic_sparsity.errors import InvalidSettingError
 from dynamic_sparsity.loaders.hub.transfer_plan import ShardRows
 
-__all__ = ["check_part", "chunks_with_rows", "part_of_shards"]
+__all__ = ["Chunks", "check_part", "chunks_with_rows", "part_of_shards"]
 
 Integers = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Chunks:
+    """Chunks with rows, ascending.
+
+    Attributes:
+        shard: The shard of each, int64, shape (chunks,).
+        start: Its first row, counted from the shard's first, int64, shape (chunks,).
+        stop: The row after its last, counted likewise.
+    """
+
+    shard: Integers
+    start: Integers
+    stop: Integers
+
+    @classmethod
+    def of_store(cls, numbers: Integers, chunk_rows: int, shard_rows: int) -> Chunks:
+        """Return chunks of one store.
+
+        Args:
+            numbers: Their numbers in the store, ascending, int64, shape (chunks,).
+            chunk_rows: Rows per chunk.
+            shard_rows: Rows per shard, a multiple of it.
+        """
+        shard, start = np.divmod(numbers * chunk_rows, shard_rows)
+        return cls(shard, start, start + chunk_rows)
+
+    @classmethod
+    def of_several(cls, parts: Sequence[Chunks], first_shards: Sequence[int]) -> Chunks:
+        """Return the chunks of several stores, whose shards are numbered one after the other.
+
+        Args:
+            parts: Those of each store.
+            first_shards: The number that each store's shard 0 has.
+        """
+        shards = [part.shard + first for part, first in zip(parts, first_shards, strict=True)]
+        starts, stops = [part.start for part in parts], [part.stop for part in parts]
+        return cls(np.concatenate(shards), np.concatenate(starts), np.concatenate(stops))
+
+    def __len__(self) -> int:
+        return int(self.shard.size)
 
 
 def chunks_with_rows(starts: NDArray[np.integer], lengths: NDArray[np.integer], chunk_rows: int) -> Integers:
@@ -52,33 +97,26 @@ def check_part(part: tuple[int, int], chunks: int, where: str) -> None:
         )
 
 
-def part_of_shards(
-    chunks: Integers, shards: Integers, part: tuple[int, int], *, chunk_rows: int, shard_rows: int
-) -> list[ShardRows]:
+def part_of_shards(chunks: Chunks, shards: Integers, part: tuple[int, int]) -> list[ShardRows]:
     """Return the rows of one part: a run of the chunks as they come when the shards are gone through.
 
     So a part shares at most its first and its last shard with others.
 
     Args:
-        chunks: All chunks with rows, ascending, int64, shape (chunks,).
+        chunks: All chunks with rows.
         shards: The shards that hold them, in the order of their use, int64, shape (shards,).
         part: Index and number of parts, no more than chunks.
-        chunk_rows: Rows per chunk.
-        shard_rows: Rows per shard, a multiple of it.
 
     Returns:
         In the order of their use.
     """
-    per_shard = shard_rows // chunk_rows
-    shard_of = chunks // per_shard
-    begins, ends = (np.searchsorted(shard_of, shards, side) for side in ("left", "right"))
+    begins, ends = (np.searchsorted(chunks.shard, shards, side) for side in ("left", "right"))
     index, parts = part
-    first, last = chunks.size * index // parts, chunks.size * (index + 1) // parts
+    first, last = len(chunks) * index // parts, len(chunks) * (index + 1) // parts
     found, before = [], 0
     for shard, begin, end in zip(shards.tolist(), begins.tolist(), ends.tolist(), strict=True):
-        own = chunks[begin + max(0, first - before) : min(end, begin + last - before)] if last > before else chunks[:0]
-        if own.size:
-            places = (int(own[0]) % per_shard, int(own[-1]) % per_shard + 1)
-            found.append(ShardRows(shard, places[0] * chunk_rows, places[1] * chunk_rows))
+        own = slice(begin + max(0, first - before), min(end, begin + last - before))
+        if last > before and own.start < own.stop:
+            found.append(ShardRows(shard, int(chunks.start[own.start]), int(chunks.stop[own.stop - 1])))
         before += end - begin
     return found

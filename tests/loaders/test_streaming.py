@@ -108,7 +108,7 @@ def test_goes_on_where_it_stopped(batch_size: int, drop_last: bool, published: H
 
 def test_parts_are_disjoint_and_whole(published: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
     stream = load_dataset("Pendulums", repo_id=REPO, streaming=True, columns=["episode", "step", "state"])
-    chunks, chunk_rows = stream.chunks.size, stream.metadata["chunk_rows"]
+    chunks, chunk_rows = len(stream.chunks), stream.metadata["chunk_rows"]
     assert chunks > len(stream.shards)
     for parts in (3, chunks):
         read = [list(stream.batches(16, rank=index, world_size=parts)) for index in range(parts)]
@@ -157,7 +157,7 @@ def test_nothing_is_kept(published: HubServer, monkeypatch: pytest.MonkeyPatch) 
     original = Receiver.receive
     monkeypatch.setattr(Receiver, "receive", receive)
     stream = load_dataset("Pendulums", repo_id=REPO, streaming=True, columns=["J_s"])
-    folder = stream._copy.path
+    folder = stream._sources[0].copy.path
     most = 0
     for _ in stream.batches(10, buffer_shards=1):
         most = max(most, sum(reference() is not None for reference in fetched))
@@ -172,7 +172,7 @@ def test_memory_is_used_again(published: HubServer, small_parts: None) -> None:
     stream = load_dataset("Pendulums", repo_id=REPO, streaming=True, columns=["J_s"])
     for _ in range(3):
         list(stream.batches(10, buffer_shards=1))
-    assert 1 <= sum(map(len, stream._receiver._spare.values())) <= 2
+    assert 1 <= sum(map(len, stream._sources[0].receiver._spare.values())) <= 2
 
 
 def test_a_whole_copy_in_the_cache_is_used(published: HubServer, root: Path) -> None:
@@ -198,7 +198,7 @@ def test_small_files_come_with_the_index(published: HubServer, root: Path) -> No
             np.testing.assert_array_equal(found[name], values, err_msg=name)
     assert not [seen.path for seen in published.requests if "/c/" in seen.path]
     # One that is damaged after it was unpacked is fetched.
-    damaged = stream._copy.path / "flags/c/1"
+    damaged = stream._sources[0].copy.path / "flags/c/1"
     damaged.write_bytes(bytes(damaged.stat().st_size))
     np.testing.assert_array_equal(joined(list(stream.batches(7, shuffle=False)))["flags"], expected["flags"])
     assert [seen.path.split("/flags/")[-1] for seen in published.requests if "/c/" in seen.path] == ["c/1"]
@@ -280,7 +280,7 @@ def test_faults(
 
 
 def test_bytes_behind_the_end_of_a_truncated_file(published: HubServer) -> None:
-    repository = load_dataset("Pendulums", repo_id=REPO, streaming=True)._copy.repository
+    repository = load_dataset("Pendulums", repo_id=REPO, streaming=True)._sources[0].copy.repository
     path = "Pendulums/noise.zarr/J_s/c/0/0/0"
     content = published.content(REPO, path)
     out = np.zeros(len(content) // 4, np.uint8)

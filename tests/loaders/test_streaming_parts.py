@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dynamic_sparsity.errors import InvalidSettingError
-from dynamic_sparsity.loaders.streaming.parts import check_part, chunks_with_rows, part_of_shards
+from dynamic_sparsity.loaders.streaming.parts import Chunks, check_part, chunks_with_rows, part_of_shards
 from dynamic_sparsity.loaders.streaming.processes import Ranks, found_ranks, given_ranks, part_of_process
 
 
@@ -28,9 +28,7 @@ def test_parts_are_whole_disjoint_and_balanced(seed: int) -> None:
     for parts in range(1, chunks.size + 1):
         found = []
         for index in range(parts):
-            own = part_of_shards(
-                chunks, shards, (index, parts), chunk_rows=chunk_rows, shard_rows=per_shard * chunk_rows
-            )
+            own = part_of_shards(Chunks.of_store(chunks, chunk_rows, per_shard * chunk_rows), shards, (index, parts))
             assert len({rows.shard for rows in own}) == len(own)
             covered = [
                 rows.shard * per_shard + chunk
@@ -44,6 +42,18 @@ def test_parts_are_whole_disjoint_and_balanced(seed: int) -> None:
         # The parts follow each other in the order of the shards, so that few shards are read by two of them.
         order = [chunk // per_shard for part in found for chunk in part]
         assert list(dict.fromkeys(order)) == shards.tolist()
+
+
+def test_parts_of_stores_with_other_chunks() -> None:
+    small, large = Chunks.of_store(np.arange(6), 16, 32), Chunks.of_store(np.asarray([0, 2, 3]), 64, 128)
+    chunks, shards = Chunks.of_several([small, large], [0, 3]), np.asarray([4, 0, 3, 2, 1])
+    assert len(chunks) == 9 and chunks.shard.tolist() == [0, 0, 1, 1, 2, 2, 3, 4, 4]
+    found = [part_of_shards(chunks, shards, (index, 3)) for index in range(3)]
+    assert [[(rows.shard, rows.start, rows.stop) for rows in part] for part in found] == [
+        [(4, 0, 128), (0, 0, 16)],
+        [(0, 16, 32), (3, 0, 64), (2, 0, 16)],
+        [(2, 16, 32), (1, 0, 32)],
+    ]
 
 
 def test_too_many_parts() -> None:

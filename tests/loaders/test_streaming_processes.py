@@ -61,6 +61,6 @@ def test_a_pickled_stream_goes_on(published: HubServer) -> None:
     for _ in range(5):
         next(batches), next(rows)
     again, others = pickle.loads(pickle.dumps(batches)), pickle.loads(pickle.dumps(rows))
-    assert again.dataset._copy.path != stream._copy.path
+    assert again.dataset._sources[0].copy.path != stream._sources[0].copy.path
     np.testing.assert_array_equal(joined(list(again))["state"], joined(list(batches))["state"])
     np.testing.assert_array_equal(next(others)["state"], next(rows)["state"])

@@ -80,7 +80,7 @@ def test_workers_share_the_rows(context: str, stream: StreamingDataset, truth: d
 
 
 def test_more_workers_than_chunks(stream: StreamingDataset) -> None:
-    chunks = stream.chunks.size
+    chunks = len(stream.chunks)
     loader = torch.utils.data.DataLoader(stream.to_torch(8, world_size=chunks, rank=1), batch_size=None, num_workers=2)
     with pytest.raises(InvalidSettingError, match=rf"{chunks} chunks, too few for {2 * chunks} parts"):
         list(loader)
@@ -117,7 +117,7 @@ def test_epochs_and_positions(batch_size: int | None, stream: StreamingDataset) 
 def test_a_pickled_stream(stream: StreamingDataset, truth: dict[str, np.ndarray]) -> None:
     again = pickle.loads(pickle.dumps(stream))
     np.testing.assert_array_equal(np.stack([row["state"] for row in again]), truth["state"])
-    assert again._copy.path != stream._copy.path
+    assert again._sources[0].copy.path != stream._sources[0].copy.path
     batches = pickle.loads(pickle.dumps(stream.to_torch(16, seed=2)))
     assert places(list(batches)) == places(list(stream.to_torch(16, seed=2)))
 

@@ -14,6 +14,7 @@ import pytest
 import zarr
 
 from dynamic_sparsity import cli, load_dataset
+from dynamic_sparsity.cli.publishing import note_compact
 from dynamic_sparsity.errors import CorruptStoreError, InvalidSettingError, SettingsMismatchError
 from dynamic_sparsity.loaders import open_store
 from dynamic_sparsity.loaders.store.store import Store
@@ -22,6 +23,7 @@ from dynamic_sparsity.storage import convert
 from dynamic_sparsity.storage.convert import convert_store
 from dynamic_sparsity.storage.verify import verify_store
 from dynamic_sparsity.testing import make_store
+from dynamic_sparsity.untrusted.console import PlainConsole
 
 
 @pytest.fixture(scope="module")
@@ -127,3 +129,12 @@ def test_the_command(raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert "bytes" in capsys.readouterr().out
     assert cli.main(["convert", str(raw), "--storage", "compact", "--out", str(raw.parent.parent)]) == 1
     assert "in its own place" in capsys.readouterr().err
+
+
+def test_publishing_says_which_stores_are_compact(raw: Path, compact: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    console = PlainConsole(soft_wrap=True)
+    note_compact(console, raw.parent.parent)
+    assert capsys.readouterr().out == ""
+    note_compact(console, compact.parent.parent)
+    said = capsys.readouterr().out
+    assert str(compact) in said and "convert STORE --storage raw" in said

@@ -47,8 +47,8 @@ def publish(
 ) -> None:
     """Publish all stores below a folder on the Hugging Face Hub, with a card, a Parquet view and checksums.
 
-    Every store is verified first. What the repository has already is not sent again; rerun an interrupted command to
-    resume it.
+    Every store is verified first, and published as it is stored: raw, unless it was made compact. What the repository
+    has already is not sent again; rerun an interrupted command to resume it.
 
     Example: [bold]dynamic-sparsity publish data --repo ORG/NAME --tag v1.0.0 --dry-run[/bold]
     """
@@ -75,6 +75,7 @@ def publish(
         on_unreachable=print_unreachable,
     )
     print_plan(console, plan)
+    note_compact(console, root)
     if dry_run:
         console.print("Nothing was sent.")
         return
@@ -106,6 +107,25 @@ def print_plan(console: PlainConsole, plan: Plan) -> None:
         console.print(
             f"That is more than {FILES_WANTED_MAX:,} files, or {FOLDER_ENTRIES_MAX:,} entries in a folder: the Hub "
             "will be slow for readers. Publish fewer stores per repository.",
+            style="yellow",
+        )
+
+
+def note_compact(console: PlainConsole, root: Path) -> None:
+    """Say which stores are compact: the Hub is better served with raw ones (docs/format.md says why).
+
+    Args:
+        console: Where to print.
+        root: Folder of all stores.
+    """
+    from dynamic_sparsity.loaders.store.store import find_stores
+    from dynamic_sparsity.storage.manifests import read_attributes
+
+    compact = [str(one.path) for one in find_stores(root) if read_attributes(one.path).get("storage") == "compact"]
+    if compact:
+        console.print(
+            f"Compact, and published so: {', '.join(compact)}. Where such a store does not fit into a reader's memory, "
+            "each random row costs a chunk; `dynamic-sparsity convert STORE --storage raw --out FOLDER` makes it raw.",
             style="yellow",
         )
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dynamic_sparsity.cli.app import DynamicsOption, app
-from dynamic_sparsity.cli.publishing import print_plan
+from dynamic_sparsity.cli.publishing import note_compact, print_plan
 from dynamic_sparsity.cli.tables import make_table
 from dynamic_sparsity.errors import CorruptStoreError
 from dynamic_sparsity.schemas.files import MANIFEST_FILE
@@ -46,8 +46,9 @@ def release(
 ) -> None:
     """Make a version of the data that is ready to be published, and try it out; nothing is sent.
 
-    What is missing is generated, every store is verified, sampled rows are computed again, index, Parquet view, cards,
-    pictures and changelog are made, and every configuration is loaded back from a server on this machine, all rows.
+    What is missing is generated, every store is verified, sampled rows are computed again, the package's sample is made
+    anew and compared, index, Parquet view, cards, pictures and changelog are made, and every configuration is loaded
+    back from a server on this machine, all rows.
     Rerun an interrupted command to resume it: what is done is not repeated. At the end stand the commands that publish.
 
     Example: [bold]dynamic-sparsity release --version 1.0.0 --root data --repo ORG/NAME[/bold]
@@ -71,8 +72,10 @@ def release(
     record = ReleaseRecord(root)
     if sample:
         _verify(root, sample, record)
+    _make_sample(console, root, tasks, policy or POLICIES, dynamics, sample, record)
     made = _prepare(console, root, repo, tag)
     print_plan(console, made)
+    note_compact(console, root)
     _rehearse(console, made, root, record)
     console.print(f"Version {version} is ready. These two commands publish it:", style="green")
     console.print("  hf auth login")
@@ -140,6 +143,39 @@ def _verify(root: Path, sample: int, record: ReleaseRecord) -> None:
             wrong.append(str(location.path))
     if wrong:
         raise CorruptStoreError(f"there are problems with {', '.join(wrong)}; see above for what to do")
+
+
+def _make_sample(
+    console: PlainConsole,
+    root: Path,
+    tasks: Sequence[str],
+    policies: Sequence[str],
+    dynamics: str,
+    sample: int,
+    record: ReleaseRecord,
+) -> None:
+    """Make the package's sample of the release's tasks anew, and say where the package's differs."""
+    from dynamic_sparsity.generation.jobs.sample import changed, make, sample_settings
+    from dynamic_sparsity.publishing.staging import staging_folder
+
+    wanted = sample_settings(tasks, policies) if dynamics == "converged" else []
+    if not wanted:
+        return
+    console.print(f"The sample inside the package is made anew: {len(wanted)} stores.")
+    folder = staging_folder(root) / "sample"
+    made = make(folder, wanted)
+    if sample:
+        _verify(made, sample, record)
+    others = changed(made)
+    if not others:
+        console.print("The sample inside the package is what this code makes.", style="green")
+        return
+    console.print(
+        f"The sample inside the package differs in {len(others)} of {len(wanted)} stores: {', '.join(others)}. To put "
+        "the new one there, for a commit, from a checkout:",
+        style="yellow",
+    )
+    console.print(f"  python -m dynamic_sparsity.generation.jobs.sample {shlex.quote(str(folder))}")
 
 
 def _prepare(console: PlainConsole, root: Path, repo: str, tag: str) -> Plan:
