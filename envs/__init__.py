@@ -9,6 +9,7 @@ from typing import Final
 
 from dynamic_sparsity.errors import MissingDependencyError
 from dynamic_sparsity.generation.tasks import EPISODE_LENGTH, ROBOTS, TASKS
+from dynamic_sparsity.loaders.export.environment_spec import ENTRY_POINT, environment_id
 
 try:
     import gymnasium
@@ -21,14 +22,9 @@ from dynamic_sparsity.envs.environment import DynamicsEnv
 
 __all__ = ["ENVIRONMENT_IDS", "DynamicsEnv"]
 
-ENVIRONMENT_IDS: Final = {name: f"dynamic_sparsity/{name}-v1" for name in (*TASKS, *ROBOTS)}
+ENVIRONMENT_IDS: Final = {name: environment_id(name) for name in (*TASKS, *ROBOTS)}
 """Gymnasium's id of each task."""
 
 for _task, _id in ENVIRONMENT_IDS.items():
     if _id not in gymnasium.registry:
-        gymnasium.register(
-            _id,
-            entry_point="dynamic_sparsity.envs.environment:DynamicsEnv",
-            max_episode_steps=EPISODE_LENGTH,
-            kwargs={"task": _task},
-        )
+        gymnasium.register(_id, entry_point=ENTRY_POINT, max_episode_steps=EPISODE_LENGTH, kwargs={"task": _task})

@@ -124,15 +124,15 @@ class DynamicsEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
             NotConvergedError: The constraint solver failed even with ten times the usual limit of iterations.
         """
         given = np.asarray(action, np.float32)
-        if given.shape != self.action_space.shape or not np.isfinite(given).all():
+        size = self._simulation.physics.task.da
+        if given.shape != (size,) or not np.isfinite(given).all():
             raise InvalidSettingError(
-                f"action is {np.array2string(given, threshold=8)}; it must be {self.action_space.shape[0]} finite "
-                f"numbers, of shape {self.action_space.shape}."
+                f"action is {np.array2string(given, threshold=8)}; it must be {size} finite numbers, shape ({size},)."
             )
         if self._now is None:
             raise InvalidSettingError("step was called before reset: call `env.reset(seed=0)` first.")
         with jax_runtime.pinned():
-            self._now, step = self._stepped(self._now, given[None].astype(np.float64))
+            self._now, step = self._stepped(self._now, given)
         flags = int(_first(step.row.flags))
         reward = np.float32(_first(step.task.reward))
         terminated = bool(_first(step.task.done) != 0 or _has(flags, "nonfinite") or not np.isfinite(reward))
@@ -154,11 +154,14 @@ class DynamicsEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         changed: dict[str, Any] = {"qpos": qpos, "qvel": qvel} | ({"memory": memory} if sizes.memory else {})
         return now._replace(carry=now.carry._replace(**changed))
 
-    def _stepped(self, now: Now, action: NDArray[np.float64]) -> tuple[Now, Step]:
+    def _stepped(self, now: Now, given: NDArray[np.float32]) -> tuple[Now, Step]:
         """Make a step, once more with all slots where contact points were too many, or with more iterations."""
+        import jax.numpy as jnp
+
         from dynamic_sparsity.generation.physics.constraint_solver import MAX_ITERATIONS, RESIDUAL_TOLERANCE
 
         jax_runtime.require_float64()
+        action = jnp.asarray(given[None], jnp.float64)
         after, step = self._simulation.step(now, action)
         all_slots = bool(_first(step.row.overflow))
         if all_slots:
@@ -178,7 +181,8 @@ class DynamicsEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
 
 def _first(batch: Any) -> NDArray[Any]:
     """Return the only row of a batch of one, on the host and the caller's own."""
-    return np.array(batch)[0]
+    row: NDArray[Any] = np.array(batch)[0]
+    return row
 
 
 def _has(flags: int, name: str) -> bool:

@@ -171,7 +171,7 @@ def test_steps_that_are_made_again(env, outcomes, asked, monkeypatch):
     env._simulation = SimpleNamespace(step=step)
     if outcomes[-1][0]:
         with pytest.raises(NotConvergedError, match=r"CartpoleBalance.*1\.0e\+00"):
-            env._stepped(None, None)
+            env._stepped(None, np.zeros(1, np.float32))
     else:
-        env._stepped(None, None)
+        env._stepped(None, np.zeros(1, np.float32))
     assert calls == asked

@@ -10,6 +10,7 @@ from dynamic_sparsity.cli import (
     stores,
     verifying,
     managing,
+    exporting,
     generating,
     experts,
     publishing,
