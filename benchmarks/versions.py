@@ -22,6 +22,8 @@ PROJECT: Final = Path(__file__).resolve().parent.parent
 RESOLUTIONS: Final = {"lowest": "lowest-direct", "newest": "highest"}
 CELL_S: Final = 1800
 """Longest time of one command."""
+OWN: Final = "dynamic-sparsity["
+"""By what an extra names another one of ours; a tier names both."""
 NAME: Final = re.compile(r"[A-Za-z0-9_.-]+")
 
 
@@ -42,6 +44,12 @@ class Tier(NamedTuple):
 TIERS: Final = {
     "base": Tier(("test",), (), ("--simulator", "no", "tests/loaders", "tests/schemas", "tests/storage")),
     "hub": Tier(("test", "hub"), (), ("--simulator", "no", "tests/loaders")),
+    "episodes": Tier(
+        ("test", "hub", "minari"),
+        (),
+        ("--simulator", "no", "tests/loaders/test_episode_formats.py", "tests/envs/test_registration.py"),
+    ),
+    "environments": Tier(("test", "generate", "gymnasium"), (), ("-m", "", "tests/envs")),
     "noise": Tier(("test", "generate"), ("colorednoise",), ("tests/generation/test_noise.py",)),
     "ray": Tier(("test", "generate", "ray"), (), ("-m", "", "tests/generation/test_ray.py")),
 }
@@ -106,7 +114,7 @@ def _direct(tier: Tier) -> list[str]:
     import tomllib
 
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
-    extras = [line for extra in tier.extras for line in project["optional-dependencies"][extra]]
+    extras = [line for extra in tier.extras for line in project["optional-dependencies"][extra] if OWN not in line]
     return [*project["dependencies"], *extras, *tier.packages]
 
 

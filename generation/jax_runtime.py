@@ -79,6 +79,22 @@ def pin() -> None:
             config.update(name, value)
 
 
+@contextmanager
+def pinned() -> Iterator[None]:
+    """Pin JAX's configuration for a while, and leave it as the user has it: for programs that use JAX themselves."""
+    import jax
+
+    config: Any = jax.config
+    present = config.values
+    users = {name: present[name] for name, value in PINNED.items() if present.get(name, value) != value}
+    pin()
+    try:
+        yield
+    finally:
+        for name, value in users.items():
+            config.update(name, value)
+
+
 def numerics() -> dict[str, Any]:
     """Return what a store's settings say of JAX and XLA beside versions, precision and backend; JSON data.
 

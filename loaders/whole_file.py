@@ -16,7 +16,7 @@ from dynamic_sparsity.errors import DynamicSparsityError, InvalidSettingError, W
 from dynamic_sparsity.storage.atomic import sync
 from dynamic_sparsity.storage.file_lock import HAS_LOCKS, take
 
-__all__ = ["check_space", "whole_file"]
+__all__ = ["check_space", "whole_file", "whole_folder"]
 
 
 @contextmanager
@@ -59,6 +59,42 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
     finally:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """Yield a folder that appears under its name when the context ends without an error; else nothing of it is left.
+
+    Args:
+        path: The folder; its parent is made if missing. It must not be there, unless it is empty.
+
+    Yields:
+        The unfinished folder, next to it and hidden, `.<name>.<token>.partial`.
+
+    Raises:
+        WriteFailedError: The disk is full, say, or the parent may not be written to.
+        InvalidSettingError: It is there already.
+    """
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+    made: list[Path] = []
+    try:
+        if os.path.lexists(path) and (not path.is_dir() or any(path.iterdir())):
+            raise InvalidSettingError(f"{path} is there already; delete it, or write elsewhere")
+        made = [parent for parent in path.parents if not parent.exists()]
+        partial.mkdir(parents=True)
+        yield partial
+        if path.is_dir():
+            path.rmdir()
+        partial.rename(path)
+    except DynamicSparsityError:
+        raise
+    except OSError as error:
+        raise _failed(path, error) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+        for parent in made:
+            with suppress(OSError):
+                parent.rmdir()  # refused where there is something in it
 
 
 def check_space(path: Path, size: int) -> None:

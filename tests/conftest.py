@@ -43,12 +43,27 @@ with contextlib.suppress(ImportError):
 
 TESTS = Path(__file__).parent
 SIMULATORS = frozenset({"jax", "mujoco", "mujoco_playground", "brax"})
-WITH_SIMULATOR = ("generation", "learners", "policies", "training", "loaders/test_jax_and_grain.py")
+WITH_SIMULATOR = (
+    *("generation", "learners", "policies", "training"),
+    *("envs/test_environment.py", "loaders/test_jax_and_grain.py"),
+)
 """Folders and files whose tests may import a simulator; other fast tests must not."""
 WHOLLY_SLOW = ("\npytestmark = pytest.mark.slow\n", "\npytestmark = [pytest.mark.slow, ")
 """How a file says that all of its tests are slow."""
 OF_EXTRAS = SIMULATORS | {
-    *("colorednoise", "datasets", "equinox", "grain", "h5py", "huggingface_hub", "matplotlib", "optax", "pandas"),
+    *(
+        "colorednoise",
+        "datasets",
+        "equinox",
+        "grain",
+        "gymnasium",
+        "h5py",
+        "huggingface_hub",
+        "matplotlib",
+        "minari",
+        "optax",
+        "pandas",
+    ),
     *("pyarrow", "ray", "safetensors", "sklearn", "torch"),
 }
 """Packages of extras: tests that need one skip where it is not installed."""

@@ -31,8 +31,10 @@ def test_quick_start(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_snippet_of_linearize(tmp_path):
-    (snippet,) = blocks((ROOT / "docs" / "linearize.md").read_text(), "python")
+@pytest.mark.parametrize(("page", "needs"), [("linearize", "jax"), ("environments", "gymnasium")])
+def test_snippets_of_pages(page, needs, tmp_path):
+    pytest.importorskip(needs)
+    (snippet,) = blocks((ROOT / "docs" / f"{page}.md").read_text(), "python")
     subprocess.run([sys.executable, "-W", "error", "-c", with_comments_checked(snippet)], check=True, cwd=tmp_path)
 
 

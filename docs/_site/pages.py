@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[2]
 MODULES = {
     "Loading": ["dynamic_sparsity"],
     "Streaming": ["dynamic_sparsity.loaders.streaming"],
+    "Environments": ["dynamic_sparsity.envs"],
     "A and B of any model": ["dynamic_sparsity.generation.linearization"],
     "Learners and their evaluation": ["dynamic_sparsity.learners"],
     "Analysis": ["dynamic_sparsity.analysis"],

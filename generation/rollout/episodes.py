@@ -1,74 +1,29 @@
 """Episodes with Jacobians: the task's environment, with its physics exchanged for ours.
 
-A batch of episodes is simulated side by side. Per control step three compiled programs run: the policy, the
-*transition* (physics and Jacobians; `transition`), one for all tasks with the same dynamics, and the *task*
-(observation, reward, termination), small and cheap to compile. The host only hands arrays from one to the next;
-`recorder` copies them in the background. States are rounded to float32 between control steps, so that the stored
-state is exactly the one that the Jacobian belongs to.
+A batch of episodes is simulated side by side. Per control step three compiled programs run: the policy, and the two of
+`simulation`. The host only hands arrays from one to the next; `recorder` copies them in the background.
 """
 
 from __future__ import annotations
 
 import time
-import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple, cast
+from typing import cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from mujoco import mjx
 
 from dynamic_sparsity.errors import NotConvergedError
 from dynamic_sparsity.generation import jax_runtime
-from dynamic_sparsity.generation.environments.loading import load_task
-from dynamic_sparsity.generation.environments.replacing import TRACING, physics_replaced
 from dynamic_sparsity.generation.physics import constraint_solver
-from dynamic_sparsity.generation.physics.model import Dynamics, Physics, load_physics
+from dynamic_sparsity.generation.physics.model import Dynamics, Physics
 from dynamic_sparsity.generation.rollout.actions import Plan, Policy, make_policy
 from dynamic_sparsity.generation.rollout.recorder import Columns, Recorder
-from dynamic_sparsity.generation.rollout.transition import (
-    Carry,
-    Observed,
-    Program,
-    Row,
-    carry_of,
-    seen,
-    shown,
-    transition_program,
-)
+from dynamic_sparsity.generation.rollout.simulation import Now, Simulation, Step, keys_of_episodes
 from dynamic_sparsity.generation.settings import Settings
-from dynamic_sparsity.generation.tasks import representative
 from dynamic_sparsity.schemas import FLAG_BITS
-
-
-class Step(NamedTuple):
-    """One control step of a batch of episodes.
-
-    Attributes:
-        action: What was done, shape (B, da).
-        row: What is stored of it.
-        task: Playground's state after it, without physics.
-    """
-
-    action: jax.Array
-    row: Row
-    task: Any
-
-
-class _Now(NamedTuple):
-    """A batch of episodes between two control steps.
-
-    Attributes:
-        carry: What the physics goes on from.
-        task: Playground's state, without physics.
-        observed: What the task looks back at.
-    """
-
-    carry: Carry
-    task: Any
-    observed: Observed
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,16 +32,13 @@ class Episodes:
 
     Attributes:
         settings: The run's settings.
-        physics: The task's physics.
+        simulation: Resets and steps the task.
         policy: Chooses the actions.
     """
 
     settings: Settings
-    physics: Physics
+    simulation: Simulation
     policy: Policy
-    _transition: Program
-    _reset: Callable[[jax.Array], tuple[Carry, Any, Observed]]
-    _observe: Callable[[Any, jax.Array, Observed, Observed], Any]
     _plan: Callable[[jax.Array, jax.Array], Plan]
     _act: Callable[..., jax.Array]
 
@@ -100,48 +52,20 @@ class Episodes:
         Raises:
             InvalidSettingError: The policy does not fit the task.
         """
-        kind = cast(Dynamics, settings.dynamics)
-        loaded = load_task(settings.task, settings.source)
-        environment, interface = loaded.environment, loaded.interface
-        physics = load_physics(settings.task, kind, source=settings.source)
-        policy = make_policy(settings, physics.task.da)
-        empty = mjx.make_data(physics.mj_model, impl="jax")
-
-        def reset(key: jax.Array) -> tuple[Carry, Any, Observed]:
-            with TRACING:
-                state = environment.reset(key)
-            carry = carry_of(state.data, interface.remembers)
-            return carry, state.replace(data=None), seen(state.data, carry, interface.looked_back)
-
-        def observe(task: Any, action: jax.Array, before: Observed, after: Observed) -> Any:
-            if interface.looked_back or interface.written:
-                task = task.replace(data=shown(empty, before))
-            with physics_replaced(shown(empty, after)):
-                return environment.step(task, action).replace(data=None)
-
+        simulation = Simulation.prepare(settings.task, cast(Dynamics, settings.dynamics), settings.source)
+        policy = make_policy(settings, simulation.physics.task.da)
         return cls(
             settings=settings,
-            physics=physics,
+            simulation=simulation,
             policy=policy,
-            _transition=cls._program(physics, settings.source, all_slots=False),
-            _reset=jax_runtime.jit(jax.vmap(reset)),
-            _observe=jax_runtime.jit(jax.vmap(observe)),
             _plan=jax_runtime.jit(lambda keys, episodes: policy.start(keys, episodes, settings.episode_length)),
             _act=jax_runtime.jit(policy.act),
         )
 
-    @staticmethod
-    def _program(physics: Physics, source: str | None, all_slots: bool) -> Program:
-        return transition_program(representative(physics.task), physics.dynamics, all_slots, source)
-
-    def _keys(self, first: int, count: int) -> tuple[jax.Array, jax.Array]:
-        """Return keys of initial states and of policies of episodes first … first + count - 1, each (count, 2)."""
-        # Tasks of one group share dynamics and resets; their data must differ all the same.
-        seeded = jax.random.PRNGKey(self.settings.seed, impl=jax_runtime.PRNG)
-        root = jax.random.fold_in(seeded, zlib.crc32(self.settings.task.encode()))
-        folded = jax.vmap(lambda i: jax.random.fold_in(root, i))(jnp.arange(first, first + count))
-        pairs = jax.vmap(jax.random.split)(folded)
-        return pairs[:, 0], pairs[:, 1]
+    @property
+    def physics(self) -> Physics:
+        """The task's physics."""
+        return self.simulation.physics
 
     def compile(self, count: int) -> float:
         """Compile all programs, or read them from the cache.
@@ -157,19 +81,13 @@ class Episodes:
         np.asarray(step.task.reward), np.asarray(step.row.flags)
         return time.perf_counter() - began
 
-    def _start(self, first: int, count: int) -> tuple[_Now, Plan]:
-        reset_keys, policy_keys = self._keys(first, count)
-        return _Now(*self._reset(reset_keys)), self._plan(policy_keys, jnp.arange(first, first + count))
+    def _start(self, first: int, count: int) -> tuple[Now, Plan]:
+        reset_keys, policy_keys = keys_of_episodes(self.settings.task, self.settings.seed, first, count)
+        return self.simulation.reset(reset_keys), self._plan(policy_keys, jnp.arange(first, first + count))
 
-    def _step(
-        self, index: int, now: _Now, plan: Plan, max_iterations: int, all_slots: bool = False
-    ) -> tuple[_Now, Step]:
-        observation = now.task.obs["state"] if isinstance(now.task.obs, Mapping) else now.task.obs
-        action = self._act(plan, np.int64(index), observation)
-        program = self._program(self.physics, self.settings.source, True) if all_slots else self._transition
-        carry, observed, row = program(now.carry, action, np.int32(max_iterations))
-        task = self._observe(now.task, action, now.observed, observed)
-        return _Now(carry, task, {name: observed[name] for name in now.observed}), Step(action, row, task)
+    def _step(self, index: int, now: Now, plan: Plan, max_iterations: int, all_slots: bool = False) -> tuple[Now, Step]:
+        action = self._act(plan, np.int64(index), now.observation)
+        return self.simulation.step(now, action, max_iterations, all_slots)
 
     def simulate(
         self,

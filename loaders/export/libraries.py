@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
 from typing import Any, Protocol
 
-from dynamic_sparsity.errors import MissingDependencyError
 from dynamic_sparsity.loaders.export.arrow import arrow_schema, arrow_table, features_of, import_pyarrow, shapes_of
+from dynamic_sparsity.loaders.export.lerobot import write_lerobot
+from dynamic_sparsity.loaders.export.minari import write_minari
 from dynamic_sparsity.loaders.export.named_dimensions import components_of, coordinates_of, variables_of
+from dynamic_sparsity.loaders.export.optional import imported
 from dynamic_sparsity.loaders.hdf5.writer import write_hdf5
 from dynamic_sparsity.loaders.row_source import RowSource, blocks
 from dynamic_sparsity.loaders.whole_file import whole_file
 
-__all__ = ["Exportable", "imported"]
+__all__ = ["Exportable"]
 
 
 class Exportable(RowSource, Protocol):
@@ -122,20 +123,41 @@ class Exportable(RowSource, Protocol):
         """
         return write_hdf5(self, Path(path).expanduser())
 
+    def to_minari(self, root: str | Path, dataset_id: str | None = None) -> Path:
+        """Write the episodes as a data set of Minari; docs/environments.md says what is where.
 
-def imported(name: str, extra: str) -> Any:
-    """Return an optional package.
+        Columns beside state, action, next state, reward and done become `infos`: choose them by `with_columns`.
 
-    Args:
-        name: Its name.
-        extra: Our extra that installs it.
+        Args:
+            root: Folder of all of Minari's data sets, which MINARI_DATASETS_PATH names when they are loaded.
+            dataset_id: Minari's name of it; None for task, policy and split, as "CheetahRun/noise-test-v0".
 
-    Raises:
-        MissingDependencyError: It is not installed.
-    """
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise MissingDependencyError(
-            f"this needs the package {name}: pip install 'dynamic-sparsity[{extra}]'"
-        ) from error
+        Returns:
+            The data set's folder. It appears when it is complete.
+
+        Raises:
+            InvalidSettingError: The id is none, the data set is there already, or the rows are not whole episodes.
+            MissingDependencyError: The extra `minari` is not installed.
+            CorruptStoreError: The store is damaged.
+            WriteFailedError: It can't be written, for example because the disk is full.
+        """
+        return write_minari(self, Path(root).expanduser(), dataset_id)
+
+    def to_lerobot(self, path: str | Path) -> Path:
+        """Write the episodes as a data set of LeRobot, format v3.0; docs/environments.md says what is where.
+
+        Columns beside state, action, next state, reward and done become features: choose them by `with_columns`.
+
+        Args:
+            path: The data set's folder, the `root` of `LeRobotDataset`.
+
+        Returns:
+            The folder. It appears when it is complete.
+
+        Raises:
+            InvalidSettingError: The folder is there already, or the rows are not whole episodes.
+            MissingDependencyError: The extra `hub` is not installed.
+            CorruptStoreError: The store is damaged.
+            WriteFailedError: It can't be written, for example because the disk is full.
+        """
+        return write_lerobot(self, Path(path).expanduser())

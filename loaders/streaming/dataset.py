@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dynamic_sparsity.errors import InvalidSettingError
-from dynamic_sparsity.loaders.export.libraries import imported
+from dynamic_sparsity.loaders.export.optional import imported
 from dynamic_sparsity.loaders.hub.leftovers import owned_folder, release
 from dynamic_sparsity.loaders.hub.publication import PublishedStore
 from dynamic_sparsity.loaders.hub.repository import Repository

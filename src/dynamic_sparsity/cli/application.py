@@ -11,6 +11,7 @@ from dynamic_sparsity.cli import (
     stores,
     verifying,
     managing,
+    exporting,
     generating,
     experts,
     publishing,
