@@ -92,6 +92,7 @@ MISSING: dict[str, list[str]] = {
     "list": ["--root", "NOWHERE"],
     "info": ["NOWHERE/CheetahRun/noise.zarr"],
     "convert": ["NOWHERE/CheetahRun/noise.zarr", "--storage", "compact", "--out", "new"],
+    "export": ["NOWHERE/CheetahRun/noise.zarr", "--format", "lerobot", "--out", "new"],
     "verify": ["NOWHERE"],
     "show": ["NOWHERE"],
     "merge": ["NOWHERE/CheetahRun/noise.zarr", "NOWHERE/CheetahRun/other.zarr", "--name", "both", "--out", "new"],
