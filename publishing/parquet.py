@@ -72,7 +72,7 @@ def file_count(size: int) -> int:
     Args:
         size: Of all its rows, decoded, bytes; 0 where there is none.
     """
-    return max(math.ceil(size / FILE_BYTES), min(FILES_WANTED, size // FILE_BYTES_MIN))
+    return max(math.ceil(size / FILE_BYTES), min(FILES_WANTED, int(size // FILE_BYTES_MIN)))
 
 
 def row_bytes(dataset: JacobianDataset) -> int:

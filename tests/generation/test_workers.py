@@ -69,7 +69,7 @@ def test_failures_are_exceptions_again(error):
 @pytest.mark.parametrize(
     ("by_kernel", "words"),
     [
-        (True, r"signal 9, SIGKILL, from the kernel for want of memory: .* GiB; give fewer --workers"),
+        (True, r"signal 9, SIGKILL, from the kernel for want of memory: .* GiB together; give fewer --workers"),
         (None, r"signal 9, SIGKILL, probably from the kernel for want of memory"),
         (False, r"signal 9, SIGKILL, probably from a person or a program"),
     ],
