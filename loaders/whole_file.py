@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from dynamic_sparsity.errors import DynamicSparsityError, InvalidSettingError, WriteFailedError
-from dynamic_sparsity.storage.atomic import sync
+from dynamic_sparsity.storage.atomic import missing_folders, remove_empty, sync
 from dynamic_sparsity.storage.file_lock import HAS_LOCKS, take
 
 __all__ = ["check_space", "whole_file", "whole_folder"]
@@ -80,7 +80,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
     try:
         if os.path.lexists(path) and (not path.is_dir() or any(path.iterdir())):
             raise InvalidSettingError(f"{path} is there already; delete it, or write elsewhere")
-        made = [parent for parent in path.parents if not parent.exists()]
+        made = missing_folders(path)
         partial.mkdir(parents=True)
         yield partial
         if path.is_dir():
@@ -92,9 +92,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
         raise _failed(path, error) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-        for parent in made:
-            with suppress(OSError):
-                parent.rmdir()  # refused where there is something in it
+        remove_empty(made)
 
 
 def check_space(path: Path, size: int) -> None:

@@ -9,7 +9,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -144,6 +144,26 @@ def delete_folder(folder: Path, path: Path) -> None:
     unfinished = partial_path(path)
     folder.rename(unfinished)
     shutil.rmtree(unfinished)
+
+
+def missing_folders(path: Path) -> list[Path]:
+    """Return the folders that would have to be made for a path, from the innermost one on.
+
+    Args:
+        path: The file or folder that is to be there.
+    """
+    return [folder for folder in path.parents if not folder.exists()]
+
+
+def remove_empty(folders: Iterable[Path]) -> None:
+    """Remove those of some folders that are there, and empty.
+
+    Args:
+        folders: From the innermost one on, as of `missing_folders`.
+    """
+    for folder in folders:
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def exchange(first: Path, second: Path) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 from dynamic_sparsity.errors import StoreLockedError
 from dynamic_sparsity.storage import file_lock
+from dynamic_sparsity.storage.atomic import missing_folders, remove_empty
 
 __all__ = ["is_locked", "lock"]
 
@@ -36,11 +37,11 @@ def lock(path: Path, *, shared: bool = False) -> Iterator[None]:
         yield
         return
     lock_path = path.with_name(path.name + ".lock")
-    made = [folder for folder in lock_path.parents if not folder.exists()]
+    made = missing_folders(lock_path)
     try:
         descriptor = _acquire(lock_path, path, shared)
     except BaseException:
-        _remove_empty(made)
+        remove_empty(made)
         raise
     try:
         os.ftruncate(descriptor, 0)
@@ -50,14 +51,7 @@ def lock(path: Path, *, shared: bool = False) -> Iterator[None]:
         if not shared or _take(descriptor):
             lock_path.unlink(missing_ok=True)
         os.close(descriptor)
-        _remove_empty(made)
-
-
-def _remove_empty(folders: Iterable[Path]) -> None:
-    """Remove folders, from the innermost one on, until one is not empty."""
-    with suppress(OSError):
-        for folder in folders:
-            folder.rmdir()
+        remove_empty(made)
 
 
 def is_locked(path: Path) -> bool:
