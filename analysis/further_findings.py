@@ -190,15 +190,15 @@ def threshold_table(studies: Sequence[Study]) -> list[str]:
     rows: list[list[object]] = []
     for one in one_per_dynamics_and_name(studies):
         at = {(found.scale, found.threshold): found for found in one.thresholds}
-        chosen = [at.get(place) for place in SHOWN_THRESHOLDS]
-        if None in chosen:
+        if not all(place in at for place in SHOWN_THRESHOLDS):
             continue
+        chosen = [at[place] for place in SHOWN_THRESHOLDS]
         columns = (
-            [f"{100 * found.zeros_s / one.zeros.zeros_s.size:.0f} %" for found in chosen if found],
-            [f"{found.sparsity_s:.2f}" for found in chosen if found],
-            [f"{found.bits:.1f}" for found in chosen if found],
-            [f"{100 * found.changes:.0f} %" for found in chosen if found],
-            [_share(found.precision) for found in chosen if found],
+            [f"{100 * found.zeros_s / one.zeros.zeros_s.size:.0f} %" for found in chosen],
+            [f"{found.sparsity_s:.2f}" for found in chosen],
+            [f"{found.bits:.1f}" for found in chosen],
+            [f"{100 * found.changes:.0f} %" for found in chosen],
+            [_share(found.precision) for found in chosen],
         )
         rows.append([one.source.task, one.source.name, *(" → ".join(column) for column in columns)])
     if not rows:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from dynamic_sparsity.analysis.runs import MATRICES, VALUES
 from dynamic_sparsity.analysis.study import Study
-from dynamic_sparsity.analysis.style import COLOURS, LINES, MODES, figure, grid_size, panels
+from dynamic_sparsity.analysis.style import COLOURS, LINES, MODE_NAMES, figure, grid_size, panels
 from dynamic_sparsity.analysis.thresholds import SCALES
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def sparsity_by_mode(studies: Sequence[Study]) -> Figure:
                 counts = one.sparsity.counts_s[number]
                 places = (np.arange(counts.size) * 40 / (counts.size - 1)).round().astype(int)
                 shares = np.bincount(places, weights=counts, minlength=41) / one.source.rows
-                ax.bar(np.arange(41) / 40, shares, 0.025, bottom=bottom, color=COLOURS[mode], label=MODES[mode])
+                ax.bar(np.arange(41) / 40, shares, 0.025, bottom=bottom, color=COLOURS[mode], label=MODE_NAMES[mode])
                 bottom += shares
             ax.set(xlim=(-0.02, 1.02), ylim=(0, 1.02), xticks=(0, 0.5, 1))
         _finish(made, studies, "sparsity of J_s", "share of rows", axes[0].get_legend_handles_labels())
@@ -106,19 +106,13 @@ def threshold_curves(studies: Sequence[Study]) -> Figure:
         axes = panels(made, [one.source.task for one in studies], sharex=True, sharey=True)
         for ax, one in zip(axes, studies, strict=True):
             entries = one.zeros.zeros_s.size
-            for scale, (style, marker) in zip(SCALES, LINES, strict=False):
+            for scale, look in zip(SCALES, LINES, strict=False):
                 rows = [row for row in one.thresholds if row.scale == scale]
                 places = [row.threshold for row in rows]
                 zeros = [one.largest.zeros("s", scale, row.threshold) / entries for row in rows]
                 means = [row.sparsity_s for row in rows]
                 for values, colour, words in ((means, "J_s", "mean"), (zeros, "nonzero", "in all rows")):
-                    look: Any = {
-                        "color": COLOURS[colour],
-                        "linewidth": 1,
-                        "markersize": 2.5,
-                        "label": f"{words}, {scale}",
-                    }
-                    ax.plot(places, values, style, marker=marker, **look)
+                    _line(ax, places, values, look, colour, f"{words}, {scale}")
             ax.set(xscale="log", ylim=(0, 1.02), xticks=(1e-12, 1e-9, 1e-6, 1e-3))
         _finish(made, studies, "threshold", "sparsity of J_s", axes[0].get_legend_handles_labels())
         return made
@@ -140,10 +134,9 @@ def horizon_curves(studies: Sequence[Study]) -> Figure:
                 ("always", "no path in any window", "nonzero"),
                 ("action", "no path from the first action", "J_a"),
             )
-            for (name, label, colour), (style, marker) in zip(curves, LINES, strict=True):
+            for (name, label, colour), look in zip(curves, LINES, strict=True):
                 values = [getattr(found, name) for found in one.horizons]
-                look: Any = {"color": COLOURS[colour], "linewidth": 1, "markersize": 2.5, "label": label}
-                ax.plot(steps, values, style, marker=marker, **look)
+                _line(ax, steps, values, look, colour, label)
             ax.set(ylim=(-0.02, 1))
             ax.set_xscale("log", base=2)
         label = "steps k of the product J(t+k−1) … J(t)"
@@ -160,12 +153,11 @@ def singular_values(studies: Sequence[Study]) -> Figure:
     with figure(*grid_size(len(studies))) as made:
         axes = panels(made, [one.source.task for one in studies], sharex=True)
         for ax, one in zip(axes, studies, strict=True):
-            for (mode, words), (style, marker) in zip(MODES.items(), LINES, strict=False):
+            for (mode, words), look in zip(MODE_NAMES.items(), LINES, strict=False):
                 for found in one.spectra:
                     if (found.matrix, found.mode) == ("J_s", mode):
                         values = np.maximum(found.singular_values, 1e-9)
-                        look: Any = {"color": COLOURS[mode], "linewidth": 1, "markersize": 2.5, "label": words}
-                        ax.plot(np.linspace(0, 1, values.size), values, style, marker=marker, **look)
+                        _line(ax, np.linspace(0, 1, values.size), values, look, mode, words)
             ax.set(yscale="log")
         handles = {label: handle for ax in axes for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
         legend = (list(handles.values()), list(handles))
@@ -254,6 +246,11 @@ def _finish(made: Figure, studies: Sequence[Study], x: str, y: str, legend: tupl
     if legend[0]:
         made.legend(*legend, loc="outside upper center", ncols=columns, frameon=False)
     made.text(0.995, 0.995, studies[0].source.name, ha="right", va="top", fontsize=7, color="#555555")
+
+
+def _line(ax: Axes, x: Any, y: Any, look: tuple[str, str], colour: str, label: str) -> None:
+    """Draw a line with a dash and a marker of `LINES`."""
+    ax.plot(x, y, look[0], marker=look[1], color=COLOURS[colour], label=label, linewidth=1, markersize=2.5)
 
 
 def _edges(longest: int) -> NDArray[np.float64]:

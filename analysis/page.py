@@ -23,7 +23,7 @@ from dynamic_sparsity.analysis.episode_strips import episode_strips
 from dynamic_sparsity.analysis.files import Progress, Renderer, study_file
 from dynamic_sparsity.analysis.runs import VALUES
 from dynamic_sparsity.analysis.study import Study, StudyOptions, load_or_study, to_json
-from dynamic_sparsity.analysis.style import COLOURS, MODES
+from dynamic_sparsity.analysis.style import COLOURS, MODE_NAMES
 from dynamic_sparsity.analysis.tables import ACTIVE_SHARE, table1
 from dynamic_sparsity.analysis.thresholds import SCALES
 from dynamic_sparsity.errors import StoreNotFoundError
@@ -278,7 +278,7 @@ def _map(one: Study) -> dict[str, Any] | None:
         "y": places[:, 1].tolist(),
         "sparsity": np.round(found.sparsity, 4).tolist(),
         "modes": found.modes.tolist(),
-        "legend": [[words, COLOURS[mode]] for mode, words in MODES.items()],
+        "legend": [[words, COLOURS[mode]] for mode, words in MODE_NAMES.items()],
         "rows": found.positions.tolist(),
         "sequence": found.sequence.tolist(),
         "perplexity": round(found.perplexity, 1),

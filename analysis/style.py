@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["COLOURS", "LINES", "MODES", "SHARE_MAP", "figure", "panels", "short"]
+__all__ = ["COLOURS", "LINES", "MODE_NAMES", "SHARE_MAP", "figure", "panels", "short"]
 
 # Okabe and Ito's palette, which people with any kind of colour vision tell apart.
 COLOURS = {
@@ -29,7 +29,7 @@ COLOURS = {
     "free": "#0072B2",
 }
 SHARE_MAP = "cividis"
-MODES = {"free": "free", "limit": "limit, no contact", "contact": "contact"}
+MODE_NAMES = {"free": "free", "limit": "limit, no contact", "contact": "contact"}
 """How a legend names the modes of a row."""
 LINES = (("-", "o"), ("--", "s"), (":", "^"), ("-.", "D"))
 """Dashes and markers of a figure's lines in turn, so that they differ without their colours."""

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from dynamic_sparsity.analysis.blocks import constraint_kinds
 from dynamic_sparsity.analysis.study import Study
-from dynamic_sparsity.analysis.style import COLOURS, MODES, SHARE_MAP, figure, short
+from dynamic_sparsity.analysis.style import COLOURS, MODE_NAMES, SHARE_MAP, figure, short
 from dynamic_sparsity.untrusted.text import figure_label
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def embedding_figure(one: Study, frames: list[NDArray[np.uint8]] | None = None) 
     with figure(5.4 if not frames else 7.6, 3.6) as made:
         grid = made.add_gridspec(1, 2 if frames else 1, width_ratios=(5, 3.2) if frames else (1,))
         ax = made.add_subplot(grid[0])
-        for number, (mode, words) in enumerate(MODES.items()):
+        for number, (mode, words) in enumerate(MODE_NAMES.items()):
             chosen = found.points[found.modes == number]
             options: Any = {"color": COLOURS[mode], "marker": MARKERS[number], "rasterized": True, "linewidths": 0}
             ax.scatter(chosen[:, 0], chosen[:, 1], s=7, label=f"{words} ({len(chosen):,})", **options)
