@@ -158,7 +158,7 @@ def _streamed(path: Path, entry: str, budget: Budget) -> dict[str, float]:
 
 
 def forget(store: Path) -> None:
-    """Drop a store's files from the operating system's cache, where it can be told to."""
+    """Drop a store's files from the operating system's cache, where it can be asked to."""
     for path in store.rglob("*"):
         if path.is_file() and hasattr(os, "posix_fadvise"):
             handle = os.open(path, os.O_RDONLY)

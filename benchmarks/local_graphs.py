@@ -1,6 +1,6 @@
 """Make the benchmark's data, and its table: every learner on every dynamics, several seeds, noise and expert.
 
-What exists is not made again, so an interrupted run goes on; a result is written as soon as it is there. Learners that
+What exists is not made again, so an interrupted run resumes; a result is written as soon as it is there. Learners that
 nothing random is in have one seed. Standard deviations of the truths are those of the mixture.
 
     python benchmarks/local_graphs.py data --root data/benchmark

@@ -2,7 +2,7 @@
 
     python benchmarks/verification.py [TASK …] [--root DIR] [--json PATH] [--markdown PATH]
 
-Makes the default store of each task (or goes on with it), runs `verify` and `verify --deep` on it, and reports the
+Makes the default store of each task (or resumes it), runs `verify` and `verify --deep` on it, and reports the
 quantiles of the relative error, the solver's iterations and residuals, and how often MJX and C see different contacts.
 """
 

@@ -146,7 +146,7 @@ def require_float64() -> None:
 
 
 def devices() -> list[Any]:
-    """Return JAX's devices in this process, of the kind that computes unless told otherwise.
+    """Return JAX's devices in this process, of the kind that computes by default.
 
     Raises:
         MissingDependencyError: JAX has none of the kind that JAX_PLATFORMS asks for.

@@ -43,7 +43,7 @@ class Beliefs:
         Args:
             jacobian: (state, action) -> Jacobians in MuJoCo's units, or None.
             edge_score: (state, action) -> edge scores, or None.
-            model: What has `scores_at` and `fixed_threshold`, if it is a reference that is told the truth's name and
+            model: What has `scores_at` and `fixed_threshold`, if it is a reference that is given the truth's name and
                 what acts in a row; and `scores_are_derivatives`, if its edge scores have the units of a Jacobian.
         """
         self._functions = jacobian, edge_score

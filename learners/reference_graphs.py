@@ -32,7 +32,7 @@ KINDS = {
     "contact-bit": "oracle",
     "true": "oracle",
 }
-"""What each kind is told: nothing; the truth on train; also what acts in the rows that it is judged on."""
+"""What each kind is given: nothing; the truth on train; also what acts in the rows that it is judged on."""
 
 NEIGHBOURS = 5
 
@@ -119,7 +119,7 @@ class ReferenceModel(AffineModel):
         Args:
             truth: Its name.
             rows: n rows to judge.
-            moments: Of these; only what is told the active set looks at it.
+            moments: Of these; only the kinds that are given the active set use it.
 
         Returns:
             shape (n, ds · (ds + da)).

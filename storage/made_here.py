@@ -1,4 +1,4 @@
-"""Files that a command made itself may be replaced by it; those of others are not, unless it is told so."""
+"""Files that a command made itself may be replaced by it; those of others are not, unless asked."""
 
 from __future__ import annotations
 

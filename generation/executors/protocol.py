@@ -207,7 +207,7 @@ def forward_warnings(send: Callable[[str], None]) -> None:
 
 
 SIMULATION = "dynamic_sparsity.generation.jobs.unit_runner:SimulationUnitRunner"
-"""The unit runner that the processes of an executor load unless told otherwise: MODULE:CLASS."""
+"""The unit runner that the processes of an executor load by default: MODULE:CLASS."""
 
 
 def load_unit_runner(name: str) -> UnitRunner:

@@ -14,7 +14,7 @@ from dynamic_sparsity.generation.linearization.linearization import Linearizatio
 from dynamic_sparsity.generation.linearization.program import COORDINATES, Coordinates
 
 CHECKED_ROWS = 8
-"""Rows that are held against MuJoCo C unless told otherwise: the first that are computed."""
+"""Rows that are compared with MuJoCo C by default: the first that are computed."""
 
 KEPT = 16
 """Linearizations that are kept, the latest."""

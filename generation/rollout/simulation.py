@@ -52,7 +52,7 @@ class Now(NamedTuple):
     """A batch of episodes between two control steps.
 
     Attributes:
-        carry: What the physics goes on from.
+        carry: What the physics continues from.
         task: Playground's state, without physics.
         observed: What the task looks back at.
     """

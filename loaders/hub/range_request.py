@@ -81,7 +81,7 @@ def _bare_connection(response: Any, size: int) -> socket.socket | None:
     """Return the connection on which the rest of a long answer comes, as plain bytes; None if it can't be read as such.
 
     The HTTP client hands out 64 KiB at a time through a dozen generators, and all of that holds Python's lock. Read
-    this way, a shard comes several times as fast, and what uses the rows goes on meanwhile. The client closes the
+    this way, a shard comes several times as fast, and what uses the rows runs meanwhile. The client closes the
     connection afterwards, as it does not know that its answer was read.
     """
     answer, stream = response.headers, response.extensions.get("network_stream")

@@ -6,7 +6,7 @@ class DynamicSparsityError(Exception):
 
 
 class DynamicSparsityWarning(UserWarning):
-    """Something went wrong, and the work goes on without it."""
+    """Something went wrong, and the work continues without it."""
 
 
 class UnknownNameError(DynamicSparsityError, ValueError):

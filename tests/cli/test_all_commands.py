@@ -232,7 +232,7 @@ def test_interrupted(
         assert cli.main([command, *INTERRUPTED[command]]) == 130
         assert_one_paragraph(capsys.readouterr().err, "Interrupted.")
         assert not [path for path in contents(here) if path.suffix in (".partial", ".lock")]
-    assert cli.main([command, *INTERRUPTED[command]]) == 0, "the same command goes on"
+    assert cli.main([command, *INTERRUPTED[command]]) == 0, "the same command resumes"
 
 
 def test_generating_interrupted(

@@ -1,4 +1,4 @@
-"""A run that knows how long it may take ends by itself, and the same command goes on."""
+"""A run that knows how long it may take ends by itself, and the same command resumes."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ def run_cases(
         folder: Where inputs are made; one after the other.
         name: File name of the input.
         judge: Reads the input; whether what it gave is right. It may raise errors of the package.
-        report: Where to write the outcome of each case as it goes on.
+        report: Where to write the outcome of each case as it runs.
 
     Returns:
         How many were "right", "refused", "silent" (wrong without an error), or raised something else (its name).

@@ -230,7 +230,7 @@ def test_locks_of_other_users(cache: Path, root: Path, monkeypatch: pytest.Monke
 @pytest.mark.filterwarnings("ignore:flock not supported")
 @pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK])
 def test_a_disk_without_locks(number: int, cache: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The Hub's client goes on without some locks; where it does not, it is said why, and what to do."""
+    """The Hub's client works without some locks; where it does not, the error says why, and what to do."""
 
     def flock(descriptor: int, kind: int) -> None:
         raise OSError(number, os.strerror(number))

@@ -163,7 +163,7 @@ def test_what_cannot_begin(tmp_path):
 @pytest.mark.slow
 @pytest.mark.exhaustive
 def test_train_from_a_policy(quick, tmp_path):
-    """Without learning, what comes out is what it began with; a run that was stopped goes on from where it was."""
+    """Without learning, what comes out is what it began with; a run that was stopped resumes where it was."""
     path, policy = a_policy(tmp_path)
     log, still = Log(), {"learning_rate": 0.0, "num_updates_per_batch": 1}
     result = run.train(small("CartpoleSwingup", "ppo", 2048, **still), tmp_path, log, str(path))

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 SCALING = "Scaling out (docs/scaling.md)"
 NAME_WIDTH_MIN = 20
-"""Columns that a store's name has at least; a longer one goes on in the next line."""
+"""Columns that a store's name has at least; a longer one is wrapped."""
 
 
 @app.command()
