@@ -30,9 +30,9 @@ import jax
 import jax.numpy as jnp
 
 from dynamic_sparsity.learners import Benchmark, Model, TrainingData, evaluate, get_budget, make_learner
-from dynamic_sparsity.learners.leaderboard_page import TOLERANCE
-from dynamic_sparsity.learners.protocol import Budget
-from dynamic_sparsity.learners.training import Batch, NetworkLearner, train
+from dynamic_sparsity.learners.budgets import Budget
+from dynamic_sparsity.learners.leaderboard.page import TOLERANCE
+from dynamic_sparsity.learners.networks.training import Batch, NetworkLearner, train
 from dynamic_sparsity.loaders import store_path
 from dynamic_sparsity.storage.atomic import publish
 

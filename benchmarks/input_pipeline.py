@@ -33,8 +33,8 @@ import jax.numpy as jnp
 from example_store import write_example_store
 
 from dynamic_sparsity.learners import SEEDS, Benchmark, Learner, TrainingData, get_budget, make_learner
-from dynamic_sparsity.learners.protocol import Budget
-from dynamic_sparsity.learners.training import Batch, device_rows, train
+from dynamic_sparsity.learners.budgets import Budget
+from dynamic_sparsity.learners.networks.training import Batch, device_rows, train
 from dynamic_sparsity.loaders import store_path
 
 ENTRIES = ("mlp none", "mlp l1", "mlp sae", "mlp mae", "residual-mlp none", "gated l0", "gated mask", "codebook l0")

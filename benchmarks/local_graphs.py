@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from dynamic_sparsity.learners import Learner, get_budget, make_learner
-from dynamic_sparsity.learners.runs import train_learners
-from dynamic_sparsity.learners.training import NetworkLearner
+from dynamic_sparsity.learners.networks.training import NetworkLearner
+from dynamic_sparsity.learners.runs.campaign import train_learners
 from dynamic_sparsity.schemas.naming import parse_store_path, store_path
 
 DYNAMICS = (

@@ -22,8 +22,8 @@ from provenance import SIMULATOR, made_with
 from dynamic_sparsity.generation import jax_runtime
 from dynamic_sparsity.generation.physics.model import load_physics
 from dynamic_sparsity.generation.verification.mujoco_steps import Stepper
-from dynamic_sparsity.learners.models import load_model
 from dynamic_sparsity.learners.planning import Planner, Score, relative_return, returns
+from dynamic_sparsity.learners.runs.saved_networks import load_model
 from dynamic_sparsity.loaders import open_dataset, store_path
 from dynamic_sparsity.storage.atomic import publish
 

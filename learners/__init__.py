@@ -5,10 +5,10 @@
 
 from typing import TYPE_CHECKING, Any
 
+from dynamic_sparsity.learners.budgets import BUDGETS, SEEDS, Budget, get_budget
 from dynamic_sparsity.learners.evaluation import evaluate, read_evaluation_rows
 from dynamic_sparsity.learners.interface import Learner, Model, TrainingData
-from dynamic_sparsity.learners.protocol import BUDGETS, SEEDS, Budget, get_budget
-from dynamic_sparsity.learners.results import Benchmark, run_learner
+from dynamic_sparsity.learners.runs.run_learner import Benchmark, run_learner
 
 if TYPE_CHECKING:
     from dynamic_sparsity.learners.registry import make_learner

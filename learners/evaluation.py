@@ -10,14 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dynamic_sparsity.errors import InvalidSettingError
-from dynamic_sparsity.learners import metrics
-from dynamic_sparsity.learners.beliefs import Beliefs, checked
-from dynamic_sparsity.learners.data import Rows, Scale, read_rows, rows_in_contact, valid_positions
+from dynamic_sparsity.learners.data.rows import Rows, Scale, read_rows, rows_in_contact, valid_positions
 from dynamic_sparsity.learners.interface import Predictor
-from dynamic_sparsity.learners.local_judging import judge_truths, references_for
-from dynamic_sparsity.learners.measures import TRUTHS, Moments, irrelevance, read_moments
+from dynamic_sparsity.learners.measures import TRUTHS, Moments, irrelevance, read_moments, rowwise
+from dynamic_sparsity.learners.measures.all_truths import judge_truths, references_for
 from dynamic_sparsity.learners.measures.jacobians import jacobian_by_mode
-from dynamic_sparsity.learners.references import References
+from dynamic_sparsity.learners.measures.predictions import Predictions, checked
+from dynamic_sparsity.learners.measures.train_split import References
 from dynamic_sparsity.loaders import JacobianDataset
 
 __all__ = ["LEARNED_ZERO", "EvaluationRows", "evaluate", "read_evaluation_rows"]
@@ -136,13 +135,13 @@ def evaluate(
     other = validation
     if isinstance(other, JacobianDataset):
         other = read_evaluation_rows(other, limit=limit, horizon=horizon)
-    given = Beliefs(jacobian, edge_score, predict)
+    given = Predictions(jacobian, edge_score, predict)
     found, scores = given.jacobian(evaluated), given.scores(evaluated)
     chosen_on = None
     if other is not None and scores is not None:
         believed = given.scores(other)
         if believed is not None:
-            threshold = metrics.best_threshold(_flat(believed), _flat(_truth(other)))
+            threshold = rowwise.best_threshold(_flat(believed), _flat(_truth(other)))
             chosen_on = other.dataset.split
     references = references or references_for(evaluated.dataset, truth)
     result = {
@@ -226,31 +225,31 @@ def _structure(scores: Floats, threshold: float, evaluated: EvaluationRows) -> d
     truth, flat = _flat(_truth(evaluated)), _flat(scores)
     graph = flat >= threshold
     values = {
-        "auroc": metrics.row_roc_auc(flat, truth),
-        "average_precision": metrics.average_precision(flat, truth),
-        "f1": metrics.f1(graph, truth),
-        "hamming": metrics.hamming(graph, truth),
+        "auroc": rowwise.row_roc_auc(flat, truth),
+        "average_precision": rowwise.average_precision(flat, truth),
+        "f1": rowwise.f1(graph, truth),
+        "hamming": rowwise.hamming(graph, truth),
     }
-    ranked = metrics.has_both_classes(truth)
+    ranked = rowwise.has_both_classes(truth)
     all_rows = np.ones(len(truth), bool)
     groups = {"all": all_rows, "contact": evaluated.contact, "free": ~evaluated.contact, "switch": evaluated.switch}
     structure = {name: _group(values, ranked, chosen, graph, truth) for name, chosen in groups.items()}
     ds = evaluated.rows.sizes[0]
     for name, part in (("mask_s", slice(0, ds)), ("mask_a", slice(ds, None))):
         structure[name] = _part(_flat(scores[:, :, part]), _flat(_truth(evaluated)[:, :, part]), threshold)
-    when, edges = metrics.edge_auroc(flat, truth)
+    when, edges = rowwise.edge_auroc(flat, truth)
     density, edge_count = graph.sum(1), truth.sum(1)
     return {
         "structure": structure,
         "switching": {"edge_auroc": when, "edges": edges},
         "calibration": {
-            "expected_error": metrics.expected_calibration_error(flat, truth),
-            "contact_auroc": metrics.roc_auc(density.astype(np.float64), evaluated.contact),
-            "contact_auroc_of_truth": metrics.roc_auc(edge_count.astype(np.float64), evaluated.contact),
-            "edges_in_contact": metrics.mean_over(density, evaluated.contact),
-            "edges_in_contact_of_truth": metrics.mean_over(edge_count, evaluated.contact),
-            "edges_free": metrics.mean_over(density, ~evaluated.contact),
-            "edges_free_of_truth": metrics.mean_over(edge_count, ~evaluated.contact),
+            "expected_error": rowwise.expected_calibration_error(flat, truth),
+            "contact_auroc": rowwise.roc_auc(density.astype(np.float64), evaluated.contact),
+            "contact_auroc_of_truth": rowwise.roc_auc(edge_count.astype(np.float64), evaluated.contact),
+            "edges_in_contact": rowwise.mean_over(density, evaluated.contact),
+            "edges_in_contact_of_truth": rowwise.mean_over(edge_count, evaluated.contact),
+            "edges_free": rowwise.mean_over(density, ~evaluated.contact),
+            "edges_free_of_truth": rowwise.mean_over(edge_count, ~evaluated.contact),
         },
     }
 
@@ -262,7 +261,7 @@ def _group(values: dict[str, Floats], ranked: Bools, chosen: Bools, graph: Bools
         by_rank = name in ("auroc", "average_precision")
         # Where no row has both classes, all of them have the value of a score that carries no information.
         subset = chosen & ranked if by_rank and (chosen & ranked).any() else chosen
-        means[name] = metrics.mean_over(value, subset)
+        means[name] = rowwise.mean_over(value, subset)
     rows = {"rows": int(chosen.sum()), "rows_ranked": int((chosen & ranked).sum())}
     density = {"density": None, "density_of_truth": None}
     if chosen.any():
@@ -273,12 +272,12 @@ def _group(values: dict[str, Floats], ranked: Bools, chosen: Bools, graph: Bools
 def _part(scores: Floats, truth: Bools, threshold: float) -> dict[str, Any]:
     graph, chosen = scores >= threshold, np.ones(len(truth), bool)
     values = {
-        "auroc": metrics.row_roc_auc(scores, truth),
-        "average_precision": metrics.average_precision(scores, truth),
-        "f1": metrics.f1(graph, truth),
-        "hamming": metrics.hamming(graph, truth),
+        "auroc": rowwise.row_roc_auc(scores, truth),
+        "average_precision": rowwise.average_precision(scores, truth),
+        "f1": rowwise.f1(graph, truth),
+        "hamming": rowwise.hamming(graph, truth),
     }
-    return _group(values, metrics.has_both_classes(truth), chosen, graph, truth)
+    return _group(values, rowwise.has_both_classes(truth), chosen, graph, truth)
 
 
 def _switches(dataset: JacobianDataset) -> Bools:

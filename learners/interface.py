@@ -11,10 +11,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from dynamic_sparsity.learners.data import Rows, Scale
-from dynamic_sparsity.learners.protocol import Budget
-from dynamic_sparsity.learners.references import References
-from dynamic_sparsity.learners.row_stream import RowStream
+from dynamic_sparsity.learners.budgets import Budget
+from dynamic_sparsity.learners.data.rows import Rows, Scale
+from dynamic_sparsity.learners.data.training_stream import RowStream
+from dynamic_sparsity.learners.measures.train_split import References
 
 __all__ = ["SUPERVISIONS", "Learner", "Model", "Predictor", "TrainingData", "allowed_by"]
 

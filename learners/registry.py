@@ -6,26 +6,26 @@ from collections.abc import Callable
 from typing import Any
 
 from dynamic_sparsity.errors import UnknownNameError
-from dynamic_sparsity.learners.jax_setup import require_jax
+from dynamic_sparsity.learners.networks.jax_setup import require_jax
 
 require_jax()
 
-from dynamic_sparsity.learners.baselines import GlobalGraph, Hold, Ridge  # noqa: E402 - after the check
-from dynamic_sparsity.learners.cdl import CDL  # noqa: E402
-from dynamic_sparsity.learners.coda import CoDA  # noqa: E402
-from dynamic_sparsity.learners.codebook import Codebook  # noqa: E402
-from dynamic_sparsity.learners.elden import ELDEN  # noqa: E402
-from dynamic_sparsity.learners.fcdl import FCDL  # noqa: E402
-from dynamic_sparsity.learners.gated import Gated  # noqa: E402
-from dynamic_sparsity.learners.graph_network import GraphNetwork  # noqa: E402
-from dynamic_sparsity.learners.hinges import Hinges  # noqa: E402
 from dynamic_sparsity.learners.interface import Learner  # noqa: E402
-from dynamic_sparsity.learners.mlp import MLP, ResidualMLP, UntrainedMLP  # noqa: E402
-from dynamic_sparsity.learners.ncd import NCD  # noqa: E402
-from dynamic_sparsity.learners.pcmi import PCMI  # noqa: E402
-from dynamic_sparsity.learners.reference_graphs import ReferenceGraph  # noqa: E402
-from dynamic_sparsity.learners.spartan import SPARTAN  # noqa: E402
-from dynamic_sparsity.learners.true_model import Oracle  # noqa: E402
+from dynamic_sparsity.learners.networks.cdl import CDL  # noqa: E402
+from dynamic_sparsity.learners.networks.coda import CoDA  # noqa: E402
+from dynamic_sparsity.learners.networks.codebook import Codebook  # noqa: E402
+from dynamic_sparsity.learners.networks.elden import ELDEN  # noqa: E402
+from dynamic_sparsity.learners.networks.fcdl import FCDL  # noqa: E402
+from dynamic_sparsity.learners.networks.gated import Gated  # noqa: E402
+from dynamic_sparsity.learners.networks.graph_network import GraphNetwork  # noqa: E402
+from dynamic_sparsity.learners.networks.hinges import Hinges  # noqa: E402
+from dynamic_sparsity.learners.networks.mlp import MLP, ResidualMLP, UntrainedMLP  # noqa: E402
+from dynamic_sparsity.learners.networks.ncd import NCD  # noqa: E402
+from dynamic_sparsity.learners.networks.pcmi import PCMI  # noqa: E402
+from dynamic_sparsity.learners.networks.spartan import SPARTAN  # noqa: E402
+from dynamic_sparsity.learners.networks.true_model import Oracle  # noqa: E402
+from dynamic_sparsity.learners.references.baselines import GlobalGraph, Hold, Ridge  # noqa: E402 - after the check
+from dynamic_sparsity.learners.references.graphs import ReferenceGraph  # noqa: E402
 
 __all__ = ["LEARNERS", "all_learners", "make_learner"]
 

@@ -98,7 +98,7 @@ def begin_growth(path: Path, attributes: Mapping[str, Any], *, alone: bool = Tru
 def finish_growth(path: Path) -> None:
     """Put the larger store, which is sealed, into the old one's place.
 
-    A program that reads the old store continues with the shards that it has opened; of the others, only the last one may
+    A program that reads the old store continues with the shards that it has opened; of the others, only the last may
     have become another.
 
     Args:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dynamic_sparsity.errors import InvalidSettingError, UnknownNameError
-from dynamic_sparsity.learners.data import Rows, Scale
+from dynamic_sparsity.learners.data.rows import Rows, Scale
 
 __all__ = ["TRUTHS", "Truth", "truths_named"]
 

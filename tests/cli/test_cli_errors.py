@@ -9,7 +9,7 @@ import pytest
 
 from dynamic_sparsity import cli
 from dynamic_sparsity.errors import InvalidSettingError, UnknownNameError
-from dynamic_sparsity.learners.own_function import function_at
+from dynamic_sparsity.learners.runs.own_function import function_at
 from dynamic_sparsity.testing import make_store
 
 HUGE = "100000000000000000000000"

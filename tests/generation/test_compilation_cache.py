@@ -17,7 +17,7 @@ from jax.experimental.compilation_cache import compilation_cache as jax_cache
 from dynamic_sparsity import compilation_cache
 from dynamic_sparsity.errors import DynamicSparsityWarning
 from dynamic_sparsity.generation import jax_runtime
-from dynamic_sparsity.learners.jax_setup import require_jax
+from dynamic_sparsity.learners.networks.jax_setup import require_jax
 
 VALUE = zlib.compress(b"a program" * 100)
 

@@ -124,10 +124,10 @@ def hostile_stores_of(template: Template, seed: int, count: int) -> Iterator[Hos
 
 def result_document(template: Template) -> tuple[dict[str, Any], bytes]:
     """A result of a learner, and the leaderboard with it."""
-    from dynamic_sparsity.learners.baselines import Ridge
-    from dynamic_sparsity.learners.leaderboard import entries_of, to_csv
-    from dynamic_sparsity.learners.protocol import get_budget
-    from dynamic_sparsity.learners.results import Benchmark, run_learner
+    from dynamic_sparsity.learners.budgets import get_budget
+    from dynamic_sparsity.learners.leaderboard.entries import entries_of, to_csv
+    from dynamic_sparsity.learners.references.baselines import Ridge
+    from dynamic_sparsity.learners.runs.run_learner import Benchmark, run_learner
 
     (document,) = run_learner(Benchmark.read(template.path, get_budget("smoke")), Ridge(), [0])
     return json.loads(json.dumps(document)), to_csv(entries_of([document])).encode()

@@ -10,13 +10,13 @@ import pytest
 from dynamic_sparsity import cli
 from dynamic_sparsity.errors import CorruptResultError, InvalidSettingError
 from dynamic_sparsity.learners import get_budget
-from dynamic_sparsity.learners.baselines import Ridge
-from dynamic_sparsity.learners.benchmark_page import benchmark_page, interquartile_mean, tracks_of
-from dynamic_sparsity.learners.benchmark_rows import benchmark_rows, read_benchmark_csv, to_benchmark_csv
-from dynamic_sparsity.learners.entry_check import check_entry
-from dynamic_sparsity.learners.leaderboard_files import write_benchmark
-from dynamic_sparsity.learners.reference_graphs import ReferenceGraph
-from dynamic_sparsity.learners.results import Benchmark, read_results, run_learner, write_result
+from dynamic_sparsity.learners.leaderboard.benchmark_pages import benchmark_page, interquartile_mean, tracks_of
+from dynamic_sparsity.learners.leaderboard.benchmark_rows import benchmark_rows, read_benchmark_csv, to_benchmark_csv
+from dynamic_sparsity.learners.leaderboard.entry_check import check_entry
+from dynamic_sparsity.learners.leaderboard.writing import write_benchmark
+from dynamic_sparsity.learners.references.baselines import Ridge
+from dynamic_sparsity.learners.references.graphs import ReferenceGraph
+from dynamic_sparsity.learners.runs.run_learner import Benchmark, read_results, run_learner, write_result
 from dynamic_sparsity.testing import make_store
 
 TASK = "Pendulums"

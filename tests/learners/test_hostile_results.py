@@ -15,9 +15,9 @@ from dynamic_sparsity import cli
 from dynamic_sparsity.analysis.files import analyze, study_file
 from dynamic_sparsity.analysis.study import load_or_study
 from dynamic_sparsity.errors import CorruptInputError, CorruptResultError, InvalidSettingError
-from dynamic_sparsity.learners.leaderboard import read_entries
-from dynamic_sparsity.learners.protocol import get_budget
-from dynamic_sparsity.learners.results import read_results, result_document, write_result
+from dynamic_sparsity.learners.budgets import get_budget
+from dynamic_sparsity.learners.leaderboard.entries import read_entries
+from dynamic_sparsity.learners.runs.run_learner import read_results, result_document, write_result
 from dynamic_sparsity.policies.files import FOLDER
 from dynamic_sparsity.storage.atomic import check_output_folder
 from dynamic_sparsity.testing import make_store
@@ -51,7 +51,7 @@ def policies():
     return hostile_results.hostile_policies(good, record), "x.safetensors", judge
 
 def results():
-    from dynamic_sparsity.learners.leaderboard import read_entries
+    from dynamic_sparsity.learners.leaderboard.entries import read_entries
     from dynamic_sparsity.untrusted.names import is_name
     def judge(path):
         for entry in read_entries(path.parent):
@@ -60,16 +60,16 @@ def results():
     return hostile_results.hostile_results(json.loads(good)), "x.json", judge
 
 def leaderboards():
-    from dynamic_sparsity.learners.leaderboard import read_entries
-    from dynamic_sparsity.learners.leaderboard_page import leaderboard_page
+    from dynamic_sparsity.learners.leaderboard.entries import read_entries
+    from dynamic_sparsity.learners.leaderboard.page import leaderboard_page
     def judge(path):
         page = leaderboard_page(read_entries(path), None)
         return all(one not in page for one in ("<script", "../..", "\\x1b"))
     return hostile_results.hostile_leaderboards(good.decode()), "x.csv", judge
 
 def models():
-    from dynamic_sparsity.learners.models import load_model
-    from dynamic_sparsity.learners.results import result_path
+    from dynamic_sparsity.learners.runs.saved_networks import load_model
+    from dynamic_sparsity.learners.runs.run_learner import result_path
     load_model(folder / kind)
     state = np.zeros((3, 4), np.float32)
     def judge(path):
@@ -110,7 +110,7 @@ def a_result() -> dict:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from dynamic_sparsity.learners.leaderboard import entries_of, to_csv
+    from dynamic_sparsity.learners.leaderboard.entries import entries_of, to_csv
 
     folder = tmp_path_factory.mktemp("results")
     (folder / "policy").write_bytes((FOLDER / "CartpoleBalance.safetensors").read_bytes())
@@ -133,9 +133,9 @@ def test_models_of_strangers(folder: Path, exhaustive: bool) -> None:
     jax = pytest.importorskip("jax")
     pytest.importorskip("equinox")
     from dynamic_sparsity.learners import make_learner
-    from dynamic_sparsity.learners.data import Scale
-    from dynamic_sparsity.learners.models import save_model
-    from dynamic_sparsity.learners.training import NetworkModel, as_float32
+    from dynamic_sparsity.learners.data.rows import Scale
+    from dynamic_sparsity.learners.networks.training import NetworkModel, as_float32
+    from dynamic_sparsity.learners.runs.saved_networks import save_model
 
     learner, budget = make_learner("gated", "l0"), get_budget("smoke")
     ones = [np.ones(5, np.float32)] * 2 + [np.ones(4, np.float32)] * 3

@@ -11,9 +11,9 @@ import pytest
 from dynamic_sparsity import cli
 from dynamic_sparsity.errors import CorruptResultError, InvalidSettingError
 from dynamic_sparsity.learners import Benchmark, get_budget, make_learner, run_learner
-from dynamic_sparsity.learners.leaderboard import entries_of, read_csv, read_entries, to_csv
-from dynamic_sparsity.learners.leaderboard_page import compare, leaderboard_page
-from dynamic_sparsity.learners.paper_findings import paper_findings, term_findings
+from dynamic_sparsity.learners.leaderboard.entries import entries_of, read_csv, read_entries, to_csv
+from dynamic_sparsity.learners.leaderboard.page import compare, leaderboard_page
+from dynamic_sparsity.learners.leaderboard.paper_findings import paper_findings, term_findings
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 TASK = "Pendulums"

@@ -15,16 +15,20 @@ import pytest
 
 from dynamic_sparsity.errors import CorruptResultError, DynamicSparsityError, InvalidSettingError, UnknownNameError
 from dynamic_sparsity.learners import Benchmark, evaluate, get_budget, run_learner
-from dynamic_sparsity.learners.codebook import mixture_surprise
-from dynamic_sparsity.learners.effectwise import EffectNetworks, bernoulli_straight_through, binary_cross_entropy
-from dynamic_sparsity.learners.hinges import HingedNetwork
-from dynamic_sparsity.learners.kinematic_trees import KinematicTree, tree_of
-from dynamic_sparsity.learners.losses import JACOBIAN_LOSSES, jacobian_term, supervision_of
-from dynamic_sparsity.learners.models import load_model, save_model
-from dynamic_sparsity.learners.own import OwnLearner
+from dynamic_sparsity.learners.networks.codebook import mixture_surprise
+from dynamic_sparsity.learners.networks.effectwise import (
+    EffectNetworks,
+    bernoulli_straight_through,
+    binary_cross_entropy,
+)
+from dynamic_sparsity.learners.networks.hinges import HingedNetwork
+from dynamic_sparsity.learners.networks.kinematic_trees import KinematicTree, tree_of
+from dynamic_sparsity.learners.networks.losses import JACOBIAN_LOSSES, jacobian_term, supervision_of
+from dynamic_sparsity.learners.networks.training import NetworkLearner
 from dynamic_sparsity.learners.registry import LEARNERS, all_learners, make_learner
-from dynamic_sparsity.learners.runs import evaluate_model, train_learners
-from dynamic_sparsity.learners.training import NetworkLearner
+from dynamic_sparsity.learners.runs.campaign import evaluate_model, train_learners
+from dynamic_sparsity.learners.runs.own_learner import OwnLearner
+from dynamic_sparsity.learners.runs.saved_networks import load_model, save_model
 from dynamic_sparsity.schemas.naming import parse_store_path
 
 SMOKE = get_budget("smoke")

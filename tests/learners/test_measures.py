@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dynamic_sparsity.errors import InvalidSettingError, UnknownNameError
-from dynamic_sparsity.learners.data import Rows, Scale
+from dynamic_sparsity.learners.data.rows import Rows, Scale
 from dynamic_sparsity.learners.measures import TRUTHS, Moments, fit_reference, irrelevance, judge_graph, truths_named
 from dynamic_sparsity.learners.measures.clusters import clusters_of, complete_linkage
 from dynamic_sparsity.learners.measures.concordance import concordance
@@ -18,9 +18,9 @@ from dynamic_sparsity.learners.measures.intervals import draw_episodes, interval
 from dynamic_sparsity.learners.measures.jacobians import jacobian_by_mode
 from dynamic_sparsity.learners.measures.judging import choose_threshold
 from dynamic_sparsity.learners.measures.reference import merged_modes
+from dynamic_sparsity.learners.measures.rowwise import row_roc_auc
 from dynamic_sparsity.learners.measures.timing import shifted
-from dynamic_sparsity.learners.metrics import row_roc_auc
-from dynamic_sparsity.learners.neighbours import nearest_rows, vote
+from dynamic_sparsity.learners.references.neighbours import nearest_rows, vote
 
 DS, DA, EPISODES, STEPS = 3, 1, 12, 60
 ENTRIES = DS * (DS + DA)

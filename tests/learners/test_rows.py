@@ -11,11 +11,11 @@ import pytest
 
 from dynamic_sparsity.errors import InvalidSettingError
 from dynamic_sparsity.learners import Benchmark, evaluate, get_budget
-from dynamic_sparsity.learners.data import read_rows
-from dynamic_sparsity.learners.losses import JACOBIAN_LOSSES
+from dynamic_sparsity.learners.data.rows import read_rows
+from dynamic_sparsity.learners.data.training_stream import PIECE_STEPS, dimensionless
+from dynamic_sparsity.learners.networks.losses import JACOBIAN_LOSSES
+from dynamic_sparsity.learners.networks.training import device_rows, draw_batch
 from dynamic_sparsity.learners.registry import make_learner
-from dynamic_sparsity.learners.row_stream import PIECE_STEPS, dimensionless
-from dynamic_sparsity.learners.training import device_rows, draw_batch
 from dynamic_sparsity.loaders import open_dataset
 from dynamic_sparsity.testing import make_store
 

@@ -83,8 +83,8 @@ def train_learner(
     Example: [bold]dynamic-sparsity train-learner CartpoleBalance --learner mlp --loss sae[/bold]
     """
     from dynamic_sparsity.cli.progress_bars import LearnerBars
-    from dynamic_sparsity.learners.protocol import get_budget
-    from dynamic_sparsity.learners.runs import train_learners
+    from dynamic_sparsity.learners.budgets import get_budget
+    from dynamic_sparsity.learners.runs.campaign import train_learners
     from dynamic_sparsity.schemas.naming import parse_store_path, store_path
 
     budget, numbers = get_budget(protocol), parse_seeds(seeds)
@@ -150,9 +150,9 @@ def evaluate(
 
     Example: [bold]dynamic-sparsity evaluate CartpoleBalance examples/own_model_jax.py:fit[/bold]
     """
-    from dynamic_sparsity.learners.protocol import get_budget
-    from dynamic_sparsity.learners.results import write_result
-    from dynamic_sparsity.learners.runs import evaluate_model
+    from dynamic_sparsity.learners.budgets import get_budget
+    from dynamic_sparsity.learners.runs.campaign import evaluate_model
+    from dynamic_sparsity.learners.runs.run_learner import write_result
     from dynamic_sparsity.schemas.naming import store_path
 
     budget, numbers = get_budget(protocol), parse_seeds(seeds)
@@ -167,8 +167,8 @@ def evaluate(
 
 
 def _table_of_result(result: dict[str, Any]) -> Table:
-    from dynamic_sparsity.learners.benchmark_rows import benchmark_rows
-    from dynamic_sparsity.learners.leaderboard import entries_of
+    from dynamic_sparsity.learners.leaderboard.benchmark_rows import benchmark_rows
+    from dynamic_sparsity.learners.leaderboard.entries import entries_of
 
     (entry,) = entries_of([result])
     trained, data = result["trained_on"], result["result"]["data"]
@@ -194,7 +194,7 @@ def check_entry(
 
     Example: [bold]dynamic-sparsity check-entry outputs/learners/mini/CheetahRun/noise/mine-none-0.json[/bold]
     """
-    from dynamic_sparsity.learners.entry_check import check_entry as check
+    from dynamic_sparsity.learners.leaderboard.entry_check import check_entry as check
 
     _, wrong, known = check(file)
     console = PlainConsole(soft_wrap=True)
@@ -236,7 +236,7 @@ def leaderboard(
     output_file(csv, "--csv")
     output_file(figure, "--figure", FIGURE_SUFFIXES)
     output_folder(benchmark, "--benchmark")
-    from dynamic_sparsity.learners.leaderboard_files import has_local_graphs, write_benchmark, write_leaderboard
+    from dynamic_sparsity.learners.leaderboard.writing import has_local_graphs, write_benchmark, write_leaderboard
 
     console, errors = PlainConsole(), PlainConsole(stderr=True, soft_wrap=True)
     results = write_leaderboard(

@@ -1,0 +1,1 @@
+"""What learners learn from and are evaluated on; NumPy only."""

@@ -1,0 +1,1 @@
+"""Many results as pages, tables and the paper's Figure 8."""

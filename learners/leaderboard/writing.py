@@ -1,0 +1,96 @@
+"""Writing the leaderboard: its page, its table and its figure."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from dynamic_sparsity.errors import CorruptResultError, InvalidSettingError
+from dynamic_sparsity.learners.leaderboard.benchmark_pages import benchmark_page, tracks_of
+from dynamic_sparsity.learners.leaderboard.benchmark_rows import benchmark_rows, read_benchmark_csv, to_benchmark_csv
+from dynamic_sparsity.learners.leaderboard.entries import read_entries, to_csv
+from dynamic_sparsity.learners.leaderboard.page import leaderboard_page
+from dynamic_sparsity.learners.runs.run_learner import read_results
+from dynamic_sparsity.storage.atomic import publish
+from dynamic_sparsity.storage.made_here import check_free_files, note_files
+
+__all__ = ["has_local_graphs", "write_benchmark", "write_leaderboard"]
+
+
+def write_leaderboard(
+    source: Path,
+    page: Path,
+    *,
+    table: Path | None = None,
+    figure: Path | None = None,
+    overwrite: bool = False,
+    on_skipped: Callable[[CorruptResultError], None] | None = None,
+) -> int:
+    """Write the leaderboard's page, and its table and figure if they are wanted.
+
+    Args:
+        source: Folder of results, or a `leaderboard.csv`.
+        page: The Markdown page to write; it links to the figure.
+        table: File for the table, CSV; None for no table.
+        figure: File for the paper's Figure 8, PNG, SVG or PDF; None for no figure.
+        overwrite: Replace files that were not made here.
+        on_skipped: Called with the error of each file that is left out because it can't be read; None to raise it.
+
+    Returns:
+        Number of results.
+
+    Raises:
+        InvalidSettingError: There are no results, or a file exists that was not made here.
+        CorruptResultError: A file can't be read.
+        MissingDependencyError: matplotlib is not installed, which the figure needs.
+    """
+    files = [path for path in (page, table, figure) if path is not None]
+    check_free_files(files, overwrite)
+    entries = read_entries(source, on_skipped)
+    if figure is not None:
+        from dynamic_sparsity.learners.leaderboard.figure8 import draw_figure_8
+
+        draw_figure_8(entries, figure)
+    note_files(files)  # before they are written: an interrupted command may be repeated
+    link = None if figure is None else Path(os.path.relpath(figure, page.parent)).as_posix()
+    publish(page, [leaderboard_page(entries, link).encode()])
+    if table is not None:
+        publish(table, [to_csv(entries).encode()])
+    return len(entries)
+
+
+def write_benchmark(source: Path, folder: Path, *, overwrite: bool = False) -> list[Path]:
+    """Write the tables of local graphs: `benchmark.csv`, and a page for each track that has contestants.
+
+    Args:
+        source: Folder of results, or a `benchmark.csv`.
+        folder: Made if missing.
+        overwrite: Replace files that were not made here.
+
+    Returns:
+        The files.
+
+    Raises:
+        InvalidSettingError: There are no results with local graphs, or a file exists that was not made here.
+        CorruptResultError: A file can't be read.
+    """
+    rows = read_benchmark_csv(source) if source.is_file() else benchmark_rows(read_results(source, lambda error: None))
+    if not rows:
+        raise InvalidSettingError(f"{source} has no results with local graphs; train again with `train-learner`")
+    pages = {f"{track}.md": benchmark_page(rows, track) for track in tracks_of(rows)}
+    contents = {"benchmark.csv": to_benchmark_csv(rows)} | pages
+    check_free_files([folder / name for name in contents], overwrite)
+    note_files(folder / name for name in contents)
+    for name, text in contents.items():
+        publish(folder / name, [text.encode()])
+    return [folder / name for name in contents]
+
+
+def has_local_graphs(source: Path) -> bool:
+    """Return whether a folder has results from which `write_benchmark` can be made.
+
+    Args:
+        source: Folder of results, or a file.
+    """
+    return source.is_dir() and bool(benchmark_rows(read_results(source, lambda error: None)))

@@ -1,0 +1,1 @@
+"""Training and judging of learners on stores, and the results as files."""
