@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from PIL.Image import Image as PillowImage
 
-__all__ = ["FORMATS", "Progress", "Renderer", "analyze", "study_file"]
+__all__ = ["FORMATS", "Renderer", "StudyProgress", "analyze", "study_file"]
 
 FORMATS = ("png", "svg", "pdf")
 DPI = 110
@@ -41,7 +41,7 @@ Renderer = Callable[[str, NDArray[np.float32], int, int], "NDArray[np.uint8] | N
 """From task, states (n, ds), width and height to pictures of them, uint8, (n, height, width, 3); None if it can't."""
 
 
-class Progress(Protocol):
+class StudyProgress(Protocol):
     """Receives the progress of the work."""
 
     def started(self, name: str, rows: int) -> None:
@@ -75,7 +75,7 @@ def analyze(
     formats: Sequence[str] = FORMATS,
     render: Renderer | None = None,
     redraw: bool = False,
-    progress: Progress | None = None,
+    progress: StudyProgress | None = None,
 ) -> list[Study]:
     """Study stores and write what was found.
 
@@ -190,7 +190,7 @@ def _few_colours(picture: PillowImage) -> PillowImage:
 
 
 def _study(
-    location: StoreLocation, out: Path, options: StudyOptions | None, progress: Progress | None
+    location: StoreLocation, out: Path, options: StudyOptions | None, progress: StudyProgress | None
 ) -> tuple[Study, bool]:
     """Return the study, and whether it is the one that was kept."""
     path, kept, advanced = location.path, study_file(out, location.path), None

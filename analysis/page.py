@@ -20,7 +20,7 @@ from dynamic_sparsity.analysis.changes import EVENTS
 from dynamic_sparsity.analysis.comparison import Comparison, comparisons
 from dynamic_sparsity.analysis.episode_frames import FRAMES, frame_sheet
 from dynamic_sparsity.analysis.episode_strips import episode_strips
-from dynamic_sparsity.analysis.files import Progress, Renderer, study_file
+from dynamic_sparsity.analysis.files import Renderer, StudyProgress, study_file
 from dynamic_sparsity.analysis.runs import VALUES
 from dynamic_sparsity.analysis.study import Study, StudyOptions, load_or_study, to_json
 from dynamic_sparsity.analysis.style import COLOURS, MODE_NAMES
@@ -45,7 +45,7 @@ def report(
     options: StudyOptions | None = None,
     frames: int = FRAMES,
     render: Renderer | None = None,
-    progress: Progress | None = None,
+    progress: StudyProgress | None = None,
 ) -> Path:
     """Write the page of all complete stores below a folder.
 

@@ -11,7 +11,7 @@ from dynamic_sparsity.loaders.dataset import JacobianDataset
 from dynamic_sparsity.loaders.hub.local_copy import LocalCopy
 from dynamic_sparsity.loaders.hub.publication import PublishedStore
 from dynamic_sparsity.loaders.hub.repository import REPOSITORY_VARIABLE, Repository, default_repository
-from dynamic_sparsity.loaders.hub.transfer_progress import Progress, chosen
+from dynamic_sparsity.loaders.hub.transfer_progress import TransferProgress, chosen
 from dynamic_sparsity.loaders.joining import concatenate
 from dynamic_sparsity.loaders.row_source import COORDINATES, Coordinates, check_choice
 from dynamic_sparsity.loaders.store.advice import can_be_generated, generate_command, how_to_make
@@ -42,7 +42,7 @@ def load_dataset(
     exclude_flags: Sequence[str] = ...,
     streaming: Literal[False] = ...,
     sample: bool = ...,
-    progress: bool | Progress | None = ...,
+    progress: bool | TransferProgress | None = ...,
 ) -> JacobianDataset: ...
 
 
@@ -63,7 +63,7 @@ def load_dataset(
     exclude_flags: Sequence[str] = ...,
     streaming: Literal[True],
     sample: bool = ...,
-    progress: bool | Progress | None = ...,
+    progress: bool | TransferProgress | None = ...,
 ) -> StreamingDataset: ...
 
 
@@ -83,7 +83,7 @@ def load_dataset(
     exclude_flags: Sequence[str] = (),
     streaming: bool = False,
     sample: bool = False,
-    progress: bool | Progress | None = None,
+    progress: bool | TransferProgress | None = None,
 ) -> JacobianDataset | StreamingDataset:
     """Open the transitions and Jacobians of a task, from a folder of stores, from the Hugging Face Hub, or a sample.
 

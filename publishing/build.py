@@ -19,7 +19,7 @@ from typing import Any, Final
 from dynamic_sparsity.errors import CorruptStoreError, DynamicSparsityWarning, IncompleteStoreError, StoreNotFoundError
 from dynamic_sparsity.loaders.hub.local_copy import split_rows
 from dynamic_sparsity.loaders.hub.publication import PublishedFile, PublishedStore, index_path
-from dynamic_sparsity.loaders.hub.transfer_progress import Progress
+from dynamic_sparsity.loaders.hub.transfer_progress import TransferProgress
 from dynamic_sparsity.loaders.store.store import Store, StoreLocation, find_stores, open_store
 from dynamic_sparsity.publishing.index import write_index
 from dynamic_sparsity.publishing.parquet import ParquetFile, plan_parquet, write_parquet
@@ -59,7 +59,7 @@ class BuiltStore:
         return self.location.task, self.location.policy, self.location.dynamics
 
 
-def build_stores(root: Path, progress: Progress, *, skip_incomplete: bool = False) -> list[BuiltStore]:
+def build_stores(root: Path, progress: TransferProgress, *, skip_incomplete: bool = False) -> list[BuiltStore]:
     """Check every store below a folder, and make its index and Parquet view.
 
     Args:

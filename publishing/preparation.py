@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from dynamic_sparsity.errors import HubError
-from dynamic_sparsity.loaders.hub.transfer_progress import Progress
+from dynamic_sparsity.loaders.hub.transfer_progress import TransferProgress
 from dynamic_sparsity.publishing.publish import Plan, check, plan, require_token
 
 __all__ = ["prepare"]
@@ -21,7 +21,7 @@ def prepare(
     delete: bool = False,
     dry_run: bool = False,
     skip_incomplete: bool = False,
-    progress: Progress | None = None,
+    progress: TransferProgress | None = None,
     on_unreachable: Callable[[HubError], None] = lambda error: None,
 ) -> Plan:
     """Check arguments and token, then plan a publication.

@@ -19,7 +19,7 @@ from dynamic_sparsity.loaders.hub.repository import (
     import_hub,
     quiet,
 )
-from dynamic_sparsity.loaders.hub.transfer_progress import Progress, Silent
+from dynamic_sparsity.loaders.hub.transfer_progress import Silent, TransferProgress
 from dynamic_sparsity.publishing import card, pictures, tables, versions
 from dynamic_sparsity.publishing.build import BuiltStore, build_stores
 from dynamic_sparsity.publishing.staging import STAGING_FOLDER, staging_folder
@@ -127,7 +127,7 @@ def plan(
     delete: bool = False,
     offline: bool = False,
     skip_incomplete: bool = False,
-    progress: Progress | None = None,
+    progress: TransferProgress | None = None,
 ) -> Plan:
     """Check all stores below a folder, make what is published beside them, and compare it with the repository.
 
@@ -196,7 +196,7 @@ def _plan(
     return made
 
 
-def publish(made: Plan, *, private: bool = False, progress: Progress | None = None) -> str:
+def publish(made: Plan, *, private: bool = False, progress: TransferProgress | None = None) -> str:
     """Carry out a plan: new data first, then all that changes what readers see in one commit, then the tag.
 
     It may be interrupted and repeated: until that commit, readers of the repository see what they saw before.

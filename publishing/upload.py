@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 from dynamic_sparsity.errors import CorruptStoreError
 from dynamic_sparsity.loaders.hub.publication import PublishedFile
 from dynamic_sparsity.loaders.hub.repository import hub_errors, import_hub, quiet
-from dynamic_sparsity.loaders.hub.transfer_progress import Progress
+from dynamic_sparsity.loaders.hub.transfer_progress import TransferProgress
 from dynamic_sparsity.untrusted.files import read_regular
 
 BATCH_FILES: Final = 200
@@ -147,7 +147,7 @@ def batches(files: Sequence[tuple[PublishedFile, Path]]) -> Iterator[list[tuple[
         yield batch
 
 
-def send(repo_id: str, plan: Sending, progress: Progress, parent: str | None = None) -> None:
+def send(repo_id: str, plan: Sending, progress: TransferProgress, parent: str | None = None) -> None:
     """Bring a repository to a wanted state so that what its readers see changes at once, in the last commit.
 
     Files under paths that nobody reads yet are committed part by part: an interrupted run resumes after the last one.

@@ -30,7 +30,7 @@ from dynamic_sparsity.storage.verify_files import (
     check_shard_manifests,
     unfinished,
 )
-from dynamic_sparsity.storage.verify_rows import Rows, check_rows
+from dynamic_sparsity.storage.verify_rows import ShardRows, check_rows
 
 __all__ = ["Problem", "verify_store"]
 
@@ -134,7 +134,7 @@ def _check_shards(
             unreadable.add(shard)
             yield Problem(f"shard {shard}", str(error), fix_shard(shard))
             continue
-        rows = Rows(start, columns, attributes, table["length"], before)
+        rows = ShardRows(start, columns, attributes, table["length"], before)
         yield from check_rows(rows)
         previous = {"next_state": columns["next_state"][-1:].copy()}
         episode = rows.indices // attributes["episode_length"]

@@ -26,7 +26,7 @@ MAY_BE_INFINITE: Final = "contact_distance"
 
 
 @dataclass(frozen=True)
-class Rows:
+class ShardRows:
     """The rows of one shard.
 
     Attributes:
@@ -75,7 +75,7 @@ class Rows:
         return flagged
 
 
-def check_rows(rows: Rows) -> Iterator[Problem]:
+def check_rows(rows: ShardRows) -> Iterator[Problem]:
     """Check one shard's rows against every rule.
 
     Args:
@@ -102,7 +102,7 @@ def _is_fill(spec: ArraySpec, values: npt.NDArray[Any]) -> Bools:
     return np.asarray(np.isnan(values) if spec.dtype.startswith("float") else values == spec.fill_value, dtype=bool)
 
 
-def _no_fill(rows: Rows) -> Iterator[Finding]:
+def _no_fill(rows: ShardRows) -> Iterator[Finding]:
     """Check that rows that are neither padding nor nonfinite hold values, and finite ones."""
     for spec in rows.specs:
         values = rows.columns[spec.name]
@@ -112,7 +112,7 @@ def _no_fill(rows: Rows) -> Iterator[Finding]:
             yield rows.clean & _any(infinite), f"{spec.name} is infinite in an unflagged row"
 
 
-def _padding(rows: Rows) -> Iterator[Finding]:
+def _padding(rows: ShardRows) -> Iterator[Finding]:
     """Check that padding is exactly what follows an episode's end, and holds fill values only."""
     padding = rows.flagged("padding")
     yield padding & rows.data, "flags say padding, but the episode table says data"
@@ -124,7 +124,7 @@ def _padding(rows: Rows) -> Iterator[Finding]:
     yield ~rows.data & (rows.columns["flags"] != 1 << FLAG_BITS["padding"]), "a padding row has other flags too"
 
 
-def _flags(rows: Rows) -> Iterator[Finding]:
+def _flags(rows: ShardRows) -> Iterator[Finding]:
     """Check that flags agree with the columns they are about."""
     known = sum(1 << bit for bit in rows.attributes["flag_bits"].values())
     yield (rows.columns["flags"] & ~np.uint16(known)) != 0, "flags has bits without a name"
@@ -141,14 +141,14 @@ def _flags(rows: Rows) -> Iterator[Finding]:
         yield rows.clean & disagrees, "the flag differs_from_mujoco disagrees with mujoco_difference"
 
 
-def _places(rows: Rows) -> Iterator[Finding]:
+def _places(rows: ShardRows) -> Iterator[Finding]:
     """Check that the columns `episode` and `step` name the row's place."""
     episode, step = np.divmod(rows.indices, rows.attributes["episode_length"])
     yield rows.data & (rows.columns["episode"] != episode), "episode disagrees with the episode table"
     yield rows.data & (rows.columns["step"] != step), "step disagrees with the episode table"
 
 
-def _continuity(rows: Rows) -> Iterator[Finding]:
+def _continuity(rows: ShardRows) -> Iterator[Finding]:
     """Check that inside an episode a row's next state is the next row's state, bit by bit."""
     state, next_state = rows.columns["state"], rows.columns["next_state"]
     before = rows.previous["next_state"] if rows.previous is not None else next_state[:0]
@@ -161,21 +161,21 @@ def _continuity(rows: Rows) -> Iterator[Finding]:
     yield differs & inside & rows.data, "state is not bitwise the row before's next_state"
 
 
-def _actions(rows: Rows) -> Iterator[Finding]:
+def _actions(rows: ShardRows) -> Iterator[Finding]:
     """Check that actions lie inside (-1, 1) unless flagged."""
     if "action" in rows.columns:
         outside = _any(np.abs(rows.columns["action"]) >= 1)
         yield rows.clean & outside & ~rows.flagged("action_at_bound"), "action is not inside (-1, 1) and not flagged so"
 
 
-def _binary(rows: Rows) -> Iterator[Finding]:
+def _binary(rows: ShardRows) -> Iterator[Finding]:
     """Check that masks and signals are 0 or 1."""
     for name in BINARY:
         if name in rows.columns:
             yield rows.clean & _any(rows.columns[name] > 1), f"{name} is neither 0 nor 1"
 
 
-def _masks(rows: Rows) -> Iterator[Finding]:
+def _masks(rows: ShardRows) -> Iterator[Finding]:
     """Check that a mask is 1 where its Jacobian reaches the threshold and 0 where it does not, away from ties."""
     threshold = rows.attributes["mask_threshold"]
     above = np.float64(threshold * (1 + TIE_FACTOR))
@@ -197,7 +197,7 @@ def _masks(rows: Rows) -> Iterator[Finding]:
         yield rows.clean & invented, f"{mask} is 1 where abs({jacobian}) is less than {threshold:g}"
 
 
-def _contacts(rows: Rows) -> Iterator[Finding]:
+def _contacts(rows: ShardRows) -> Iterator[Finding]:
     """Check that what holds in every substep holds in one, and that forces push."""
     if "active_any" in rows.columns:
         more = _any(rows.columns["active_all"] > rows.columns["active_any"])
@@ -208,7 +208,7 @@ def _contacts(rows: Rows) -> Iterator[Finding]:
     yield rows.clean & (rows.columns["solver_residual"] < 0), "solver_residual is negative"
 
 
-def _ends(rows: Rows) -> Iterator[Finding]:
+def _ends(rows: ShardRows) -> Iterator[Finding]:
     """Check that an episode ends only where the task ends it or a number is not finite."""
     episode, step = np.divmod(rows.indices, rows.attributes["episode_length"])
     last = step + 1 == rows.lengths[episode]

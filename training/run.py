@@ -36,7 +36,7 @@ STEPS_BETWEEN_EVALUATIONS = {"cpu": 250_000, "playground": 2_000_000}
 _PACKAGES = ("brax", "jax", "jaxlib", "mujoco", "mujoco-mjx", "playground")
 
 
-class Progress(Protocol):
+class TrainingProgress(Protocol):
     """Receives the progress of a training; the command line draws a bar from it."""
 
     def started(self, task: str, steps: int, done: int) -> None:
@@ -85,7 +85,7 @@ class Result:
     curve: Path | None
 
 
-def train(settings: TrainingSettings, out: Path, progress: Progress, initial: str | None = None) -> Result:
+def train(settings: TrainingSettings, out: Path, progress: TrainingProgress, initial: str | None = None) -> Result:
     """Train a policy, and keep it if it is better than what is there.
 
     The run's folder, `OUT/<Task>.training`, holds the latest and the best parameters and the learning curve. A run that
@@ -134,7 +134,7 @@ def train(settings: TrainingSettings, out: Path, progress: Progress, initial: st
         return _keep(settings, policy, best.steps, out, drawn, beginning.stages if beginning else ())
 
 
-def _plan(settings: TrainingSettings, out: Path, progress: Progress) -> Result:
+def _plan(settings: TrainingSettings, out: Path, progress: TrainingProgress) -> Result:
     """Make a policy from what is known of the dynamics, by DAgger or LQR."""
     from dynamic_sparsity.training import planned
 
@@ -158,7 +158,7 @@ class _Run:
     """One call of brax's training function."""
 
     def __init__(
-        self, settings: TrainingSettings, place: TrainingFolder, progress: Progress, beginning: Beginning | None
+        self, settings: TrainingSettings, place: TrainingFolder, progress: TrainingProgress, beginning: Beginning | None
     ) -> None:
         self.settings, self.place, self.progress, self.beginning = settings, place, progress, beginning
         self.environment = _environment(settings.task)

@@ -10,7 +10,7 @@ from dynamic_sparsity.errors import InvalidSettingError, UnknownNameError
 from dynamic_sparsity.loaders.hub.local_copy import LocalCopy
 from dynamic_sparsity.loaders.hub.publication import PublishedStore
 from dynamic_sparsity.loaders.hub.repository import Repository
-from dynamic_sparsity.loaders.hub.transfer_progress import Progress
+from dynamic_sparsity.loaders.hub.transfer_progress import TransferProgress
 from dynamic_sparsity.schemas.naming import store_path
 from dynamic_sparsity.schemas.splits import SPLITS
 
@@ -87,7 +87,7 @@ class DownloadedStore:
 def download(
     repository: Repository,
     selection: StoreSelection,
-    progress: Progress,
+    progress: TransferProgress,
     *,
     force: bool = False,
     dry_run: bool = False,

@@ -27,7 +27,7 @@ from dynamic_sparsity.loaders.hub.repository import Repository, quiet
 from dynamic_sparsity.loaders.hub.store_index import check_identity, read_index
 from dynamic_sparsity.loaders.hub.transfer import fetch_file, in_threads, make_folder, place
 from dynamic_sparsity.loaders.hub.transfer_plan import FilePlan, plan_files
-from dynamic_sparsity.loaders.hub.transfer_progress import Progress, Silent
+from dynamic_sparsity.loaders.hub.transfer_progress import Silent, TransferProgress
 from dynamic_sparsity.loaders.row_reader import needed_arrays
 from dynamic_sparsity.loaders.row_source import check_choice
 from dynamic_sparsity.loaders.store.partial import PARTIAL_FILE, PartialLedger, copy_corrupt
@@ -159,7 +159,7 @@ class LocalCopy:
             self._prepare(force=force)
         return plan_files(self.ledger, arrays, force=force)
 
-    def fetch(self, arrays: Sequence[str], progress: Progress | None = None, *, force: bool = False) -> None:
+    def fetch(self, arrays: Sequence[str], progress: TransferProgress | None = None, *, force: bool = False) -> None:
         """Make sure that arrays are there.
 
         Args:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
-__all__ = ["Bar", "Progress", "Silent", "chosen"]
+__all__ = ["Bar", "Silent", "TransferProgress", "chosen"]
 
 
-class Progress(Protocol):
+class TransferProgress(Protocol):
     """Receives the progress of a transfer."""
 
     def started(self, what: str, total: int) -> None:
@@ -62,24 +62,24 @@ class Bar:
         self._task: TaskID | None = None
 
     def started(self, what: str, total: int) -> None:
-        """See `Progress.started`."""
+        """See `TransferProgress.started`."""
         self._bars.start()
         self._task = self._bars.add_task(what, total=total)
 
     def advanced(self, count: int) -> None:
-        """See `Progress.advanced`."""
+        """See `TransferProgress.advanced`."""
         if self._task is not None:
             self._bars.advance(self._task, count)
 
     def finished(self) -> None:
-        """See `Progress.finished`."""
+        """See `TransferProgress.finished`."""
         if self._task is not None:
             self._bars.remove_task(self._task)
             self._task = None
         self._bars.stop()
 
 
-def chosen(progress: bool | Progress | None) -> Progress:
+def chosen(progress: bool | TransferProgress | None) -> TransferProgress:
     """Choose what receives the progress of a transfer.
 
     Args:

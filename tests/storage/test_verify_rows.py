@@ -9,7 +9,7 @@ import pytest
 
 from dynamic_sparsity.schemas import FLAG_BITS
 from dynamic_sparsity.storage.verify import Problem
-from dynamic_sparsity.storage.verify_rows import Rows, check_rows
+from dynamic_sparsity.storage.verify_rows import ShardRows, check_rows
 from dynamic_sparsity.testing import stores as synthetic
 
 EARLY = {3: 7}
@@ -73,12 +73,12 @@ for _change, _what, _row in [
     breaks(_what, _row)(_change)
 
 
-def rows_of(change: Callable[[Columns], object] = lambda _: None, **attributes: Any) -> Rows:
+def rows_of(change: Callable[[Columns], object] = lambda _: None, **attributes: Any) -> ShardRows:
     described = synthetic.make_attributes(episodes=4) | attributes
     columns, episodes = synthetic.make_unit(described, range(4), EARLY)
     change(columns)
     lengths = np.array([episode["length"] for episode in episodes], dtype=np.int32)
-    return Rows(0, columns, described, lengths, None)
+    return ShardRows(0, columns, described, lengths, None)
 
 
 def test_synthetic_rows_obey_every_rule() -> None:
