@@ -31,9 +31,12 @@ from dynamic_sparsity.testing import HubServer, make_store
 
 
 def test_differences() -> None:
-    published = {"a": np.array([[1.0, np.nan], [2, 3]], np.float32), "b": np.array([1, 2], np.uint8)}
+    published: dict[str, np.ndarray] = {
+        "a": np.array([[1.0, np.nan], [2, 3]], np.float32),
+        "b": np.array([1, 2], np.uint8),
+    }
     assert differences(published, {name: values.copy() for name, values in published.items()}) == {}
-    made = {"a": published["a"].copy(), "b": np.array([1, 250], np.uint8)}
+    made: dict[str, np.ndarray] = {"a": published["a"].copy(), "b": np.array([1, 250], np.uint8)}
     made["a"][1, 0] = 2.5
     assert differences(published, made) == {"a": ArrayDifference(1, 0.5), "b": ArrayDifference(1, 248.0)}
     made["a"][0, 1] = 1

@@ -140,7 +140,7 @@ def test_models_of_strangers(folder: Path, exhaustive: bool) -> None:
     learner, budget = make_learner("gated", "l0"), get_budget("smoke")
     ones = [np.ones(5, np.float32)] * 2 + [np.ones(4, np.float32)] * 3
     scale = Scale(*ones)
-    network = as_float32(learner.network((4, 1), scale, budget, jax.random.key(0)))
+    network = as_float32(learner.network((4, 1), scale, budget, jax.random.key(0)))  # type: ignore[attr-defined]
     model = NetworkModel(network, scale, np.ones((4, 5), np.float32))
     save_model(folder / "model.npz", model, learner, (4, 1), budget, 0)
     part = 1 if exhaustive else 4

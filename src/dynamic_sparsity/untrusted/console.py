@@ -170,7 +170,7 @@ class _LoggedStatus(Status):
         super().stop()
 
 
-def progress(console: PlainConsole, **options: Any) -> Progress:
+def progress(console: PlainConsole, **options: Any) -> Bars:
     """Return bars with what is done, how much of it, and the time left.
 
     Args:
