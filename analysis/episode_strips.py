@@ -9,7 +9,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from dynamic_sparsity.loaders.load import open_dataset
+from dynamic_sparsity.analysis.own_threshold import open_rows
+from dynamic_sparsity.analysis.study import StudyOptions
 
 __all__ = ["COLUMNS_MAX", "EPISODES_MAX", "episode_strips"]
 
@@ -22,11 +23,12 @@ COLUMNS_MAX: Final = 250
 LEVELS: Final = 255
 
 
-def episode_strips(path: Path) -> dict[str, Any]:
+def episode_strips(path: Path, options: StudyOptions | None = None) -> dict[str, Any]:
     """Return the sparsity of [J_s | J_a] over all episodes of a store, small enough for a page.
 
     Args:
         path: The store.
+        options: What decides the masks; None for those of the store.
 
     Returns:
         `episodes` (their numbers), `of` (how many the store has), `lengths` and `returns` of each, `every` (steps per
@@ -36,7 +38,8 @@ def episode_strips(path: Path) -> dict[str, Any]:
     Raises:
         DynamicSparsityError: The store can't be read.
     """
-    dataset = open_dataset(path, columns=["mask_s", "mask_a"])
+    options = options or StudyOptions()
+    dataset = open_rows(path, options.threshold, options.scale, columns=["mask_s", "mask_a"])
     table = dataset.episodes
     lengths = table["length"].astype(int)
     firsts = np.cumsum(lengths) - lengths

@@ -60,6 +60,7 @@ def findings_page(studies: Sequence[Study], suffix: str = "png") -> str:
         "",
         "Made by `dynamic-sparsity analyze`; [docs/analysis.md](../docs/analysis.md) defines every number and says how "
         "to make it again. Every table is here as CSV and JSON.",
+        *_meaning_of_zero(studies),
         "",
         "## Table 1: entries that are zero in every row",
         "",
@@ -112,6 +113,20 @@ def _links(one: Study | None, suffix: str) -> Markdown:
     figures = [name for name in TASK_CAPTIONS if name != "embedding" or one.embedding is not None]
     folder = f"{one.source.name}/{one.source.task}"
     return Markdown(", ".join(markdown.link(LINK_WORDS[name], f"{folder}/{name}.{suffix}") for name in figures))
+
+
+def _meaning_of_zero(studies: Sequence[Study]) -> list[str]:
+    """Return a line on what counts as zero, if that is not what the stores say."""
+    units = {
+        "absolute": "in MuJoCo's units",
+        "relative": "times the row's largest",
+        "dimensionless": "with all variables in units of their standard deviation",
+    }
+    chosen = dict.fromkeys(
+        (one.source.metadata["mask_scale"], one.source.metadata["mask_threshold"]) for one in studies
+    )
+    words = [f"|J| < {at:g} {units[scale]}" for scale, at in chosen if scale in units]
+    return ["", f"An entry counts as zero where {'; or '.join(words)}, by the stored Jacobians."] if words else []
 
 
 def _claims(studies: Sequence[Study], name: str, everything: Sequence[Study]) -> list[str]:

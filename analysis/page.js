@@ -226,7 +226,14 @@ addEventListener("resize", () => {
     for (const section of document.querySelectorAll("section[data-drawn]")) section.querySelector(":scope > .tabs [aria-pressed=true]").click();
   }, 200);
 });
-document.getElementById("threshold").textContent = [...new Set(data.studies.map(one => one.mask_threshold.toExponential(0)))].join(", ");
+const ZERO_WORDS = {
+  stored: at => `|J| < ${at}, decided in float64`,
+  absolute: at => `|J| < ${at}`,
+  relative: at => `|J| < ${at} times the row's largest`,
+  dimensionless: at => `|J| < ${at}, variables in units of their standard deviation`,
+};
+document.getElementById("threshold").textContent =
+  [...new Set(data.studies.map(one => ZERO_WORDS[one.mask_scale](one.mask_threshold.toExponential(0))))].join("; or ");
 front();
 sections();
 if (location.hash) document.getElementById(decodeURIComponent(location.hash.slice(1)))?.scrollIntoView();

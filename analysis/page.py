@@ -82,7 +82,7 @@ def report(
         publish(kept, [to_json(one)])
         if progress is not None:
             progress.phase("rendering")
-        found.append((one, frame_sheet(one, path, frames, render), episode_strips(path)))
+        found.append((one, frame_sheet(one, path, frames, render), episode_strips(path, options)))
         if progress is not None:
             progress.phase("done")
     target = out / "index.html"
@@ -124,6 +124,7 @@ def _entry(one: Study, sheet: dict[str, Any] | None) -> dict[str, Any]:
         "episodes": one.source.episodes,
         "dt": metadata["control_dt"],
         "mask_threshold": metadata["mask_threshold"],
+        "mask_scale": metadata["mask_scale"],
         "effects": one.state_names,
         "actions": one.action_names,
         "constraints": constraints,

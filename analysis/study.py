@@ -17,6 +17,7 @@ from dynamic_sparsity.analysis.changes import ChangeCounter, ChangeTable
 from dynamic_sparsity.analysis.collecting import collect
 from dynamic_sparsity.analysis.embedding import Embedding, embed
 from dynamic_sparsity.analysis.horizons import Horizon, multi_step_zeros
+from dynamic_sparsity.analysis.own_threshold import check_threshold, open_rows
 from dynamic_sparsity.analysis.patterns import Pattern, PatternCounter, PatternTable, describe_patterns
 from dynamic_sparsity.analysis.runs import RunCounter, RunLengths
 from dynamic_sparsity.analysis.sparsity import SparsityCounter, SparsityDistribution
@@ -26,7 +27,6 @@ from dynamic_sparsity.analysis.timeline import LiveliestSegment, Timeline, read_
 from dynamic_sparsity.analysis.zeros import GlobalZeros, ZeroCounter
 from dynamic_sparsity.errors import InvalidSettingError
 from dynamic_sparsity.loaders.dataset import JacobianDataset
-from dynamic_sparsity.loaders.load import open_dataset
 from dynamic_sparsity.untrusted.archives import translated
 from dynamic_sparsity.untrusted.documents import DOCUMENT_BYTES_MAX, read_json
 from dynamic_sparsity.untrusted.files import read_regular
@@ -43,8 +43,10 @@ __all__ = [
     "totals",
 ]
 
-VERSION = 2
+VERSION = 3
 """Changes with the meaning of any number here, so that older files are made again."""
+STORED = "stored"
+"""The `mask_scale` of masks that are the store's own."""
 EXCLUDED_FLAGS = ("nonfinite", "not_converged", "tangents_lost")
 """Rows whose Jacobian is missing or wrong."""
 
@@ -59,6 +61,8 @@ class StudyOptions:
         windows: Windows used for several steps.
         perplexity: Of t-SNE.
         seed: Of the samples and of t-SNE.
+        threshold: From which size on an entry counts; None for the masks of the store, decided in float64.
+        scale: In which unit, one of `thresholds.SCALES`.
     """
 
     sample_rows: int = 10_000
@@ -66,13 +70,17 @@ class StudyOptions:
     windows: int = 200
     perplexity: float = 50.0
     seed: int = 0
+    threshold: float | None = None
+    scale: str = "absolute"
 
     def __post_init__(self) -> None:
         """Refuse what makes no sense.
 
         Raises:
             InvalidSettingError: A number is out of range.
+            UnknownNameError: There is no such scale.
         """
+        check_threshold(self.threshold, self.scale)
         smallest = {"sample_rows": 1, "map_rows": 0, "windows": 1, "perplexity": 1, "seed": 0}
         for name, least in smallest.items():
             if getattr(self, name) < least:
@@ -90,7 +98,8 @@ class Source:
         excluded: Rows left out for their flags (`EXCLUDED_FLAGS`).
         episodes: Their episodes.
         mean_return: Mean sum of rewards of an episode.
-        metadata: What else the store states: sizes, names, constraints, control_dt, mask_threshold.
+        metadata: What else the store states: sizes, names, constraints, control_dt, mask_threshold; and mask_scale,
+            `STORED`, or one of `thresholds.SCALES` for masks that were decided anew.
     """
 
     task: str
@@ -240,7 +249,7 @@ def study_store(
         MissingDependencyError: scikit-learn is not installed, and a map is wanted.
     """
     options = options or StudyOptions()
-    dataset = open_dataset(path, exclude_flags=EXCLUDED_FLAGS)
+    dataset = open_rows(path, options.threshold, options.scale, exclude_flags=EXCLUDED_FLAGS)
     found = totals(dataset, advanced)
     episode = read_timeline(dataset, found.liveliest)
     map_rows = options.map_rows if len(dataset) >= 10 else 0
@@ -333,7 +342,7 @@ def _source(dataset: JacobianDataset) -> Source:
         int(store.episodes["length"].sum()) - len(dataset),
         int(metadata["episodes"]),
         float(np.mean(returns)),
-        {name: metadata[name] for name in names},
+        {name: metadata[name] for name in names} | {"mask_scale": metadata.get("mask_scale", STORED)},
     )
 
 

@@ -17,7 +17,7 @@ from dynamic_sparsity.analysis.spectrum import tangent_scale
 from dynamic_sparsity.errors import InvalidSettingError
 from dynamic_sparsity.loaders.dataset import JacobianDataset
 
-__all__ = ["SCALES", "THRESHOLDS", "LargestEntries", "LargestEntry", "Sensitivity", "threshold_sensitivity"]
+__all__ = ["SCALES", "THRESHOLDS", "LargestEntries", "LargestEntry", "Sensitivity", "sizes_of", "threshold_sensitivity"]
 
 THRESHOLDS = tuple(10.0**exponent for exponent in range(-12, -1))
 SCALES = ("absolute", "relative", "dimensionless")
@@ -102,18 +102,30 @@ class LargestEntry:
     def result(self) -> LargestEntries:
         """Return what was found."""
         absolute = self._largest[:2]
-        return LargestEntries(*self._largest, *dimensionless(absolute[0], absolute[1], self._scale))
+        pairs = zip(absolute, ("J_s", "J_a"), strict=True)
+        return LargestEntries(
+            *self._largest, *(sizes_of(one, name, "dimensionless", self._scale) for one, name in pairs)
+        )
 
 
-def dimensionless(size_s: Array, size_a: Array, scale: NDArray[np.float64]) -> list[NDArray[np.float32]]:
-    """Return sizes of entries with all variables in units of their standard deviation: |J| σ_cause / σ_effect.
+def sizes_of(jacobian: Array, matrix: str, scale: str, units: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Return the sizes of entries in the units of a scale.
 
     Args:
-        size_s: |J_s|, shape (..., dx, dx).
-        size_a: |J_a|, shape (..., dx, da); actions count as they are.
-        scale: Of `tangent_scale`, shape (dx,).
+        jacobian: J_s or J_a, or their absolute values, shape (..., dx, dx) or (..., dx, da).
+        matrix: "J_s" or "J_a".
+        scale: One of `SCALES`.
+        units: Of `tangent_scale`, shape (dx,); actions count as they are.
+
+    Returns:
+        float32, the shape of `jacobian`.
     """
-    return [(size_s * (scale / scale[:, None])).astype(np.float32), (size_a / scale[:, None]).astype(np.float32)]
+    size: Array = np.abs(jacobian)
+    if scale == "relative":
+        size = size / size.max(axis=(-2, -1), keepdims=True, initial=np.finfo(np.float32).tiny)
+    elif scale == "dimensionless":
+        size = size * (units / units[:, None]) if matrix == "J_s" else size / units[:, None]
+    return size.astype(np.float32, copy=False)
 
 
 @dataclass(frozen=True)
@@ -178,20 +190,12 @@ def threshold_sensitivity(
     units = tangent_scale(dataset)
     for block in blocks(sample, jacobians=True):
         for scale in SCALES:
-            sizes = _sizes(block, scale, units)
+            pairs = (("J_s", block.J_s), ("J_a", block.J_a))
+            sizes = [sizes_of(matrix, name, scale, units) for name, matrix in pairs if matrix is not None]
             for threshold in thresholds:
                 mask_s, mask_a = ((size >= threshold).view(np.uint8) for size in sizes)
                 counters[scale, threshold].update(Block(block.first, block.starts, mask_s, mask_a, block.active_any))
     return [one.result(scale, threshold) for (scale, threshold), one in counters.items()]
-
-
-def _sizes(block: Block, scale: str, units: NDArray[np.float64]) -> list[Array]:
-    """Return |J_s| and |J_a| of a block that has them, on one of `SCALES`."""
-    sizes = [np.abs(jacobian) for jacobian in (block.J_s, block.J_a) if jacobian is not None]
-    if scale == "relative":
-        tiny = np.finfo(np.float32).tiny
-        return [size / size.max(axis=(1, 2), keepdims=True, initial=tiny) for size in sizes]
-    return list(dimensionless(sizes[0], sizes[1], units)) if scale == "dimensionless" else sizes
 
 
 class _Counters:

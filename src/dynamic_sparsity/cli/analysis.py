@@ -31,6 +31,22 @@ FRAMES_MAX = 10_000
 MapRowsOption = Annotated[
     int, typer.Option(help="Rows of the map of (s, a, s') by t-SNE; 0 for none.", min=0, max=MAP_ROWS_MAX)
 ]
+ThresholdOption = Annotated[
+    float | None,
+    typer.Option(
+        "--threshold",
+        help="From which |J| on an entry counts, decided anew from the stored Jacobians.",
+        show_default="the masks of the store",
+    ),
+]
+ScaleOption = Annotated[
+    str,
+    typer.Option(
+        "--scale",
+        help="In which unit --threshold is: absolute (MuJoCo's), dimensionless (variables by their standard "
+        "deviation), relative (to the row's largest).",
+    ),
+]
 SeedOption = Annotated[int, typer.Option(help="Seed of the samples and of t-SNE.", min=0, max=SEED_MAX)]
 
 
@@ -44,6 +60,8 @@ def analyze(
             "--format", help="Format of the figures: png, svg, pdf; repeat it for several.", show_default="all"
         ),
     ] = None,
+    threshold: ThresholdOption = None,
+    scale: ScaleOption = "absolute",
     map_rows: MapRowsOption = 1000,
     frames: Annotated[bool, typer.Option(help="Render pictures of the robot (needs the extra `generate`).")] = True,
     redraw: Annotated[bool, typer.Option("--redraw", help="Draw figures again that exist already.")] = False,
@@ -58,7 +76,10 @@ def analyze(
     in bounded memory. A store that has not changed since is neither studied nor drawn again: more can be added later.
     A folder that has files of others is left alone.
 
+    With --threshold, all of it is answered for another meaning of zero.
+
     Example: [bold]dynamic-sparsity analyze data/*/*.zarr --out outputs/analysis[/bold]
+    Example: [bold]dynamic-sparsity analyze data --threshold 0.01 --scale dimensionless --out outputs/coarse[/bold]
     """
     from dynamic_sparsity.analysis.files import FORMATS
     from dynamic_sparsity.analysis.files import analyze as analyze_stores
@@ -72,7 +93,7 @@ def analyze(
         studies = analyze_stores(
             chosen_stores(stores),
             out,
-            options=StudyOptions(map_rows=map_rows, seed=seed),
+            options=StudyOptions(map_rows=map_rows, seed=seed, threshold=threshold, scale=scale),
             formats=figure_format or FORMATS,
             render=_Renderer(console) if frames else None,
             redraw=redraw,
@@ -93,6 +114,8 @@ def report(
         Path | None,
         typer.Option(help="Folder with results of `analyze`, to be used again.", show_default=False),
     ] = None,
+    threshold: ThresholdOption = None,
+    scale: ScaleOption = "absolute",
     map_rows: MapRowsOption = 1000,
     frames: Annotated[
         int,
@@ -121,7 +144,7 @@ def report(
             root,
             out,
             results=results,
-            options=StudyOptions(map_rows=map_rows, seed=seed),
+            options=StudyOptions(map_rows=map_rows, seed=seed, threshold=threshold, scale=scale),
             frames=frames,
             render=_Renderer(console) if frames else None,
             progress=bars,
