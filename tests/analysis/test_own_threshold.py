@@ -71,6 +71,7 @@ def test_missing_jacobians_stay_missing(tmp_path: Path) -> None:
     assert (masks[0] == 255).all() and set(np.unique(masks[1:])) <= {0, 1}
 
 
+@pytest.mark.slow
 def test_command_and_page_say_what_zero_means(store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["--threshold", str(AT), "--scale", "dimensionless", "--map-rows", "0"]
     out = tmp_path / "coarse"
