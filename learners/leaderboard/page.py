@@ -119,7 +119,8 @@ _INTRODUCTION = (
 
 _FIGURE = (
     "Box plots over tasks of the multilayer perceptron with each term of the loss: error of the next state relative to "
-    "that without a term, and sparsity of the Jacobian relative to the truth. Points: tasks, with a standard deviation over seeds. Lines: the truth, the untrained network."
+    "that without a term, and sparsity of the Jacobian relative to the truth. Points: tasks, with a "
+    "standard deviation over seeds. Lines: the truth, the untrained network."
 )
 
 
