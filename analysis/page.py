@@ -32,8 +32,10 @@ from dynamic_sparsity.loaders.store.store import find_stores
 from dynamic_sparsity.storage.atomic import publish
 from dynamic_sparsity.untrusted.text import json_in_html
 
-__all__ = ["page", "report"]
+__all__ = ["SCRIPTS", "page", "report"]
 
+SCRIPTS = ("page_charts.js", "page_matrix.js", "page_episodes.js", "page.js")
+"""The page's one script, in this order."""
 PLACE = re.compile(r"/\*\{(style|data|script|digest)\}\*/")
 
 
@@ -99,7 +101,7 @@ def page(found: Sequence[tuple[Study, dict[str, Any] | None, dict[str, Any]]]) -
     entries = [_entry(one, sheet) | {"strips": strips} for one, sheet, strips in found]
     studies = [one for one, _, _ in found]
     compared = [[one.task, *_comparison(one)] for one in comparisons(studies)]
-    script = _resource("page_charts.js") + _resource("page.js")
+    script = "".join(map(_resource, SCRIPTS))
     parts = {
         "style": _resource("page.css"),
         "data": json_in_html({"studies": entries, "comparisons": compared}),

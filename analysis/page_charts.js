@@ -1,9 +1,27 @@
 "use strict";
-const COLOUR = { J_s: "#0072B2", J_a: "#D55E00", contact: "#D55E00", limit: "#009E73", friction_loss: "#999999",
-  equality: "#999999", free: "#0072B2", zero: "#56B4E9", nonzero: "#E69F00" };
+const COLOUR = {
+  J_s: "#0072B2",
+  J_a: "#D55E00",
+  contact: "#D55E00",
+  limit: "#009E73",
+  friction_loss: "#999999",
+  equality: "#999999",
+  free: "#0072B2",
+  zero: "#56B4E9",
+  nonzero: "#E69F00",
+};
 // Cividis, every eighth of it: readable for people with any kind of colour vision.
-const CIVIDIS = [[0, 34, 78], [27, 53, 109], [67, 78, 108], [97, 104, 112], [125, 124, 120], [155, 145, 119], [187, 166, 108],
-  [222, 191, 85], [254, 232, 56]];
+const CIVIDIS = [
+  [0, 34, 78],
+  [27, 53, 109],
+  [67, 78, 108],
+  [97, 104, 112],
+  [125, 124, 120],
+  [155, 145, 119],
+  [187, 166, 108],
+  [222, 191, 85],
+  [254, 232, 56],
+];
 const data = JSON.parse(document.getElementById("data").textContent);
 const BANDS = 20;
 const tip = document.getElementById("tip");
@@ -15,43 +33,62 @@ function element(tag, attributes = {}, ...children) {
   made.append(...children);
   return made;
 }
-function share(value, digits = 1) { return value === null ? "–" : (100 * value).toFixed(digits) + " %"; }
-function number(value, digits = 3) { return value === null || value === undefined ? "–" : Number(value.toPrecision(digits)).toLocaleString("en"); }
+function share(value, digits = 1) {
+  return value === null ? "–" : (100 * value).toFixed(digits) + " %";
+}
+function number(value, digits = 3) {
+  return value === null || value === undefined ? "–" : Number(value.toPrecision(digits)).toLocaleString("en");
+}
 function cividis(value) {
-  const place = Math.min(Math.max(value, 0), 1) * (CIVIDIS.length - 1), low = Math.min(Math.floor(place), CIVIDIS.length - 2);
+  const place = Math.min(Math.max(value, 0), 1) * (CIVIDIS.length - 1),
+    low = Math.min(Math.floor(place), CIVIDIS.length - 2);
   return `rgb(${CIVIDIS[low].map((c, i) => Math.round(c + (CIVIDIS[low + 1][i] - c) * (place - low))).join(",")})`;
 }
 function showTip(event, text) {
-  if (!text) { tip.hidden = true; return; }
+  if (!text) {
+    tip.hidden = true;
+    return;
+  }
   tip.textContent = text;
   tip.hidden = false;
   const box = tip.getBoundingClientRect();
   tip.style.left = Math.max(4, Math.min(event.clientX + 14, innerWidth - box.width - 8)) + "px";
-  tip.style.top = (event.clientY + 18 + box.height > innerHeight ? event.clientY - box.height - 10 : event.clientY + 18) + "px";
+  tip.style.top =
+    (event.clientY + 18 + box.height > innerHeight ? event.clientY - box.height - 10 : event.clientY + 18) + "px";
 }
 function hover(target, read) {
-  target.addEventListener("pointermove", event => {
+  target.addEventListener("pointermove", (event) => {
     const box = target.getBoundingClientRect();
     showTip(event, read(event.clientX - box.left, event.clientY - box.top, box));
   });
-  target.addEventListener("pointerleave", () => { tip.hidden = true; });
+  target.addEventListener("pointerleave", () => {
+    tip.hidden = true;
+  });
 }
 /* As wide as wanted, or as there is room for; then it keeps its shape. */
 function canvas(width, height) {
-  const made = element("canvas"), ratio = window.devicePixelRatio || 1;
-  made.width = width * ratio; made.height = height * ratio;
-  made.style.width = width + "px"; made.style.aspectRatio = `${width} / ${height}`;
+  const made = element("canvas"),
+    ratio = window.devicePixelRatio || 1;
+  made.width = width * ratio;
+  made.height = height * ratio;
+  made.style.width = width + "px";
+  made.style.aspectRatio = `${width} / ${height}`;
   const context = made.getContext("2d");
   context.scale(ratio, ratio);
   context.font = "10px system-ui, 'DejaVu Sans', sans-serif";
   return [made, context];
 }
 /* Room for a figure of the whole width, px. */
-function room() { return Math.max(280, Math.min(1120, document.querySelector("main").clientWidth)); }
+function room() {
+  return Math.max(280, Math.min(1120, document.querySelector("main").clientWidth));
+}
 /* What the colours between low and high mean. */
 function colourBar(low, high, words) {
   const [made, c] = canvas(160, 12);
-  for (let x = 0; x < 160; x++) { c.fillStyle = cividis(x / 159); c.fillRect(x, 0, 1, 12); }
+  for (let x = 0; x < 160; x++) {
+    c.fillStyle = cividis(x / 159);
+    c.fillRect(x, 0, 1, 12);
+  }
   return element("p", { class: "note bar" }, low, made, `${high} ${words}`);
 }
 function colourNames(pairs) {
@@ -61,15 +98,19 @@ function colourNames(pairs) {
 }
 /* Ticks in seconds below a figure over an episode. */
 function timeAxis(c, left, right, y, seconds) {
-  const rough = seconds / Math.max(2, (right - left) / 80), power = 10 ** Math.floor(Math.log10(rough));
-  const step = [1, 2, 5, 10].map(one => one * power).find(one => one >= rough);
-  c.fillStyle = "#333"; c.textAlign = "center"; c.textBaseline = "top";
+  const rough = seconds / Math.max(2, (right - left) / 80),
+    power = 10 ** Math.floor(Math.log10(rough));
+  const step = [1, 2, 5, 10].map((one) => one * power).find((one) => one >= rough);
+  c.fillStyle = "#333";
+  c.textAlign = "center";
+  c.textBaseline = "top";
   for (let tick = 0; tick * step <= seconds * 1.0001; tick++) {
-    const x = left + tick * step / seconds * (right - left);
+    const x = left + ((tick * step) / seconds) * (right - left);
     c.fillRect(x, y, 1, 4);
     c.fillText(String(Number((tick * step).toPrecision(4))), Math.min(x, right - 6), y + 6);
   }
-  c.textAlign = "right"; c.fillText("time, s", right, y + 18);
+  c.textAlign = "right";
+  c.fillText("time, s", right, y + 18);
 }
 function yLabel(svg, words, height) {
   svg.append(element("text", { transform: `translate(11 ${height / 2}) rotate(-90)`, "text-anchor": "middle" }, words));
@@ -80,114 +121,120 @@ function figure(parent, title, caption, ...content) {
   return made;
 }
 
-/* A matrix [J_s | J_a] of cells with names on both sides; colour(entry) and text(entry) by the entry's number. */
-class Matrix {
-  constructor(one, width) {
-    this.one = one; this.rows = one.effects.length; this.columns = this.rows + one.actions.length;
-    this.gap = 6;
-    const size = left => Math.min(20, (width - left - this.gap - 2) / this.columns);
-    const left = 8 + 6.1 * Math.max(...one.effects.map(n => n.length));
-    // Names where they can be read; else hovering tells them, and the cells have the room.
-    this.names = size(left) >= 9;
-    this.left = this.names ? left : 0;
-    this.cell = Math.max(3, size(this.left));
-    this.top = this.names ? 8 + 6.1 * Math.max(...one.effects.concat(one.actions).map(n => n.length)) : 0;
-    [this.canvas, this.context] = canvas(this.left + this.columns * this.cell + this.gap + 2, this.top + this.rows * this.cell + 2);
-    if (this.names) this.label();
-  }
-  x(column) { return this.left + column * this.cell + (column >= this.rows ? this.gap : 0); }
-  entry(row, column) {
-    const da = this.columns - this.rows;
-    return column < this.rows ? row * this.rows + column : this.rows * this.rows + row * da + column - this.rows;
-  }
-  label() {
-    const c = this.context, causes = this.one.effects.concat(this.one.actions);
-    c.fillStyle = "#222"; c.textBaseline = "middle"; c.textAlign = "right";
-    this.one.effects.forEach((name, row) => c.fillText(name + "′", this.left - 4, this.top + (row + .5) * this.cell));
-    causes.forEach((name, column) => {
-      c.save(); c.translate(this.x(column) + this.cell / 2, this.top - 4); c.rotate(-Math.PI / 2); c.textAlign = "left";
-      c.fillText(name, 0, 0); c.restore();
-    });
-  }
-  draw(colour, mark = () => false) {
-    const c = this.context, inner = this.cell > 6 ? this.cell - .5 : this.cell;
-    for (let row = 0; row < this.rows; row++) for (let column = 0; column < this.columns; column++) {
-      const entry = this.entry(row, column), x = this.x(column), y = this.top + row * this.cell;
-      c.fillStyle = colour(entry);
-      c.fillRect(x, y, inner, inner);
-      if (mark(entry)) {
-        c.strokeStyle = "#000"; c.lineWidth = 1; c.beginPath(); const a = this.cell * .3, b = this.cell * .7;
-        c.moveTo(x + a, y + a); c.lineTo(x + b, y + b); c.moveTo(x + b, y + a); c.lineTo(x + a, y + b); c.stroke();
-      }
-    }
-  }
-  read(text) {
-    hover(this.canvas, (x, y, box) => {
-      const scale = box.width / parseFloat(this.canvas.style.width), px = x / scale, row = Math.floor((y / scale - this.top) / this.cell);
-      let column = Math.floor((px - this.left) / this.cell);
-      if (column >= this.rows) column = Math.max(this.rows, Math.floor((px - this.left - this.gap) / this.cell));
-      if (row < 0 || row >= this.rows || column < 0 || column >= this.columns) return "";
-      const cause = column < this.rows ? this.one.effects[column] : this.one.actions[column - this.rows] + " (action)";
-      return `${cause} → ${this.one.effects[row]}′\n${text(this.entry(row, column))}`;
-    });
-  }
-}
-/* Lines over one or two logarithmic axes; hovering reads the nearest point. */
 function lines(series, options) {
-  const width = 420, height = 240, m = { l: 58, r: 18, t: 8, b: 34 };
-  const all = series.flatMap(one => one.points), logX = options.logX, logY = options.logY;
+  const width = 420,
+    height = 240,
+    m = { l: 58, r: 18, t: 8, b: 34 };
+  const all = series.flatMap((one) => one.points),
+    logX = options.logX,
+    logY = options.logY;
   const scale = (values, log, low, high, limits) => {
-    const f = log ? Math.log10 : v => v, [a, b] = (limits || [Math.min(...values), Math.max(...values)]).map(f);
-    const place = v => low + (high - low) * (f(v) - a) / ((b - a) || 1);
+    const f = log ? Math.log10 : (v) => v,
+      [a, b] = (limits || [Math.min(...values), Math.max(...values)]).map(f);
+    const place = (v) => low + ((high - low) * (f(v) - a)) / (b - a || 1);
     let ticks = [];
     if (log) {
-      const powers = (factors, by) => { for (let e = Math.floor(a); e <= b + 1e-9; e += by) for (const one of factors) ticks.push(one * 10 ** e); };
+      const powers = (factors, by) => {
+        for (let e = Math.floor(a); e <= b + 1e-9; e += by) for (const one of factors) ticks.push(one * 10 ** e);
+      };
       powers([1], Math.max(1, Math.ceil((b - a) / 6)));
-      const inside = () => ticks.filter(t => Math.log10(t) > a - 1e-9 && Math.log10(t) < b + 1e-9);
+      const inside = () => ticks.filter((t) => Math.log10(t) > a - 1e-9 && Math.log10(t) < b + 1e-9);
       // Within one decade or two its own ticks are too few.
-      if (inside().length < 3) { ticks = []; powers([1, 2, 5], 1); }
+      if (inside().length < 3) {
+        ticks = [];
+        powers([1, 2, 5], 1);
+      }
       ticks = inside();
-    }
-    else ticks = [0, .25, .5, .75, 1].map(t => a + t * (b - a));
+    } else ticks = [0, 0.25, 0.5, 0.75, 1].map((t) => a + t * (b - a));
     return [place, ticks];
   };
   const svg = element("svg", { viewBox: `0 0 ${width} ${height}`, width, height, role: "img" });
-  if (!all.length) { svg.append(element("text", { x: width / 2, y: height / 2, "text-anchor": "middle" }, options.empty || "nothing")); return svg; }
-  const [x, xTicks] = scale(all.map(p => p[0]), logX, m.l, width - m.r, options.limitsX);
-  const [y, yTicks] = scale(all.map(p => p[1]), logY, height - m.b, m.t, options.limitsY);
-  const words = (v, log) => log && (v < 1e-2 || v > 9999) ? "1e" + Math.round(Math.log10(v)) : String(Number(v.toPrecision(3)));
-  for (const t of xTicks) svg.append(element("text", { x: x(t), y: height - m.b + 14, "text-anchor": "middle" }, words(t, logX)));
-  for (const t of yTicks) svg.append(element("line", { x1: m.l, x2: width - m.r, y1: y(t), y2: y(t), stroke: "#e4e4e4" }),
-    element("text", { x: m.l - 5, y: y(t) + 4, "text-anchor": "end" }, words(t, logY)));
+  if (!all.length) {
+    svg.append(element("text", { x: width / 2, y: height / 2, "text-anchor": "middle" }, options.empty || "nothing"));
+    return svg;
+  }
+  const [x, xTicks] = scale(
+    all.map((p) => p[0]),
+    logX,
+    m.l,
+    width - m.r,
+    options.limitsX,
+  );
+  const [y, yTicks] = scale(
+    all.map((p) => p[1]),
+    logY,
+    height - m.b,
+    m.t,
+    options.limitsY,
+  );
+  const words = (v, log) =>
+    log && (v < 1e-2 || v > 9999) ? "1e" + Math.round(Math.log10(v)) : String(Number(v.toPrecision(3)));
+  for (const t of xTicks)
+    svg.append(element("text", { x: x(t), y: height - m.b + 14, "text-anchor": "middle" }, words(t, logX)));
+  for (const t of yTicks)
+    svg.append(
+      element("line", { x1: m.l, x2: width - m.r, y1: y(t), y2: y(t), stroke: "#e4e4e4" }),
+      element("text", { x: m.l - 5, y: y(t) + 4, "text-anchor": "end" }, words(t, logY)),
+    );
   svg.append(element("text", { x: (m.l + width) / 2, y: height - 4, "text-anchor": "middle" }, options.x));
   yLabel(svg, options.y, height - m.b);
   for (const one of series) {
     const path = one.points.map((p, i) => (i ? "L" : "M") + x(p[0]).toFixed(1) + " " + y(p[1]).toFixed(1)).join("");
-    svg.append(element("path", { d: path, fill: "none", stroke: one.colour, "stroke-width": 1.6, "stroke-dasharray": one.dash || "none" }));
-    if (one.points.length < 30) for (const p of one.points) svg.append(element("circle", { cx: x(p[0]), cy: y(p[1]), r: 2, fill: one.colour }));
+    svg.append(
+      element("path", {
+        d: path,
+        fill: "none",
+        stroke: one.colour,
+        "stroke-width": 1.6,
+        "stroke-dasharray": one.dash || "none",
+      }),
+    );
+    if (one.points.length < 30)
+      for (const p of one.points) svg.append(element("circle", { cx: x(p[0]), cy: y(p[1]), r: 2, fill: one.colour }));
   }
   hover(svg, (px, py, box) => {
     const k = width / box.width;
-    let best = null, least = 900;
-    for (const one of series) for (const p of one.points) {
-      const d = (x(p[0]) - px * k) ** 2 + (y(p[1]) - py * k) ** 2;
-      if (d < least) { least = d; best = `${one.name}\n${options.x}: ${number(p[0])}\n${options.y}: ${number(p[1])}${p[2] ? "\n" + p[2] : ""}`; }
-    }
+    let best = null,
+      least = 900;
+    for (const one of series)
+      for (const p of one.points) {
+        const d = (x(p[0]) - px * k) ** 2 + (y(p[1]) - py * k) ** 2;
+        if (d < least) {
+          least = d;
+          best = `${one.name}\n${options.x}: ${number(p[0])}\n${options.y}: ${number(p[1])}${p[2] ? "\n" + p[2] : ""}`;
+        }
+      }
     return best || "";
   });
   const legend = element("p", { class: "note legend" });
-  for (const one of series) legend.append(element("span", { style: `border-top:2px ${one.dash ? "dashed" : "solid"} ${one.colour}` }, one.name));
+  for (const one of series)
+    legend.append(
+      element(
+        "span",
+        {
+          style: `border-top:2px ${!one.dash ? "solid" : one.dash.startsWith("1") ? "dotted" : "dashed"} ${one.colour}`,
+        },
+        one.name,
+      ),
+    );
   const group = element("div", {}, svg);
   if (series.length > 1) group.append(legend);
   return group;
 }
 
 function levels(one, which, colours) {
-  const width = 420, height = 200, m = { l: 58, r: 8, t: 8, b: 34 };
+  const width = 420,
+    height = 200,
+    m = { l: 58, r: 8, t: 8, b: 34 };
   const svg = element("svg", { viewBox: `0 0 ${width} ${height}`, width, height, role: "img" });
-  const x = v => m.l + v * (width - m.l - m.r), y = v => height - m.b - v * (height - m.b - m.t);
-  for (const t of [0, .5, 1]) svg.append(element("text", { x: x(t), y: height - m.b + 14, "text-anchor": "middle" }, String(t)),
-    element("line", { x1: m.l, x2: width - m.r, y1: y(t), y2: y(t), stroke: "#e4e4e4" }), element("text", { x: m.l - 5, y: y(t) + 4, "text-anchor": "end" }, String(t)));
+  const x = (v) => m.l + v * (width - m.l - m.r),
+    y = (v) => height - m.b - v * (height - m.b - m.t);
+  for (const t of [0, 0.5, 1])
+    svg.append(
+      element("text", { x: x(t), y: height - m.b + 14, "text-anchor": "middle" }, String(t)),
+      element("line", { x1: m.l, x2: width - m.r, y1: y(t), y2: y(t), stroke: "#e4e4e4" }),
+      element("text", { x: m.l - 5, y: y(t) + 4, "text-anchor": "end" }, String(t)),
+    );
   svg.append(element("text", { x: (m.l + width) / 2, y: height - 4, "text-anchor": "middle" }, `sparsity of ${which}`));
   yLabel(svg, "share of rows", height - m.b);
   for (const [level, ...counts] of one.levels[which]) {
@@ -195,8 +242,18 @@ function levels(one, which, colours) {
     counts.forEach((count, mode) => {
       if (!count) return;
       const part = count / one.rows;
-      const bar = element("rect", { x: x(level) - 3, width: 6, y: y(below + part), height: Math.max(.7, y(below) - y(below + part)), fill: colours[mode] });
-      hover(bar, () => `sparsity ${number(level, 4)}: ${count.toLocaleString("en")} rows (${share(part, 2)}) ${["free", "at a limit, without contact", "in contact"][mode]}`);
+      const bar = element("rect", {
+        x: x(level) - 3,
+        width: 6,
+        y: y(below + part),
+        height: Math.max(0.7, y(below) - y(below + part)),
+        fill: colours[mode],
+      });
+      hover(
+        bar,
+        () =>
+          `sparsity ${number(level, 4)}: ${count.toLocaleString("en")} rows (${share(part, 2)}) ${["free", "at a limit, without contact", "in contact"][mode]}`,
+      );
       svg.append(bar);
       below += part;
     });
@@ -205,17 +262,37 @@ function levels(one, which, colours) {
 }
 
 function map(one) {
-  const found = one.map, size = 400, [made, c] = canvas(size, size), at = i => [12 + found.x[i] / 1000 * (size - 24), 12 + found.y[i] / 1000 * (size - 24)];
-  found.modes.forEach((_, i) => { const [x, y] = at(i); c.fillStyle = found.legend[found.modes[i]][1]; c.beginPath(); c.arc(x, y, 2.4, 0, 7); c.fill(); });
-  c.strokeStyle = "#000"; c.lineWidth = .6; c.beginPath();
-  found.sequence.forEach((i, k) => k ? c.lineTo(...at(i)) : c.moveTo(...at(i)));
+  const found = one.map,
+    size = 400,
+    [made, c] = canvas(size, size),
+    at = (i) => [12 + (found.x[i] / 1000) * (size - 24), 12 + (found.y[i] / 1000) * (size - 24)];
+  found.modes.forEach((_, i) => {
+    const [x, y] = at(i);
+    c.fillStyle = found.legend[found.modes[i]][1];
+    c.beginPath();
+    c.arc(x, y, 2.4, 0, 7);
+    c.fill();
+  });
+  c.strokeStyle = "#000";
+  c.lineWidth = 0.6;
+  c.beginPath();
+  found.sequence.forEach((i, k) => (k ? c.lineTo(...at(i)) : c.moveTo(...at(i))));
   c.stroke();
   hover(made, (px, py, box) => {
     const k = size / box.width;
-    let best = -1, least = 64;
-    for (let i = 0; i < found.x.length; i++) { const [x, y] = at(i), d = (x - px * k) ** 2 + (y - py * k) ** 2; if (d < least) { least = d; best = i; } }
-    return best < 0 ? "" : `row ${found.rows[best].toLocaleString("en")}\n${found.legend[found.modes[best]][0]}\nsparsity ${number(found.sparsity[best])}`;
+    let best = -1,
+      least = 64;
+    for (let i = 0; i < found.x.length; i++) {
+      const [x, y] = at(i),
+        d = (x - px * k) ** 2 + (y - py * k) ** 2;
+      if (d < least) {
+        least = d;
+        best = i;
+      }
+    }
+    return best < 0
+      ? ""
+      : `row ${found.rows[best].toLocaleString("en")}\n${found.legend[found.modes[best]][0]}\nsparsity ${number(found.sparsity[best])}`;
   });
   return made;
 }
-

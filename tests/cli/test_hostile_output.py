@@ -17,7 +17,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from dynamic_sparsity import cli
-from dynamic_sparsity.analysis.page import report
+from dynamic_sparsity.analysis.page import SCRIPTS, report
 from dynamic_sparsity.analysis.study import StudyOptions
 from dynamic_sparsity.publishing.publish import plan
 from dynamic_sparsity.storage import writer
@@ -169,7 +169,7 @@ def test_report(root: Path, tmp_path: Path) -> None:
     (study,) = json.loads(data)["studies"]
     assert study["effects"][:4] == [f"{text}#{number}" for number, text in enumerate(HOSTILE[:4])]
     folder = Path(cli.__file__).parent.parent / "analysis"
-    assert script == (folder / "page_charts.js").read_text() + (folder / "page.js").read_text()
+    assert script == "".join((folder / name).read_text() for name in SCRIPTS)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     assert f"script-src 'sha256-{digest}'" in text and "script-src 'unsafe-inline'" not in text
     assert "innerHTML" not in script and "insertAdjacentHTML" not in script and "document.write" not in script
