@@ -28,13 +28,13 @@ class _State(NamedTuple):
         x: Accelerations, (nv, B).
         quadratic: Rows whose force is -D y, (nefc, B).
         sliding: Forces of friction-loss rows outside of that zone, (nf, B).
-        count: Iterations n, or ~n < 0 where there will be no more, int32, (B,).
+        taken: Iterations n, or ~n < 0 where there will be no more, int32, (B,).
     """
 
     x: jax.Array
     quadratic: jax.Array
     sliding: jax.Array
-    count: jax.Array
+    taken: jax.Array
 
 
 def search(
@@ -48,7 +48,8 @@ def search(
         max_iterations: Most iterations of each, int32, shape () or (B,).
     """
     names = ("inertia", "smooth_force", "jacobian", "reference", "stiffness", "friction_loss")
-    last = replace(problem, **{name: jnp.moveaxis(getattr(problem, name), 0, -1) for name in names})
+    arrays: dict[str, Any] = {name: jnp.moveaxis(getattr(problem, name), 0, -1) for name in names}
+    last = replace(problem, **arrays)
     size = start.shape[0]
 
     def iterate(state: _State) -> _State:
@@ -71,20 +72,20 @@ def search(
         # As in `constraint_solver`: rows that hover on a boundary, and rows without numbers, end.
         still = jnp.max(jnp.abs(p), axis=0) <= 1e-14 * jnp.max(jnp.abs(state.x), axis=0)
         still |= ~jnp.all(jnp.isfinite(p), axis=0)
-        count = jnp.where(same | still, ~(state.count + 1), state.count + 1)
-        new = _State(state.x + alpha * p, quadratic, sliding, count)
+        taken = jnp.where(same | still, ~(state.taken + 1), state.taken + 1)
+        new = _State(state.x + alpha * p, quadratic, sliding, taken)
         going = unfinished(state)
         return _State(*(jnp.where(going, after, before) for after, before in zip(new, state, strict=True)))
 
     def unfinished(state: _State) -> jax.Array:
-        return (state.count >= 0) & (state.count < max_iterations)
+        return (state.taken >= 0) & (state.taken < max_iterations)
 
     x = jnp.moveaxis(start, 0, -1)
     zones = _zones(last, _times(last.jacobian, x) - last.reference)
     state = _State(x, *zones, jnp.zeros(size, jnp.int32))
     with jax.named_scope(NEWTON):
         state = jax.lax.while_loop(lambda state: jnp.any(unfinished(state)), iterate, state)
-    return jnp.moveaxis(state.x, -1, 0), jnp.where(state.count < 0, ~state.count, state.count)
+    return jnp.moveaxis(state.x, -1, 0), jnp.where(state.taken < 0, ~state.taken, state.taken)
 
 
 def _times(matrix: jax.Array, vector: jax.Array) -> jax.Array:
@@ -145,4 +146,5 @@ def _exact_step(
     high = jnp.min(jnp.where((values > 0) & ahead, finite, jnp.inf), axis=0, initial=jnp.inf)
     high = jnp.where(jnp.isfinite(high), high, low + 1.0)
     at_low, at_high = derivative(jnp.stack([low, high]))
-    return low - at_low * (high - low) / (at_high - at_low)
+    step: jax.Array = low - at_low * (high - low) / (at_high - at_low)
+    return step
