@@ -336,10 +336,12 @@ def main() -> None:
             if record["batch"] in options.batch:
                 names = ("program", "kernels_per_step", "estimated_rows_per_s", "bound_by", "why")
                 print(group, record["batch"], *(record.get(name, "") for name in names), file=sys.stderr, flush=True)
-    if options.json.exists() and (options.markdown or options.plot or options.costs or options.launches):
-        records = json.loads(options.json.read_text())
+    if options.markdown or options.plot or options.costs or options.launches:
+        records = json.loads(options.json.read_text()) if options.json.exists() else []
         if options.costs:
-            COSTS.write_text(json.dumps(costs(records), indent=1, sort_keys=True) + "\n")
+            # Of groups that were not counted since, the earlier records.
+            found = costs([*json.loads(BEFORE.read_text()), *records])
+            COSTS.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
         if options.launches:
             before = json.loads(BEFORE.read_text())
             options.launches.write_text(launches(before, records, COMPILED))
