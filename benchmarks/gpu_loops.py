@@ -1,4 +1,4 @@
-"""How often loops of a program run that end with the last row of a batch: counted in stores."""
+"""Loops of programs that end with the last row of a batch: counts from stores, and the bytes of a store's row."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy
 from gpu_hlo import Operation
 from provenance import SIMULATOR, made_with
 
@@ -73,3 +74,15 @@ def measure(task: str, root: Path) -> dict[str, Any]:
         "share_with_many": float(in_touch[few + 1 :].sum() / len(states)),
         **made_with(*SIMULATOR),
     }
+
+
+def row_bytes(task: str) -> int:
+    """Bytes of a row of a task's store."""
+    from dynamic_sparsity.generation.jobs.store_attributes import store_sizes
+    from dynamic_sparsity.generation.physics.model import load_physics
+    from dynamic_sparsity.schemas import row_arrays
+
+    sizes = store_sizes(load_physics(task), True)
+    return sum(
+        math.prod(spec.shape(sizes, 1)) * numpy.dtype(spec.dtype).itemsize for spec in row_arrays(sizes, "converged")
+    )

@@ -40,9 +40,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import numpy
 from gpu_hlo import Count, Program
-from gpu_loops import TRIPS, loop_trips, measure
+from gpu_loops import TRIPS, loop_trips, measure, row_bytes
 from gpu_pages import launches, markdown, plot
 from gpu_targets import TARGETS, devices
 from provenance import SIMULATOR, made_with
@@ -261,18 +260,6 @@ def costs(records: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
                     "row_bytes": one["row_bytes"],
                 }
     return found
-
-
-def row_bytes(task: str) -> int:
-    """Bytes of a row of a task's store."""
-    from dynamic_sparsity.generation.jobs.store_attributes import store_sizes
-    from dynamic_sparsity.generation.physics.model import load_physics
-    from dynamic_sparsity.schemas import row_arrays
-
-    sizes = store_sizes(load_physics(task), True)
-    return sum(
-        math.prod(spec.shape(sizes, 1)) * numpy.dtype(spec.dtype).itemsize for spec in row_arrays(sizes, "converged")
-    )
 
 
 def chosen(names: list[str]) -> dict[str, str]:
