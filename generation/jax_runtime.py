@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from dynamic_sparsity import compilation_cache
 from dynamic_sparsity.errors import InvalidSettingError, MissingDependencyError
-from dynamic_sparsity.generation import xla_flags
+from dynamic_sparsity.generation import target, xla_flags
 from dynamic_sparsity.storage import file_lock
 
 PRNG: Final = "threefry2x32"
@@ -196,7 +196,6 @@ def compiled_once(name: str) -> Iterator[None]:
 FUSION_EMITTERS_OFF = {"xla_cpu_use_fusion_emitters": False}
 
 
-@cache
 def compiler_options() -> dict[str, bool] | None:
     """Return the compiler options for this machine and this version of XLA; None for the defaults.
 
@@ -205,10 +204,13 @@ def compiler_options() -> dict[str, bool] | None:
     google-deepmind/mujoco#2957 report the same of chains of bodies in MJX). Later versions do not, and no longer have
     the option. `tests/test_upstream.py` fails when no supported version needs this any more.
     """
+    return _cpu_options() if target.on_cpu() else None
+
+
+@cache
+def _cpu_options() -> dict[str, bool] | None:
     import jax
 
-    if jax.default_backend() != "cpu":
-        return None
     try:
         jax.jit(lambda x: x, compiler_options=FUSION_EMITTERS_OFF).lower(0.0).compile()
     except jax.errors.JaxRuntimeError:

@@ -13,7 +13,7 @@ Source: Featherstone, "Rigid body dynamics algorithms", chapter 2.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import jax
@@ -22,8 +22,10 @@ from jax import custom_batching
 from jaxtyping import Float
 from numpy.typing import NDArray
 
-_CHUNK = {True: 64, False: 8192}
-"""Rows that `sum_over_active` does at once on a CPU (whatever its caches hold) and elsewhere."""
+from dynamic_sparsity.generation import target
+
+ACTIVE = "active_items"
+"""What the loop over active items is called in a compiled program."""
 
 
 def batch_last(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -71,10 +73,23 @@ def sum_over_active(pick: Callable[..., Any], term: Callable[..., jax.Array]) ->
         A function of which items are active, bool (n,), and the row, giving the sum (...).
     """
 
+    def dense(active: jax.Array, row: Any) -> jax.Array:
+        size, items = active.shape
+        every = jax.vmap(jax.vmap(pick, in_axes=(None, 0)), in_axes=(0, None))(row, jnp.arange(items))
+
+        def last(x: jax.Array) -> jax.Array:
+            return jnp.moveaxis(x, (1, 0), (-2, -1)).reshape(*x.shape[2:], items * size)
+
+        terms = jnp.where(active.T.reshape(-1), term(jax.tree_util.tree_map(last, every)), 0.0)
+        terms = terms.reshape(*terms.shape[:-1], items, size)
+        return jnp.moveaxis(sum_of([terms[..., item, :] for item in range(items)]), -1, 0)
+
     def rows(active: Any, row: Any) -> jax.Array:
         active, row = jax.tree_util.tree_map(jnp.asarray, (active, row))
-        size = len(active)
-        chunk = min(size, _CHUNK[jax.default_backend() == "cpu"])
+        size, means = len(active), target.means()
+        if active.shape[1] <= means.dense_items:
+            return dense(active, row)
+        chunk = min(size, means.active_rows)
         counts = jnp.sum(active, axis=1, dtype=jnp.int32)
         order = jnp.argsort(-counts)
         place = jnp.zeros_like(order).at[order].set(jnp.arange(size, dtype=order.dtype), unique_indices=True)
@@ -101,7 +116,8 @@ def sum_over_active(pick: Callable[..., Any], term: Callable[..., jax.Array]) ->
         zero = jnp.array(0, jnp.int32)
         shape = jax.eval_shape(lambda: term(picked(zero, zero)[1]))
         sums = jnp.zeros((len(order), *shape.shape[:-1]), shape.dtype)
-        _, _, sums = jax.lax.while_loop(lambda state: state[0] < most, step, (zero, zero, sums))
+        with jax.named_scope(ACTIVE):
+            _, _, sums = jax.lax.while_loop(lambda state: state[0] < most, step, (zero, zero, sums))
         return sums[place]
 
     @custom_batching.custom_vmap
@@ -117,6 +133,18 @@ def sum_over_active(pick: Callable[..., Any], term: Callable[..., jax.Array]) ->
 
     called: Callable[..., jax.Array] = one
     return called
+
+
+def sum_of(terms: Sequence[jax.Array]) -> jax.Array:
+    """Return the sum of arrays, in their order.
+
+    Args:
+        terms: At least one.
+    """
+    total = terms[0]
+    for term in terms[1:]:
+        total = total + term
+    return total
 
 
 def cross(a: Float[jax.Array, "... 3 B"], b: Float[jax.Array, "... 3 B"]) -> Float[jax.Array, "... 3 B"]:
@@ -219,6 +247,10 @@ def total(matrix: NDArray[Any], x: Float[jax.Array, "m ... B"]) -> Float[jax.Arr
         matrix: Which of m terms belong to which of n sums, shape (n, m).
         x: The terms.
     """
+    if target.means().sums_in_line:
+        # Additions become part of other kernels, which a product is not.
+        terms = [[x[j] * float(weight) for j, weight in enumerate(row) if weight] for row in matrix]
+        return jnp.stack([sum_of(row) if row else jnp.zeros_like(x[0]) for row in terms])
     return jnp.tensordot(jnp.asarray(matrix, x.dtype), x, 1)
 
 

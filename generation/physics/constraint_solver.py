@@ -45,6 +45,8 @@ from jax import custom_batching, custom_derivatives
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
+from dynamic_sparsity.generation import target
+from dynamic_sparsity.generation.physics import newton_for_many
 from dynamic_sparsity.generation.physics.constraint_problem import (
     ConstraintProblem,
     Zones,
@@ -63,6 +65,9 @@ RESIDUAL_TOLERANCE = 1e-10
 
 _CHUNKS = 16
 """Parts of a batch in which problems with many rows are solved."""
+
+CHUNKS = "newton_chunks"
+"""What the loop over parts of a batch is called in a compiled program."""
 
 Iterations: TypeAlias = Int[jax.Array | np.ndarray, ""] | int
 """A limit of Newton iterations, which may be traced."""
@@ -180,7 +185,8 @@ def _newton(
 
     first = zones(problem, jacobian @ start - reference)
     state = _State(start, first, jnp.array(False), jnp.array(0, jnp.int32))
-    x, _, _, iterations = jax.lax.while_loop(unfinished, iterate, state)
+    with jax.named_scope(newton_for_many.NEWTON):
+        x, _, _, iterations = jax.lax.while_loop(unfinished, iterate, state)
     return x, iterations
 
 
@@ -208,6 +214,8 @@ def _search_many(
     solve_all = jax.vmap(_newton, in_axes=(0, 0, 0 if batched[2] else None))
     rows = problem.jacobian.shape[1]
     others = np.setdiff1d(np.arange(rows), np.arange(rows) if problem.few is None else np.array(problem.few, int))
+    if not target.means().few_rows_first:
+        return newton_for_many.search(replace(problem, few=None), start, max_iterations), (True, True)
     if not len(others) or batched[2]:
         return solve_all(replace(problem, few=None), start, max_iterations), (True, True)
     found = solve_all(_rows(problem, np.array(problem.few, int)), start, max_iterations)
@@ -225,7 +233,8 @@ def _search_many(
         return begin + chunk, tuple(a.at[place].set(b, mode="drop") for a, b in zip(found, better, strict=True))
 
     begin = jnp.zeros((), jnp.int32)
-    _, found = jax.lax.while_loop(lambda state: state[0] < count, step, (begin, found))
+    with jax.named_scope(CHUNKS):
+        _, found = jax.lax.while_loop(lambda state: state[0] < count, step, (begin, found))
     return found, (True, True)
 
 

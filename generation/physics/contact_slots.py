@@ -26,6 +26,7 @@ from jaxtyping import Bool, Float, Int
 from mujoco import mjx
 from numpy.typing import NDArray
 
+from dynamic_sparsity.generation import target
 from dynamic_sparsity.generation.physics import mjx_private
 from dynamic_sparsity.generation.physics.collision import CAPSULE, PLANE, Candidates, find
 
@@ -75,12 +76,13 @@ class Contacts(NamedTuple):
 def _filled(table: Candidates, touching: Bool[jax.Array, " n"]) -> tuple[Int[jax.Array, " slots"], Bool[jax.Array, ""]]:
     """Return which candidate each slot holds, -1 for none; and whether there were too few slots."""
     parts, overflow = [], jnp.array(False)
+    method = "compare_all" if target.means().comparing_search else "scan"
     for dim in sorted(table.slots):
         start, slots = int(np.argmax(table.parameters.dim == dim)), table.slots[dim]
         rank = jnp.cumsum(touching[table.parameters.dim == dim], dtype=jnp.int32)
         wanted = jnp.arange(1, slots + 1, dtype=jnp.int32)
         # The place of the first candidate with that rank, beyond the end if there is none.
-        place = jnp.searchsorted(rank, wanted).astype(jnp.int32)
+        place = jnp.searchsorted(rank, wanted, method=method).astype(jnp.int32)
         parts.append(jnp.where(wanted <= rank[-1], start + place, -1))
         overflow |= rank[-1] > slots
     return jnp.concatenate(parts), overflow

@@ -18,7 +18,8 @@ import jax.numpy as jnp
 from jax import custom_batching
 from jaxtyping import Float
 
-from dynamic_sparsity.generation.physics.batch_last import batch_last
+from dynamic_sparsity.generation import target
+from dynamic_sparsity.generation.physics.batch_last import batch_last, sum_of
 
 
 def solve_positive_definite(
@@ -70,9 +71,19 @@ def _solve_many(size: int, batched: Sequence[bool], matrix: jax.Array, right: ja
     return jnp.moveaxis(solution.reshape(n, size, k), 1, 0), True
 
 
-@batch_last
-def _eliminate(matrix: jax.Array, right: jax.Array) -> jax.Array:
-    """Solve systems with a last batch axis: matrices (n, n, B), right sides (n, k, B), solutions (n, k, B)."""
+def eliminate(matrix: jax.Array, right: jax.Array) -> jax.Array:
+    """Solve systems with a last batch axis.
+
+    Args:
+        matrix: Symmetric positive definite matrices, shape (n, n, B).
+        right: Right sides, shape (n, k, B).
+
+    Returns:
+        Solutions, shape (n, k, B).
+    """
+    pivots = target.means().pivots
+    if pivots is not None:
+        return _eliminate_blocks(matrix, right, pivots)
     n = len(matrix)
     index = jnp.arange(n)[:, None, None]
 
@@ -84,6 +95,41 @@ def _eliminate(matrix: jax.Array, right: jax.Array) -> jax.Array:
 
     system: jax.Array = jax.lax.fori_loop(0, n, step, jnp.concatenate([matrix, right], axis=1))
     return system[:, n:]
+
+
+_eliminate = batch_last(eliminate)
+
+
+def _eliminate_blocks(matrix: jax.Array, right: jax.Array, pivots: int) -> jax.Array:
+    """Solve as `_eliminate`, several unknowns at once, without a loop: few kernels, as the systems are small.
+
+    With P the block of pivots, C its columns and R the other columns of its rows, elimination puts P⁻¹ R in the place
+    of these rows, and takes C P⁻¹ R from all others.
+    """
+    n, system = len(matrix), jnp.concatenate([matrix, right], axis=1)
+    for start in range(0, n, pivots):
+        size = min(pivots, n - start)
+        inverse = _inverse(system[start : start + size, :size])
+        rest, columns = system[start : start + size, size:], system[:, :size]
+        rows = [sum_of([inverse[i][j] * rest[j] for j in range(size)]) for i in range(size)]
+        others = system[:, size:] - sum_of([columns[:, j, None] * rows[j][None] for j in range(size)])
+        system = jnp.concatenate([others[:start], jnp.stack(rows), others[start + size :]])
+    return system
+
+
+def _inverse(matrix: jax.Array) -> list[list[jax.Array]]:
+    """Return the entries, each (B,), of the inverses of few-by-few positive definite matrices (n, n, B)."""
+    n = len(matrix)
+    entries = [[matrix[i, j] for j in range(n)] for i in range(n)]
+    for k in range(n):
+        pivot = 1.0 / entries[k][k]
+        row = [pivot if j == k else entries[k][j] * pivot for j in range(n)]
+        for i in range(n):
+            factor = entries[i][k]
+            if i != k:
+                entries[i] = [-factor * pivot if j == k else entries[i][j] - factor * row[j] for j in range(n)]
+        entries[k] = row
+    return entries
 
 
 @contextmanager

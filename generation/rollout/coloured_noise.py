@@ -14,6 +14,7 @@ import numpy as np
 from jax import custom_batching
 
 from dynamic_sparsity.errors import InvalidSettingError
+from dynamic_sparsity.generation import target
 from dynamic_sparsity.generation.settings import MAX_BETA
 
 
@@ -67,5 +68,5 @@ def _inverse_transform(spectrum: jax.Array, length: int) -> jax.Array:
 
     # XLA's transform of many (since jaxlib 0.12) rounds otherwise than that of one.
     one_by_one: Any = custom_batching.sequential_vmap
-    series: jax.Array = (one_by_one(transform) if jax.default_backend() == "cpu" else transform)(spectrum)
+    series: jax.Array = (one_by_one(transform) if target.means().one_by_one else transform)(spectrum)
     return series

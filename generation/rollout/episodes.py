@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast
 
 import jax
@@ -21,6 +21,7 @@ from dynamic_sparsity.generation.physics import constraint_solver
 from dynamic_sparsity.generation.physics.model import Dynamics, Physics
 from dynamic_sparsity.generation.rollout.actions import Plan, Policy, make_policy
 from dynamic_sparsity.generation.rollout.recorder import Columns, Recorder
+from dynamic_sparsity.generation.rollout.rows_at_once import RowsAtOnce
 from dynamic_sparsity.generation.rollout.simulation import Now, Simulation, Step, keys_of_episodes
 from dynamic_sparsity.generation.settings import Settings
 from dynamic_sparsity.schemas import FLAG_BITS
@@ -34,6 +35,7 @@ class Episodes:
         settings: The run's settings.
         simulation: Resets and steps the task.
         policy: Chooses the actions.
+        at_once: How many rows go through the device at once.
     """
 
     settings: Settings
@@ -41,6 +43,7 @@ class Episodes:
     policy: Policy
     _plan: Callable[[jax.Array, jax.Array], Plan]
     _act: Callable[..., jax.Array]
+    at_once: RowsAtOnce = field(default_factory=RowsAtOnce)
 
     @classmethod
     def prepare(cls, settings: Settings) -> Episodes:
@@ -77,8 +80,12 @@ class Episodes:
             The seconds that this took.
         """
         began = time.perf_counter()
-        _, step = self._step(0, *self._start(0, count), constraint_solver.MAX_ITERATIONS)
-        np.asarray(step.task.reward), np.asarray(step.row.flags)
+
+        def first_step(rows: int) -> None:
+            _, step = self._step(0, *self._start(0, rows), constraint_solver.MAX_ITERATIONS)
+            np.asarray(step.task.reward), np.asarray(step.row.flags)
+
+        self.at_once.attempt(count, first_step)
         return time.perf_counter() - began
 
     def _start(self, first: int, count: int) -> tuple[Now, Plan]:
@@ -100,7 +107,8 @@ class Episodes:
 
         Args:
             first: Index of the first episode.
-            count: Number of episodes; the same for every call, as bits depend on it.
+            count: Number of episodes; the same for every call, as bits depend on it. They go through the device side
+                by side, or in parts where its memory is short.
             on_progress: Called with the number of rows finished since the last call.
             memory: What an earlier call for as many episodes returned, to be written over and returned; or an empty
                 dictionary, to be filled and returned.
@@ -143,13 +151,45 @@ class Episodes:
         memory: Columns | None,
     ) -> tuple[Columns, bool]:
         """Return the columns, and whether a row had too many contact points."""
-        length = self.settings.episode_length
-        now, plan = self._start(first, count)
+        columns: Columns = {} if memory is None else memory
+        made, reported = 0, 0
+        overflow = False
+
+        def report(rows: int) -> None:
+            nonlocal reported
+            reported += rows
+            if on_progress is not None and rows:
+                on_progress(rows)
+
+        def remaining(rows: int) -> None:
+            nonlocal made, overflow
+            # What an attempt that ran out of memory had reported is made again.
+            report(made * self.settings.episode_length - reported)
+            while made < count:
+                part = slice(made, made + rows)
+                overflow |= self._simulate_part(first, part, count, max_iterations, all_slots, report, columns)
+                made += rows
+
+        self.at_once.attempt(count, remaining)
+        return columns, overflow
+
+    def _simulate_part(
+        self,
+        first: int,
+        part: slice,
+        count: int,
+        max_iterations: int,
+        all_slots: bool,
+        report: Callable[[int], None],
+        columns: Columns,
+    ) -> bool:
+        """Simulate a part of a unit's episodes, into its columns; return whether a row had too many contact points."""
+        length, rows = self.settings.episode_length, part.stop - part.start
+        now, plan = self._start(first + part.start, rows)
         state = np.asarray(now.carry.state)
-        with Recorder(self.physics, state, length, memory, self.settings.check_with_mujoco) as recorder:
+        with Recorder(self.physics, state, length, columns, self.settings.check_with_mujoco, part, count) as recorder:
             for index in range(length):
                 now, step = self._step(index, now, plan, max_iterations, all_slots)
                 recorder.put(index, step.action, step.row, step.task.reward, step.task.done)
-                if on_progress is not None:
-                    on_progress(count)
-        return recorder.columns, recorder.overflow
+                report(rows)
+        return recorder.overflow

@@ -47,6 +47,8 @@ class Recorder:
         length: int,
         memory: Columns | None = None,
         check: bool = True,
+        part: slice | None = None,
+        whole: int | None = None,
     ) -> None:
         """Begin with the states after the reset.
 
@@ -57,9 +59,11 @@ class Recorder:
             memory: Columns of an earlier batch to write over; None or an empty dictionary for none.
             check: Hold every row against MuJoCo C: its next state and, at each substep, its number of contact points;
                 for `stock`, whose step no other program takes, the number of contact points at the row's state.
+            part: Which of a unit's episodes these are, from and to a multiple of their number; None for all.
+            whole: How many episodes the columns have; None for just these.
         """
         count = len(first_state)
-        self._shape = (count, length)
+        self._part, self._shape = part or slice(0, count), (count if whole is None else whole, length)
         self.columns: Columns = {} if memory is None else memory
         self.overflow = False
         self._state = first_state
@@ -133,7 +137,7 @@ class Recorder:
         if (step + 1) % BLOCK_STEPS == 0 or step + 1 == self._shape[1]:
             first = step - step % BLOCK_STEPS
             for name, block in self._block.items():
-                self.columns[name][:, first : step + 1] = block[: step + 1 - first].swapaxes(0, 1)
+                self.columns[name][self._part, first : step + 1] = block[: step + 1 - first].swapaxes(0, 1)
 
     def _contacts(self, states: NDArray[np.float32]) -> NDArray[np.int64]:
         """Return MuJoCo C's number of contact points in touch at each state."""

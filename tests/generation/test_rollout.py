@@ -61,7 +61,9 @@ def test_a_task_that_looks_elsewhere_is_stopped():
         ("CartpoleBalance", 200, 1000, "cpu", 1024),
         ("CheetahRun", 1_800, 1000, "cpu", 64),
         ("HumanoidRun", 17_000, 1000, "cpu", 16),
-        ("CheetahRun", 1_800, 1000, "gpu", 2048),
+        ("CheetahRun", 1_800, 1000, "gpu", 4096),
+        ("CheetahRun", 180_000, 1000, "gpu", 32),
+        ("Go1JoystickFlatTerrain", 9_000, 1000, "gpu", 512),
         ("CheetahRun", 1_800, 10**7, "cpu", 1),
     ],
 )
