@@ -34,6 +34,17 @@ BALLS = """<mujoco><option timestep=".01"/><worldbody><body pos="0 0 2"><joint t
     <body pos="0 0 -.4"><joint type="ball" name="b" limited="true" range="0 20"/>
     <geom size=".05 .2" type="capsule" pos="0 .1 -.2"/></body></body></worldbody>
     <actuator><motor joint="b" gear="1 .5 .2"/></actuator></mujoco>"""
+SHAPES = """<mujoco><option timestep=".004" gravity="0 0 -5"/><worldbody>
+    <geom type="plane" size="5 5 .1" condim="4" conaffinity="3"/>
+    <body pos="0 0 .3" gravcomp=".3"><freejoint/><geom type="box" size=".1 .12 .08" friction="1 .02 .001"/>
+    <body pos="0 0 .2"><joint name="a" axis="0 1 0" range="-60 60"/><geom type="capsule" size=".05 .1" condim="6"/>
+    <geom type="cylinder" size=".03 .05" pos=".2 0 -.3" contype="2" conaffinity="0"/></body></body>
+    <body pos=".05 .1 .5"><freejoint/><geom type="box" size=".1 .08 .1"/></body></worldbody>
+    <actuator><position joint="a" kp="5"/></actuator></mujoco>"""
+SPATIAL = """<tendon><spatial name="t" stiffness="10"><site site="w"/><site site="s"/></spatial>
+    <spatial name="u"><site site="s"/><site site="t"/></spatial></tendon>"""
+ANCHOR = '<site name="w" pos="0 .3 2"/>'
+TENDONS_EQUAL = '<equality><tendon tendon1="t" tendon2="u" polycoef=".1 .8 .5 -.3 .2" solref=".1 1"/></equality>'
 IMPLICITFAST = 'integrator="implicitfast"'
 
 MODELS = {
@@ -85,6 +96,8 @@ MODELS = {
     "equalities of joints and tendons": double_pendulum(
         a='range="-10 10" frictionloss=".1"', world=ground(1.6), tendon=TENDON, rest=EQUALITIES
     ),
+    "equality of spatial tendons": double_pendulum(world=ANCHOR, tendon=SPATIAL, rest=TENDONS_EQUAL),
+    "boxes and cylinders": SHAPES,
     "wrapped tendons": double_pendulum(world=WRAP_AROUND, tendon=WRAPPED, actuator='<motor tendon="t" gear="3"/>'),
     "balls at rest": BALLS,
 }
