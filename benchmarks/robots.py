@@ -1,11 +1,11 @@
 """Which tasks of robots are verified: a small store of each is generated, verified deeply and loaded; docs/robots.md.
 
-    python benchmarks/robots.py [TASK …] [--episodes N] [--length N] [--sample N] [--json PATH] [--page PATH]
+    python benchmarks/robots.py [TASK …] [--episodes N] [--length N] [--sample N] [--data DIR] [--json PATH] …
 
 A record of `--json` says of one task how many rows MuJoCo C confirms, and how far the Jacobians are from central
 differences: those of MuJoCo C, and where C steps elsewhere, those of our own step. Tasks that are measured replace
-their records; the others' are kept. `--page` is a page of which the part between two marks is made from all records.
-Without tasks, only the page is made.
+their records; the others' are kept. Stores that lie in `--data` already are taken as they are. `--page` is a page of
+which the part between two marks is made from all records. Without tasks, only the page is made.
 """
 
 from __future__ import annotations
@@ -54,8 +54,9 @@ def measure(name: str, folder: Path, episodes: int, length: int, sample: int) ->
     return {
         "task": name,
         "device": f"cpu, {os.cpu_count()} cores",
+        "xla_flags": os.environ.get("XLA_FLAGS", ""),
         "engine": data.metadata["provenance"]["jacobians"],
-        "overrides": {key: value for key, value in playground.OVERRIDES.get(name, {}).items()},
+        "overrides": playground.OVERRIDES.get(name, {}),
         "rows": int(counted.sum()),
         "rows_in_contact": int(np.sum(counted & (rows["contact_force"] > 0).any(axis=1))),
         "rows_confirmed_by_c": int(np.sum(counted & ~bits["differs_from_mujoco"])),
@@ -85,7 +86,7 @@ def _errors(record: dict[str, Any], oracle: int) -> str:
     return f"{error['0.5']:.0e} / {error['0.99']:.0e} ({found[0]['rows_compared']})"
 
 
-def _overrides(record: dict[str, Any] | None, task: Task) -> str:
+def _overrides(task: Task) -> str:
     from dynamic_sparsity.generation.environments import playground
 
     given = playground.OVERRIDES.get(task.name, {})
@@ -95,7 +96,9 @@ def _overrides(record: dict[str, Any] | None, task: Task) -> str:
 def _verdict(record: dict[str, Any] | None) -> str:
     if record is None:
         return "not measured"
-    return "yes" if not record["problems"] else f"no: {record['problems'][0].partition(': ')[2].partition('. To fix')[0]}"
+    if not record["problems"]:
+        return "yes"
+    return "no: " + record["problems"][0].partition(": ")[2].partition(". To fix")[0]
 
 
 def table(records: dict[str, dict[str, Any]]) -> str:
@@ -108,7 +111,7 @@ def table(records: dict[str, dict[str, Any]]) -> str:
     for task in ROBOTS.values():
         record = records.get(task.name)
         memory = f"last control, {task.memory}" if task.memory else "–"
-        cells = [f"`{task.name}`", str(task.ds), str(task.dx), str(task.da), memory, _overrides(record, task)]
+        cells = [f"`{task.name}`", str(task.ds), str(task.dx), str(task.da), memory, _overrides(task)]
         if record is None:
             cells += ["–", "–", "–"]
         else:
@@ -133,13 +136,14 @@ def main() -> None:
     parser.add_argument("--episodes", type=int, default=8)
     parser.add_argument("--length", type=int, default=32)
     parser.add_argument("--sample", type=int, default=48)
+    parser.add_argument("--data", type=Path, help="folder of the stores (default: a temporary one)")
     parser.add_argument("--json", type=Path, default=RECORDS, help="default: %(default)s")
     parser.add_argument("--page", type=Path, default=PAGE, help="default: %(default)s")
     options = parser.parse_args()
     jax_runtime.configure()
     for name in options.tasks:
         with tempfile.TemporaryDirectory() as folder:
-            record = measure(name, Path(folder), options.episodes, options.length, options.sample)
+            record = measure(name, options.data or Path(folder), options.episodes, options.length, options.sample)
         print(json.dumps(record), flush=True)
         # Read again: others may have been measured meanwhile.
         found = json.loads(options.json.read_text()) if options.json.exists() else []

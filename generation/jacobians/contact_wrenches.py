@@ -13,7 +13,8 @@ what is left of these without the common turn μ_j ζ_j of both bodies by body 1
 
     z_j  = (Ω × θ, s × θ + Ω × ∂p) + δ_j ζ_j × V₂ + δ_j ψ̇_j,
     ∂W_j = ∂d Σ_r (∂f_r/∂pos) w_r - Σ_r D_r w_r w_rᵀ z_j + (θ × T + ∂p × F, θ × F),
-    ∂c_i/∂q_j = δ_i ζ_i · ∂W_j + δ_i μ_j (ω_i · (ω_j × T + v_j × F) + v_i · (ω_j × F)) + [j carries i] (S_j × S_i) · W_i.
+    ∂c_i/∂q_j = δ_i ζ_i · ∂W_j + δ_i μ_j (ω_i · (ω_j × T + v_j × F) + v_i · (ω_j × F))
+              + [j carries i] (S_j × S_i) · W_i.
 
 Source: MJX `constraint.py`, `collision_driver.py`; MuJoCo's documentation, "Computation: constraint model".
 """

@@ -4,10 +4,9 @@ r"""Derivatives of the inverse-dynamics residual G at a fixed acceleration x, an
     E(q, v, a; x, w) = M(q) (w - x) - h Q(q, v, a) w            (`physics.step`; only where the integrator is implicit)
 
 Two ways to the same blocks. `closed_form` takes RNE and the medium's forces from `rigid_body`, the constraints' from
-`constraint_rows`, `contact_forces` and `contact_wrenches`, and differentiates forward what is left, functions of a few scalars: springs,
-dampers, tendons, actuators. `by_autodiff` differentiates MJX's own stages forward, for models that the closed
-form does not cover (`closed_form_gap` says why not): slower, and independent of it, so that the tests hold one against
-the other.
+`constraint_rows`, `contact_forces` and `contact_wrenches`, and differentiates forward what is left, functions of a few
+scalars: springs, dampers, tendons, actuators. `by_autodiff` differentiates MJX's own stages forward, for models that
+the closed form does not cover (`closed_form_gap` says why not): slower, and independent of it.
 """
 
 from __future__ import annotations
