@@ -3,8 +3,9 @@
     python benchmarks/jacobians.py [TASK …] [--batch N …] [--json PATH] [--markdown PATH] [--plot PATH]
 
 All in float64 on the same states: the plain converged step; `vmap(jacfwd(env.step))` of Playground's own step, as the
-paper does it (stock solver), of robots by their controls, `jacfwd(mjx_env.step)`; our reference engine (forward differentiation of the converged step); the residual engine;
-MuJoCo C's `mjd_transitionFD`, centred, substeps chained, converged options, on as many processes as there are cores.
+paper does it (stock solver), of robots by their controls, `jacfwd(mjx_env.step)`; our reference engine (forward
+differentiation of the converged step); the residual engine; MuJoCo C's `mjd_transitionFD`, centred, substeps chained,
+converged options, on as many processes as there are cores.
 Several batches show where throughput saturates (`--engines step,residual` leaves out what is slow).
 
 The residual engine's compile time is that of a first run; the others' programs may come from JAX's persistent cache.

@@ -70,8 +70,8 @@ def _parameters(model: mjx.Model, data: mjx.Data) -> tuple[jax.Array, jax.Array,
     enabled = ~int(model.opt.disableflags)
     parts: list[tuple[jax.Array, jax.Array]] = []
     if enabled & mujoco.mjtDisableBit.mjDSBL_EQUALITY:
-        for equality in _equalities(model):
-            parts += [(model.eq_solref[equality], model.eq_solimp[equality])]
+        found = (equality for equality in _equalities(model) if len(equality))
+        parts += [(model.eq_solref[equality], model.eq_solimp[equality]) for equality in found]
     if enabled & mujoco.mjtDisableBit.mjDSBL_FRICTIONLOSS:
         dof = np.flatnonzero(model._impl.dof_hasfrictionloss)
         tendon = np.flatnonzero(model._impl.tendon_hasfrictionloss)
@@ -177,7 +177,10 @@ def limit_derivatives(
     if tendons is not None and len(limited):
         by_position += _tendon_curvature(data, row, tendons, limited, contact_rows)
     if int(impl.ne):
-        by_position += _curvature(data, row, slice(0, int(impl.ne)), _equality_curvature(model, data, tendons))
+        rows = slice(0, int(impl.ne))
+        by_position += _curvature(
+            data, row, rows, jacobian[rows], row.force[rows], _equality_curvature(model, data, tendons)
+        )
     return LimitDerivatives(by_position, by_velocity)
 
 
@@ -186,19 +189,23 @@ def _tendon_curvature(
 ) -> Float[jax.Array, "nv nv"]:
     """Return what ∂J/∂q of spatial tendons adds to ∂c/∂q through their limit rows, which end at row `stop`."""
     rows_ = slice(stop - len(limited), stop)
-    own = data._impl.efc_J[rows_]
+    own, force = data._impl.efc_J[rows_], row.force[rows_]
     length_jacobian = data._impl.ten_J[limited]
     # The row is ± the tendon's Jacobian where the limit acts, else zero.
     sign = jnp.sign(jnp.sum(own * length_jacobian, axis=1))
     d_jacobian = sign[None, :, None] * tendons.jacobian[:, limited]
-    return _curvature(data, row, rows_, d_jacobian)
+    return _curvature(data, row, rows_, own, force, d_jacobian)
 
 
 def _curvature(
-    data: mjx.Data, row: ConstraintRows, rows: slice, d_jacobian: Float[jax.Array, "nv n nv"]
+    data: mjx.Data,
+    row: ConstraintRows,
+    rows: slice,
+    own: Float[jax.Array, "n nv"],
+    force: Float[jax.Array, " n"],
+    d_jacobian: Float[jax.Array, "nv n nv"],
 ) -> Float[jax.Array, "nv nv"]:
-    """Return what ∂J/∂q of some rows adds to ∂c/∂q."""
-    own, force = data._impl.efc_J[rows], row.force[rows]
+    """Return what ∂J/∂q of some rows, with their J and f, adds to ∂c/∂q."""
     field = data.qacc[None] + row.damping[rows, None] * data.qvel[None]
     d_force = (-row.stiffness[rows])[None] * jnp.einsum("jri,ri->jr", d_jacobian, field)
     return jnp.einsum("ri,jr->ij", own, d_force) + jnp.einsum("jri,r->ij", d_jacobian, force)
