@@ -95,7 +95,7 @@ def _overrides(task: Task) -> str:
 
 def _verdict(record: dict[str, Any] | None) -> str:
     if record is None:
-        return "not measured"
+        return "not yet measured by the script"
     if not record["problems"]:
         return "yes"
     return "no: " + record["problems"][0].partition(": ")[2].partition(". To fix")[0]
@@ -140,7 +140,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path, default=RECORDS, help="default: %(default)s")
     parser.add_argument("--page", type=Path, default=PAGE, help="default: %(default)s")
     options = parser.parse_args()
-    jax_runtime.configure()
+    if options.tasks:
+        jax_runtime.configure()
     for name in options.tasks:
         with tempfile.TemporaryDirectory() as folder:
             record = measure(name, options.data or Path(folder), options.episodes, options.length, options.sample)
