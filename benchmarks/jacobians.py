@@ -3,8 +3,9 @@
     python benchmarks/jacobians.py [TASK …] [--batch N …] [--json PATH] [--markdown PATH] [--plot PATH]
 
 All in float64 on the same states: the plain converged step; `vmap(jacfwd(env.step))` of Playground's own step, as the
-paper does it (stock solver); our reference engine (forward differentiation of the converged step); the residual engine;
-MuJoCo C's `mjd_transitionFD`, centred, substeps chained, converged options, on as many processes as there are cores.
+paper does it (stock solver), of robots by their controls, `jacfwd(mjx_env.step)`; our reference engine (forward
+differentiation of the converged step); the residual engine; MuJoCo C's `mjd_transitionFD`, centred, substeps chained,
+converged options, on as many processes as there are cores.
 Several batches show where throughput saturates (`--engines step,residual` leaves out what is slow).
 
 The residual engine's compile time is that of a first run; the others' programs may come from JAX's persistent cache.
@@ -63,6 +64,23 @@ def transition_by_mujoco_c(arguments: tuple[str, Any, Any, int, float]) -> int:
     return done
 
 
+def near_keyframe(physics: Any, count: int) -> tuple[Any, Any]:
+    """States a while after a robot was dropped near its keyframe, and controls near those of the keyframe."""
+    import mujoco
+    import numpy as np
+
+    model, rng = physics.mj_model, np.random.default_rng(0)
+    data = mujoco.MjData(model)
+    states, actions = np.empty((count, model.nq + model.nv)), np.empty((count, model.nu))
+    for row in range(count):
+        mujoco.mj_resetDataKeyframe(model, data, 0)
+        mujoco.mj_integratePos(model, data.qpos, 0.03 * rng.normal(size=model.nv), 1.0)
+        data.ctrl[:] = actions[row] = model.key_ctrl[0] + 0.1 * rng.normal(size=model.nu)
+        mujoco.mj_step(model, data, int(rng.integers(40, 120)))
+        states[row] = np.concatenate([data.qpos, data.qvel])
+    return states, actions
+
+
 @contextmanager
 def mujoco_c(physics: Any, states: Any, actions: Any) -> Iterator[Callable[[], float]]:
     """Processes as many as cores, and a function that has them all differentiate rows, giving rows per second."""
@@ -83,17 +101,22 @@ def programs(task: str) -> dict[str, Callable[[Any, Any], Any]]:
     import jax
     import jax.numpy as jnp
     from mujoco import mjx
+    from mujoco_playground._src import mjx_env
 
     from dynamic_sparsity.generation.environments.loading import load_environment
     from dynamic_sparsity.generation.jacobians import engines
     from dynamic_sparsity.generation.physics.model import load_physics
     from dynamic_sparsity.generation.physics.step import control_step
+    from dynamic_sparsity.generation.tasks import ROBOTS
 
     physics = load_physics(task)
     environment = load_environment(task)
-    nq = physics.task.nq
+    nq, robot = physics.task.nq, task in ROBOTS
     empty = mjx.make_data(physics.mj_model, impl="jax")
-    initial = jax_runtime.jit(environment.reset)(jax.random.PRNGKey(0))
+    if robot:
+        playground_empty = mjx.make_data(environment.mj_model, impl="jax")
+    else:
+        initial = jax_runtime.jit(environment.reset)(jax.random.PRNGKey(0))
 
     def at(data: Any, state: Any) -> Any:
         return data.replace(qpos=state[:nq], qvel=state[nq:])
@@ -104,7 +127,11 @@ def programs(task: str) -> dict[str, Callable[[Any, Any], Any]]:
 
     def naive(state: Any, action: Any) -> Any:
         def next_state(state: Any, action: Any) -> Any:
-            data = environment.step(initial.replace(data=at(initial.data, state)), action).data
+            if robot:
+                data = at(playground_empty, state)
+                data = mjx_env.step(environment.mjx_model, data, action, environment.n_substeps)
+            else:
+                data = environment.step(initial.replace(data=at(initial.data, state)), action).data
             return jnp.concatenate([data.qpos, data.qvel])
 
         return jax.jacfwd(next_state, argnums=(0, 1))(state, action)
@@ -148,10 +175,12 @@ def measure(task: str, batch: int, repetitions: int, engines: tuple[str, ...]) -
     from states import varied_states
 
     from dynamic_sparsity.generation.physics.model import load_physics
+    from dynamic_sparsity.generation.tasks import ROBOTS
 
     physics = load_physics(task)
+    draw = near_keyframe if task in ROBOTS else varied_states
     # A GPU's batches have more rows than are worth drawing.
-    states, actions = (np.resize(x, (batch, x.shape[1])) for x in varied_states(physics, min(batch, DRAWN)))
+    states, actions = (np.resize(x, (batch, x.shape[1])) for x in draw(physics, min(batch, DRAWN)))
     compiled, record = {}, {"task": task, "batch": batch, "precision": "float64", "device": _device()}
     for name, function in programs(task).items():
         if name in engines:
@@ -195,8 +224,9 @@ HEADER = (
 NOTE = """Transitions with Jacobians per second, float64, {device}. {made_with}.
 Made by `benchmarks/jacobians.py`, which says what is compared; all sides of a row ran interleaved.
 
-*step*: the plain converged step. *naive*: `vmap(jacfwd(env.step))` of Playground's own step. *reference*: forward
-differentiation of the converged step. *residual*: our default engine. *C*: MuJoCo C's finite differences on all cores.
+*step*: the plain converged step. *naive*: `vmap(jacfwd(env.step))` of Playground's own step; of robots by their
+controls, `jacfwd(mjx_env.step)`. *reference*: forward differentiation of the converged step. *residual*: our default
+engine. *C*: MuJoCo C's finite differences on all cores.
 *step ÷ residual*: what a transition with Jacobians costs in plain steps. *compile s*, *MB*: of the residual engine.
 """
 

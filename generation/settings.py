@@ -105,6 +105,11 @@ class Settings:
             )
         if self.dynamics not in DYNAMICS:
             raise InvalidSettingError(f"dynamics is {self.dynamics!r}; it must be one of: {', '.join(DYNAMICS)}.")
+        if self.dynamics == "stock" and self.task not in tasks.TASKS:
+            raise InvalidSettingError(
+                f"dynamics is 'stock', which is there for the tasks of the DM Control Suite; the stock step of "
+                f"{self.task} has never been verified. Take 'converged', the default."
+            )
         if self.storage not in STORAGES:
             raise InvalidSettingError(f"storage is {self.storage!r}; it must be one of: {', '.join(STORAGES)}.")
         self._check_policy()

@@ -96,12 +96,31 @@ TASKS: dict[str, Task] = {
 ROBOTS: dict[str, Task] = {
     task.name: task
     for task in (
+        Task("AlohaHandOver", "aloha_hand_over", 23, 22, 14, 4, 0.02, memory=14),
+        Task("AlohaSinglePegInsertion", "aloha_peg", 30, 28, 14, 1, 0.0025, memory=14),
+        Task("ApolloJoystickFlatTerrain", "apollo", 39, 38, 32, 4, 0.02),
         Task("BarkourJoystick", "barkour", 19, 18, 12, 5, 0.02),
+        Task("BerkeleyHumanoidJoystickFlatTerrain", "berkeley_flat", 19, 18, 12, 10, 0.02),
+        Task("BerkeleyHumanoidJoystickRoughTerrain", "berkeley_rough", 19, 18, 12, 10, 0.02),
+        Task("G1JoystickFlatTerrain", "g1_flat", 36, 35, 29, 10, 0.02),
+        Task("G1JoystickRoughTerrain", "g1_rough", 36, 35, 29, 10, 0.02),
+        Task("Go1Footstand", "go1_footstand", 19, 18, 12, 5, 0.02, memory=12),
+        Task("Go1Getup", "go1_getup", 19, 18, 12, 5, 0.02),
+        Task("Go1Handstand", "go1_handstand", 19, 18, 12, 5, 0.02, memory=12),
         Task("Go1JoystickFlatTerrain", "go1_flat", 19, 18, 12, 5, 0.02),
+        Task("Go1JoystickRoughTerrain", "go1_rough", 19, 18, 12, 5, 0.02),
         Task("H1InplaceGaitTracking", "h1_inplace", 26, 25, 19, 5, 0.02),
         Task("H1JoystickGaitTracking", "h1_joystick", 26, 25, 19, 5, 0.02, memory=19),
+        Task("LeapCubeRotateZAxis", "leap_rotate", 23, 22, 16, 5, 0.05),
+        Task("Op3Joystick", "op3", 27, 26, 20, 5, 0.02),
+        Task("PandaOpenCabinet", "panda_cabinet", 10, 10, 8, 4, 0.02, memory=8),
+        Task("PandaPickCube", "panda_pick", 16, 15, 8, 4, 0.02, memory=8),
+        Task("PandaPickCubeOrientation", "panda_orientation", 16, 15, 8, 4, 0.02, memory=8),
         Task("SpotFlatTerrainJoystick", "spot_flat", 19, 18, 12, 5, 0.02),
+        Task("SpotGetup", "spot_getup", 19, 18, 12, 5, 0.02),
         Task("SpotJoystickGaitTracking", "spot_gait", 19, 18, 12, 5, 0.02),
+        Task("T1JoystickFlatTerrain", "t1_flat", 30, 29, 23, 10, 0.02),
+        Task("T1JoystickRoughTerrain", "t1_rough", 30, 29, 23, 10, 0.02),
     )
 }
 """Tasks of robots, whose models are MuJoCo Menagerie's, by name, in alphabetical order."""

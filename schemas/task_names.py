@@ -41,12 +41,31 @@ SUITE_NAMES: Final = frozenset(
 
 ROBOT_NAMES: Final = frozenset(
     {
+        "AlohaHandOver",
+        "AlohaSinglePegInsertion",
+        "ApolloJoystickFlatTerrain",
         "BarkourJoystick",
+        "BerkeleyHumanoidJoystickFlatTerrain",
+        "BerkeleyHumanoidJoystickRoughTerrain",
+        "G1JoystickFlatTerrain",
+        "G1JoystickRoughTerrain",
+        "Go1Footstand",
+        "Go1Getup",
+        "Go1Handstand",
         "Go1JoystickFlatTerrain",
+        "Go1JoystickRoughTerrain",
         "H1InplaceGaitTracking",
         "H1JoystickGaitTracking",
+        "LeapCubeRotateZAxis",
+        "Op3Joystick",
+        "PandaOpenCabinet",
+        "PandaPickCube",
+        "PandaPickCubeOrientation",
         "SpotFlatTerrainJoystick",
+        "SpotGetup",
         "SpotJoystickGaitTracking",
+        "T1JoystickFlatTerrain",
+        "T1JoystickRoughTerrain",
     }
 )
 """Tasks of robots, which have none."""

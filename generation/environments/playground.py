@@ -28,13 +28,28 @@ OBSERVED: Final[dict[str, tuple[str, ...]]] = {
 observation, reward and termination: those of all tasks of a group, which share a program. For all other tasks they are
 found by tracing."""
 
-OVERRIDES: Final[dict[str, dict[str, Any]]] = {
+_WITHOUT_PUSHES: Final[dict[str, Any]] = {"push_config.enable": False}
+
+_PUSHED: Final = (
+    "ApolloJoystickFlatTerrain",
+    "BerkeleyHumanoidJoystickFlatTerrain",
+    "BerkeleyHumanoidJoystickRoughTerrain",
+    "G1JoystickFlatTerrain",
+    "G1JoystickRoughTerrain",
+    "T1JoystickFlatTerrain",
+    "T1JoystickRoughTerrain",
+)
+"""Tasks in which the robot is pushed now and then, by a change of its velocity."""
+
+OVERRIDES: Final[dict[str, dict[str, Any]]] = {name: _WITHOUT_PUSHES for name in _PUSHED} | {
     # Kicks come and go with a clock that is no part of the state.
     "BarkourJoystick": {"velocity_kick": [0.0, 0.0]},
 }
 """What is set otherwise than Playground has it, by task, so that nothing but state and action acts on the physics."""
 
-WRITTEN: Final[dict[str, tuple[str, ...]]] = {"BarkourJoystick": ("xfrc_applied",)}
+WRITTEN: Final[dict[str, tuple[str, ...]]] = {name: ("qvel",) for name in _PUSHED} | {
+    "BarkourJoystick": ("xfrc_applied",),
+}
 """Fields of MJX's data that a task writes before its physics, with what is there already, by task."""
 
 
@@ -53,4 +68,6 @@ def load(name: str) -> Any:
     if name not in ROBOTS:
         return mujoco_playground.dm_control_suite.load(name, config_overrides=overrides)
     menagerie.provide()
-    return mujoco_playground.locomotion.load(name, config_overrides=overrides)
+    arms = name in mujoco_playground.manipulation.ALL_ENVS
+    registry = mujoco_playground.manipulation if arms else mujoco_playground.locomotion
+    return registry.load(name, config_overrides=overrides)

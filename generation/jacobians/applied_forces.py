@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import mujoco
 import numpy as np
 from jaxtyping import Float
 from mujoco import mjx
@@ -22,16 +23,19 @@ from mujoco import mjx
 from dynamic_sparsity.generation.jacobians import rigid_body
 
 
-def by_position(top: rigid_body.Topology, model: mjx.Model, data: mjx.Data) -> Float[jax.Array, "nv nv"]:
+def by_position(
+    top: rigid_body.Topology, model: mjx.Model, data: mjx.Data, wrenches: Float[jax.Array, "nbody 6"]
+) -> Float[jax.Array, "nv nv"]:
     """Return ∂c/∂q in tangent coordinates.
 
     Args:
         top: The topology.
         model: MJX model.
-        data: MJX data after its position stage, with `xfrc_applied`, unbatched.
+        data: MJX data after its position stage, unbatched.
+        wrenches: Force and torque on each body, as `xfrc_applied`.
     """
     turn, shift = data.cdof[:, :3], data.cdof[:, 3:]
-    force, torque = data.xfrc_applied[:, :3], data.xfrc_applied[:, 3:]
+    force, torque = wrenches[:, :3], wrenches[:, 3:]
     arm = data.xipos - data.subtree_com[np.asarray(model.body_rootid)]
     moves = jnp.asarray(top.moves).astype(data.qpos.dtype)
     displaced = moves[:, :, None] * (shift[None] + jnp.cross(turn[None], arm[:, None, :]))
@@ -42,3 +46,19 @@ def by_position(top: rigid_body.Topology, model: mjx.Model, data: mjx.Data) -> F
     shifted = jnp.cross(shift[:, None, :], turn[None]) + jnp.cross(turn[:, None, :], shift[None])
     swung = jnp.where(jnp.asarray(top.carries)[:, :, None], jnp.concatenate([turned, shifted], axis=2), 0.0)
     return by_arm + jnp.einsum("jic,ic->ij", swung, wrench)
+
+
+def gravity_compensation(model: mjx.Model) -> Float[jax.Array, "nbody 6"] | None:
+    """Return the wrenches that compensate gravity, which are constant; None if there are none.
+
+    Args:
+        model: MJX model.
+
+    Source: `mj_gravcomp`; MJX leaves all passive forces out where springs or dampers are disabled.
+    """
+    bits = mujoco.mjtDisableBit
+    disabled = model.opt.disableflags & (bits.mjDSBL_SPRING | bits.mjDSBL_DAMPER | bits.mjDSBL_GRAVITY)
+    if disabled or not model.flg_gravcomp:
+        return None
+    force = -model.opt.gravity[None] * (model.body_mass * model.body_gravcomp)[:, None]
+    return jnp.concatenate([force, jnp.zeros_like(force)], axis=1)

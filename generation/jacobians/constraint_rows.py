@@ -9,7 +9,8 @@ joint margin),
 with MuJoCo's stiffness k, damping b, impedance imp. All other rows have a constant force.
 
 Velocity: ∂c/∂v = -Jᵀ D b J. Joint limits: J is constant and ∂pos/∂q = J, so ∂c/∂q = Jᵀ (∂f/∂pos) J. Tendon limits
-likewise, plus what ∂J/∂q of a spatial tendon adds.
+likewise, plus what ∂J/∂q of a spatial tendon adds. Equalities of joints and tendons likewise: their rows, always in
+the quadratic zone, are J = ∂(p₁ - P(p₂))/∂q of two positions or lengths with a polynomial P, so that ∂J/∂q has -P''.
 
 What contacts add to ∂c/∂q is in `contact_forces`.
 
@@ -68,6 +69,9 @@ def _parameters(model: mjx.Model, data: mjx.Data) -> tuple[jax.Array, jax.Array,
     """
     enabled = ~int(model.opt.disableflags)
     parts: list[tuple[jax.Array, jax.Array]] = []
+    if enabled & mujoco.mjtDisableBit.mjDSBL_EQUALITY:
+        found = (equality for equality in _equalities(model) if len(equality))
+        parts += [(model.eq_solref[equality], model.eq_solimp[equality]) for equality in found]
     if enabled & mujoco.mjtDisableBit.mjDSBL_FRICTIONLOSS:
         dof = np.flatnonzero(model._impl.dof_hasfrictionloss)
         tendon = np.flatnonzero(model._impl.tendon_hasfrictionloss)
@@ -85,10 +89,18 @@ def _parameters(model: mjx.Model, data: mjx.Data) -> tuple[jax.Array, jax.Array,
     return jnp.concatenate([a for a, _ in parts]), jnp.concatenate([b for _, b in parts]), counts
 
 
+def _equalities(model: mjx.Model) -> tuple[np.ndarray, np.ndarray]:
+    """Return the indices of the equalities of joints, and of those of tendons."""
+    kinds = np.asarray(model.eq_type)
+    joint, tendon = (np.flatnonzero(kinds == kind) for kind in (mujoco.mjtEq.mjEQ_JOINT, mujoco.mjtEq.mjEQ_TENDON))
+    return joint, tendon
+
+
 @cache
 def _powers_are_two(model: mujoco.MjModel) -> bool:
     """Return whether all impedances are made of parabolas, MuJoCo's default: powers cost as much as all else."""
     names = ("dof_solimp", "jnt_solimp", "geom_solimp", "tendon_solimp_fri", "tendon_solimp_lim")
+    names += ("pair_solimp", "eq_solimp")
     return all(bool((getattr(model, name)[:, 4] == 2).all()) for name in names)
 
 
@@ -124,12 +136,13 @@ def constraint_rows(physics: Physics, data: mjx.Data, zones: Zones, force: Float
     # The rows of a contact point share its distance.
     stiffness = jnp.where(zones.quadratic, impl.efc_D, 0.0)
     moved = -stiffness * by_pos[constraint] + jnp.where(zones.quadratic, force, 0.0) * by_y[constraint]
-    friction = np.arange(len(pos)) < int(impl.nf)
+    index = np.arange(len(pos)) - int(impl.ne)
+    friction = (index >= 0) & (index < int(impl.nf))
     return ConstraintRows(force, jnp.where(friction, 0.0, moved), stiffness, damping[constraint])
 
 
 class LimitDerivatives(NamedTuple):
-    """What limits and friction losses add to the derivatives of c.
+    """What equalities, limits and friction losses add to the derivatives of c.
 
     Attributes:
         by_position: ∂c/∂q without the contacts' part.
@@ -143,9 +156,9 @@ class LimitDerivatives(NamedTuple):
 def limit_derivatives(
     model: mjx.Model, data: mjx.Data, row: ConstraintRows, tendons: TendonDisplacements | None
 ) -> LimitDerivatives:
-    """Return what limits and friction losses add to the derivatives of c.
+    """Return what equalities, limits and friction losses add to the derivatives of c.
 
-    Models with equality constraints or limits of ball joints are not covered.
+    Models with limits of ball joints, or equalities of bodies, are not covered.
 
     Args:
         model: MJX model.
@@ -157,12 +170,17 @@ def limit_derivatives(
     jacobian = impl.efc_J
     by_velocity = -(jacobian * (row.stiffness * row.damping)[:, None]).T @ jacobian
     contact_rows = int(impl.contact.efc_address[0]) if impl.contact.dim.size else len(row.force)
-    # Joint and tendon limits: ∂pos/∂q is the row itself.
+    # Equalities, joint and tendon limits: ∂pos/∂q is the row itself.
     limits = jacobian[:contact_rows]
     by_position = (limits * row.by_pos[:contact_rows, None]).T @ limits
     limited = np.flatnonzero(model.tendon_limited)
     if tendons is not None and len(limited):
         by_position += _tendon_curvature(data, row, tendons, limited, contact_rows)
+    if int(impl.ne):
+        rows = slice(0, int(impl.ne))
+        by_position += _curvature(
+            data, row, rows, jacobian[rows], row.force[rows], _equality_curvature(model, data, tendons)
+        )
     return LimitDerivatives(by_position, by_velocity)
 
 
@@ -176,6 +194,58 @@ def _tendon_curvature(
     # The row is ± the tendon's Jacobian where the limit acts, else zero.
     sign = jnp.sign(jnp.sum(own * length_jacobian, axis=1))
     d_jacobian = sign[None, :, None] * tendons.jacobian[:, limited]
-    field = data.qacc[None] + row.damping[rows_, None] * data.qvel[None]
-    d_force = (-row.stiffness[rows_])[None] * jnp.einsum("jri,ri->jr", d_jacobian, field)
+    return _curvature(data, row, rows_, own, force, d_jacobian)
+
+
+def _curvature(
+    data: mjx.Data,
+    row: ConstraintRows,
+    rows: slice,
+    own: Float[jax.Array, "n nv"],
+    force: Float[jax.Array, " n"],
+    d_jacobian: Float[jax.Array, "nv n nv"],
+) -> Float[jax.Array, "nv nv"]:
+    """Return what ∂J/∂q of some rows, with their J and f, adds to ∂c/∂q."""
+    field = data.qacc[None] + row.damping[rows, None] * data.qvel[None]
+    d_force = (-row.stiffness[rows])[None] * jnp.einsum("jri,ri->jr", d_jacobian, field)
     return jnp.einsum("ri,jr->ij", own, d_force) + jnp.einsum("jri,r->ij", d_jacobian, force)
+
+
+def _equality_curvature(
+    model: mjx.Model, data: mjx.Data, tendons: TendonDisplacements | None
+) -> Float[jax.Array, "nv n nv"]:
+    """Return ∂J/∂q of the equalities of joints, then of tendons, by -P'' and, of spatial tendons, their own ∂J/∂q."""
+    joint, tendon = _equalities(model)
+    parts = []
+    if len(joint):
+        of = np.asarray(model.eq_obj2id)[joint]
+        address = np.asarray(model.jnt_qposadr)[of]
+        there = data.qpos[address] - model.qpos0[address]
+        units = jnp.asarray(np.asarray(model.jnt_dofadr)[of][:, None] == np.arange(model.nv)) * 1.0
+        bend = _bend(model, data, joint, there)
+        parts.append(-bend[None, :, None] * units.T[:, :, None] * units[None])
+    if len(tendon):
+        first, second = np.asarray(model.eq_obj1id)[tendon], np.asarray(model.eq_obj2id)[tendon]
+        there = data.ten_length[second] - model.tendon_length0[second]
+        own, bend = data._impl.ten_J[second], _bend(model, data, tendon, there)
+        turned = -bend[None, :, None] * own.T[:, :, None] * own[None]
+        if tendons is not None:
+            slope = _polynomial(jnp.asarray(model.eq_data)[tendon], there, 1) * (second >= 0)
+            active = data.eq_active[tendon][None, :, None]
+            turned += active * (tendons.jacobian[:, first] - slope[None, :, None] * tendons.jacobian[:, second])
+        parts.append(turned)
+    return jnp.concatenate(parts, axis=1)
+
+
+def _bend(model: mjx.Model, data: mjx.Data, which: np.ndarray, there: Float[jax.Array, " n"]) -> Float[jax.Array, " n"]:
+    """Return P'' of equalities; 0 of those that are not active, or of one joint or tendon alone."""
+    acts = data.eq_active[which] * (np.asarray(model.eq_obj2id)[which] >= 0)
+    return acts * _polynomial(jnp.asarray(model.eq_data)[which], there, 2)
+
+
+def _polynomial(coefficients: Float[jax.Array, "n m"], x: Float[jax.Array, " n"], order: int) -> Float[jax.Array, " n"]:
+    """Return a derivative, of order 1 or 2, of MuJoCo's polynomials of degree 4."""
+    _, linear, square, cube, fourth = coefficients[:, :5].T
+    if order == 1:
+        return linear + x * (2 * square + x * (3 * cube + x * 4 * fourth))
+    return 2 * square + x * (6 * cube + x * 12 * fourth)

@@ -87,7 +87,7 @@ def acceleration_jacobian(
     covered = residual.closed_form_gap(physics) is None
     blocks = (residual.closed_form if covered else residual.by_autodiff)(physics, result, w)
     if wrenches:
-        applied = applied_forces.by_position(rigid_body.topology(physics.mj_model), m, d)
+        applied = applied_forces.by_position(rigid_body.topology(physics.mj_model), m, d, d.xfrc_applied)
         blocks = blocks._replace(residual=blocks.residual.at[:, : m.nv].add(-applied))
     inertia = mjx.full_m(m, d)
     hessian = inertia if result.problem is None else constraint_problem.hessian(result.problem, result.zones)

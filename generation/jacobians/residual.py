@@ -4,10 +4,9 @@ r"""Derivatives of the inverse-dynamics residual G at a fixed acceleration x, an
     E(q, v, a; x, w) = M(q) (w - x) - h Q(q, v, a) w            (`physics.step`; only where the integrator is implicit)
 
 Two ways to the same blocks. `closed_form` takes RNE and the medium's forces from `rigid_body`, the constraints' from
-`constraint_rows` and `contact_forces`, and differentiates forward what is left, functions of a few scalars: springs,
-dampers, tendons, actuators. `by_autodiff` differentiates MJX's own stages forward, for models that the closed
-form does not cover (`closed_form_gap` says why not): slower, and independent of it, so that the tests hold one against
-the other.
+`constraint_rows`, `contact_forces` and `contact_wrenches`, and differentiates forward what is left, functions of a few
+scalars: springs, dampers, tendons, actuators. `by_autodiff` differentiates MJX's own stages forward, for models that
+the closed form does not cover (`closed_form_gap` says why not): slower, and independent of it.
 """
 
 from __future__ import annotations
@@ -23,13 +22,14 @@ import numpy as np
 from jaxtyping import Float
 from mujoco import mjx
 
-from dynamic_sparsity.generation.jacobians import contact_forces, rigid_body
+from dynamic_sparsity.generation.jacobians import applied_forces, contact_forces, contact_wrenches, rigid_body
 from dynamic_sparsity.generation.jacobians.constraint_rows import (
+    ConstraintRows,
     TendonDisplacements,
     constraint_rows,
     limit_derivatives,
 )
-from dynamic_sparsity.generation.physics import collision, constraint_problem, manifold, mjx_private
+from dynamic_sparsity.generation.physics import constraint_problem, manifold, mjx_private
 from dynamic_sparsity.generation.physics.batch_last import batch_last
 from dynamic_sparsity.generation.physics.model import Physics
 from dynamic_sparsity.generation.physics.step import (
@@ -71,21 +71,15 @@ def closed_form_gap(physics: Physics) -> str | None:
     """
     m = physics.mj_model
     scalar = np.isin(m.jnt_type, (mujoco.mjtJoint.mjJNT_SLIDE, mujoco.mjtJoint.mjJNT_HINGE))
-    contact = physics.mjx_model.opt.disableflags & mujoco.mjtDisableBit.mjDSBL_CONTACT == 0
     simple = (mujoco.mjtTrn.mjTRN_JOINT, mujoco.mjtTrn.mjTRN_TENDON)
     on_joint = m.actuator_trntype == mujoco.mjtTrn.mjTRN_JOINT
     spatial = bool(np.any(m.wrap_type[:] != mujoco.mjtWrap.mjWRAP_JOINT)) if m.nwrap else False
     implicit = m.opt.integrator == mujoco.mjtIntegrator.mjINT_IMPLICITFAST
-    equal = m.opt.disableflags & (mujoco.mjtDisableBit.mjDSBL_EQUALITY | mujoco.mjtDisableBit.mjDSBL_CONSTRAINT) == 0
     gaps = [
-        (equal and m.neq > 0, "equality constraints"),
         (bool(m.jnt_limited[~scalar].any()), "limits of ball joints"),
-        (contact and bool(((m.geom_condim != 1) & (m.geom_condim != 3)).any()), "contacts with torsional friction"),
-        (contact and m.npair > 0, "explicit contact pairs"),
-        (contact and not collision.covers(m), "contacts of geoms other than planes, spheres and capsules"),
         (not bool(np.isin(m.actuator_trntype, simple).all()), "actuators on sites or bodies"),
         (not bool(scalar[m.actuator_trnid[on_joint, 0]].all()), "actuators on ball or free joints"),
-        (bool((m.body_gravcomp != 0).any()), "gravity compensation"),
+        (bool(m.jnt_actgravcomp.any()), "gravity compensation by actuators"),
         (bool(m.opt.wind.any()), "wind"),
         (spatial and bool((m.tendon_frictionloss > 0).any()), "friction loss of spatial tendons"),
         (spatial and implicit, "spatial tendons with the implicitfast integrator"),
@@ -245,10 +239,11 @@ def closed_form(physics: Physics, result: Forward, w: Float[jax.Array, " nv"]) -
         row = constraint_rows(physics, d, result.zones, d._impl.efc_force)
         residual = residual.at[:, : 2 * nv].add(-jnp.concatenate(limit_derivatives(m, d, row, tendons), axis=1))
         if d._impl.contact.dim.size:
-            touching = contact_forces.contact_row(m, d, row)
-            residual = residual.at[:, :nv].add(
-                -contact_forces.by_contacts(rigid_body.topology(physics.mj_model), m, touching)
-            )
+            residual = residual.at[:, :nv].add(-_by_contacts(physics, d, row))
+    compensating = applied_forces.gravity_compensation(m)
+    if compensating is not None:
+        compensated = applied_forces.by_position(rigid_body.topology(physics.mj_model), m, d, compensating)
+        residual = residual.at[:, :nv].add(-compensated)
     g_q, g_v, turned = _batched_rigid_blocks(physics)(row_inputs(physics, result, w))
     residual = residual.at[:, : 2 * nv].add(jnp.concatenate([g_q, g_v], axis=1))
     if turned is None:
@@ -256,6 +251,14 @@ def closed_form(physics: Physics, result: Forward, w: Float[jax.Array, " nv"]) -
     return ResidualDerivatives(
         residual, jnp.concatenate([turned, jnp.zeros((nv, nv)), _implicit_action(physics, d, w)], 1)
     )
+
+
+def _by_contacts(physics: Physics, d: mjx.Data, row: ConstraintRows) -> Float[jax.Array, "nv nv"]:
+    """Return ∂c/∂q of all contacts: by closed forms for planes, spheres and capsules that slide or not."""
+    m, top = physics.mjx_model, rigid_body.topology(physics.mj_model)
+    if physics.candidates is None or d._impl.contact.dim.max() > 3:
+        return contact_wrenches.by_contacts(top, m, contact_wrenches.contact_row(physics, d, row))
+    return contact_forces.by_contacts(top, m, contact_forces.contact_row(m, d, row))
 
 
 def _has_medium(m: mjx.Model) -> bool:

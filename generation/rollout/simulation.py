@@ -124,7 +124,7 @@ class Simulation:
         def reset(key: jax.Array) -> Now:
             with TRACING:
                 state = environment.reset(key)
-            carry = carry_of(state.data, interface.remembers)
+            carry = carry_of(state.data, interface)
             return Now(carry, state.replace(data=None), seen(state.data, carry, interface.looked_back))
 
         def observe(task: Any, action: jax.Array, before: Observed, after: Observed) -> Any:

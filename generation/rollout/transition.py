@@ -16,6 +16,7 @@ import numpy as np
 from mujoco import mjx
 
 from dynamic_sparsity.generation import jax_runtime
+from dynamic_sparsity.generation.environments.interface import Interface
 from dynamic_sparsity.generation.environments.loading import load_task
 from dynamic_sparsity.generation.jacobians import chain_rule, engines
 from dynamic_sparsity.generation.physics import constraint_solver, manifold
@@ -36,6 +37,7 @@ class Carry(NamedTuple):
         qacc_warmstart: float64, shape (nv,), likewise; where MJX's solver begins (`stock`).
         mocap_pos: Where a task put its target, m, shape (nmocap, 3); constant in an episode.
         memory: The last control, of tasks that remember it, float64, shape (nm,), rounded to float32's numbers.
+        mocap_quat: How a task turned its target, of tasks that look at that, shape (nmocap, 4); constant in an episode.
     """
 
     qpos: jax.Array
@@ -43,6 +45,7 @@ class Carry(NamedTuple):
     qacc_warmstart: jax.Array
     mocap_pos: jax.Array
     memory: jax.Array | None = None
+    mocap_quat: jax.Array | None = None
 
     @property
     def state(self) -> jax.Array:
@@ -102,15 +105,17 @@ def _rounded(x: jax.Array) -> jax.Array:
     return x.astype(jnp.float32).astype(jnp.float64)
 
 
-def carry_of(data: mjx.Data, remembers: bool = False) -> Carry:
+def carry_of(data: mjx.Data, interface: Interface) -> Carry:
     """Return what is passed to the next control step, rounded: the stored state is exactly the one that is stepped.
 
     Args:
         data: MJX data, unbatched.
-        remembers: Whether the task remembers the control.
+        interface: What the task does around physics.
     """
-    memory = _rounded(data.ctrl) if remembers else None
-    return Carry(_rounded(data.qpos), _rounded(data.qvel), _rounded(data.qacc_warmstart), data.mocap_pos, memory)
+    memory = _rounded(data.ctrl) if interface.remembers else None
+    turned = data.mocap_quat if "mocap_quat" in (*interface.observed, *interface.looked_back) else None
+    state = _rounded(data.qpos), _rounded(data.qvel), _rounded(data.qacc_warmstart)
+    return Carry(*state, data.mocap_pos, memory, turned)
 
 
 def seen(data: mjx.Data, carry: Carry, fields: Sequence[str]) -> Observed:
@@ -211,7 +216,7 @@ def transition_program(name: str, kind: Dynamics, all_slots: bool = False, sourc
     fields = dict.fromkeys(("qpos", "qvel", *interface.observed, *interface.looked_back))
 
     def step(before: Carry, action: jax.Array, max_iterations: jax.Array) -> tuple[Carry, Observed, Row]:
-        given = {name: value for name, value in before._asdict().items() if name != "memory"}
+        given = {name: value for name, value in before._asdict().items() if name != "memory" and value is not None}
         data = empty.replace(**given)
         if interface.control is None:
             ctrl, result = None, engines.transition(physics, data, action, max_iterations)
@@ -219,7 +224,7 @@ def transition_program(name: str, kind: Dynamics, all_slots: bool = False, sourc
             mapping = chain_rule.linear_control(physics, interface, before.qpos, before.qvel, before.memory, action)
             ctrl, result = mapping.ctrl, engines.transition(physics, data, mapping.ctrl, max_iterations)
             result = chain_rule.through_control(result, mapping, interface.remembers)
-        after = carry_of(result.data, interface.remembers)
+        after = carry_of(result.data, interface)
         return after, seen(result.data, after, tuple(fields)), _row(physics, before, action, ctrl, result, after)
 
     program: Program = jax_runtime.jit(jax.vmap(step, in_axes=(0, 0, None)))

@@ -40,6 +40,7 @@ def models(monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.fast_sample(len(ROBOTS))) for n in ROBOTS])
 @pytest.mark.usefixtures("models")
 def test_the_table_is_what_tracing_finds(name):
@@ -49,9 +50,28 @@ def test_the_table_is_what_tracing_finds(name):
     sizes = (model.nq, model.nv, model.nu, environment.n_substeps, environment.dt, memory)
     assert ROBOTS[name] == Task(name, ROBOTS[name].group, *sizes)
     assert environment.action_size == ROBOTS[name].da
-    assert environment._config.action_repeat == 1
-    assert environment._config.episode_length == 1000
+    assert environment._config.action_repeat == (2 if name == "AlohaSinglePegInsertion" else 1)
+    assert environment._config.episode_length <= 1000
     assert loaded.interface.written == playground.WRITTEN.get(name, ())
+
+
+@pytest.mark.slow
+@pytest.mark.exhaustive
+@pytest.mark.usefixtures("models")
+def test_what_pushed_robots_write_changes_nothing():
+    environment = load_environment("T1JoystickFlatTerrain")
+    _, shape = interface.shapes_of(environment)
+    with step_replaced(lambda _model, data, *_args: data, lambda _model, data: data):
+        state = environment.reset(jax.random.PRNGKey(0))
+    state.info["push_step"] = state.info["push_interval_steps"] - 1  # now
+    state = state.replace(data=state.data.replace(qvel=jnp.linspace(-1, 1, 29)))
+    data, _, _ = interface.before_physics(environment, state, jnp.zeros(shape.shape))
+    np.testing.assert_array_equal(data.qvel, state.data.qvel)
+
+
+def test_stock_dynamics_are_refused():
+    with pytest.raises(InvalidSettingError, match="has never been verified"):
+        Settings("Go1JoystickFlatTerrain", dynamics="stock")
 
 
 @pytest.mark.slow
