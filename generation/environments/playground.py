@@ -47,7 +47,8 @@ OVERRIDES: Final[dict[str, dict[str, Any]]] = {name: _WITHOUT_PUSHES for name in
 }
 """What is set otherwise than Playground has it, by task, so that nothing but state and action acts on the physics."""
 
-WRITTEN: Final[dict[str, tuple[str, ...]]] = {name: ("qvel",) for name in _PUSHED} | {
+WRITTEN: Final[dict[str, tuple[str, ...]]] = {
+    **dict.fromkeys(_PUSHED, ("qvel",)),
     "BarkourJoystick": ("xfrc_applied",),
 }
 """Fields of MJX's data that a task writes before its physics, with what is there already, by task."""

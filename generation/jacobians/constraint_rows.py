@@ -99,8 +99,8 @@ def _equalities(model: mjx.Model) -> tuple[np.ndarray, np.ndarray]:
 @cache
 def _powers_are_two(model: mujoco.MjModel) -> bool:
     """Return whether all impedances are made of parabolas, MuJoCo's default: powers cost as much as all else."""
-    names = ("dof_solimp", "jnt_solimp", "geom_solimp", "tendon_solimp_fri", "tendon_solimp_lim")
-    names += ("pair_solimp", "eq_solimp")
+    always = ("dof_solimp", "jnt_solimp", "geom_solimp", "tendon_solimp_fri", "tendon_solimp_lim")
+    names = (*always, "pair_solimp", "eq_solimp")
     return all(bool((getattr(model, name)[:, 4] == 2).all()) for name in names)
 
 
@@ -240,12 +240,12 @@ def _equality_curvature(
 def _bend(model: mjx.Model, data: mjx.Data, which: np.ndarray, there: Float[jax.Array, " n"]) -> Float[jax.Array, " n"]:
     """Return P'' of equalities; 0 of those that are not active, or of one joint or tendon alone."""
     acts = data.eq_active[which] * (np.asarray(model.eq_obj2id)[which] >= 0)
-    return acts * _polynomial(jnp.asarray(model.eq_data)[which], there, 2)
+    return jnp.asarray(acts) * _polynomial(jnp.asarray(model.eq_data)[which], there, 2)
 
 
 def _polynomial(coefficients: Float[jax.Array, "n m"], x: Float[jax.Array, " n"], order: int) -> Float[jax.Array, " n"]:
     """Return a derivative, of order 1 or 2, of MuJoCo's polynomials of degree 4."""
-    _, linear, square, cube, fourth = coefficients[:, :5].T
+    _, linear, square, cube, fourth = jnp.asarray(coefficients[:, :5]).T
     if order == 1:
-        return linear + x * (2 * square + x * (3 * cube + x * 4 * fourth))
-    return 2 * square + x * (6 * cube + x * 12 * fourth)
+        return jnp.asarray(linear + x * (2 * square + x * (3 * cube + x * 4 * fourth)))
+    return jnp.asarray(2 * square + x * (6 * cube + x * 12 * fourth))

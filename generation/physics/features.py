@@ -310,7 +310,23 @@ def _pairs(model: mujoco.MjModel) -> Iterator[str]:
             return
 
 
-_CHECKS = (_not_neutral, _not_chosen, _flags, _combinations, _equality, _pairs, _unknown)
+def _uneven_pairs(model: mujoco.MjModel) -> Iterator[str]:
+    """Yield explicit pairs whose friction depends on the direction: MJX turns contact frames about the normal."""
+    off = mujoco.mjtDisableBit.mjDSBL_CONTACT | mujoco.mjtDisableBit.mjDSBL_CONSTRAINT
+    if model.opt.disableflags & off:
+        return
+    friction, dimensions = model.pair_friction, model.pair_dim
+    slides = (dimensions > 1) & (friction[:, 0] != friction[:, 1])
+    rolls = (dimensions > 4) & (friction[:, 3] != friction[:, 4])
+    uneven = np.flatnonzero(slides | rolls)
+    if len(uneven):
+        yield (
+            f"{_elements(model, 'pair_', uneven)}: a `friction` that depends on the direction, which MJX does not "
+            "compute as MuJoCo C does, as its contact frames are turned: give both directions one value"
+        )
+
+
+_CHECKS = (_not_neutral, _not_chosen, _flags, _combinations, _equality, _pairs, _uneven_pairs, _unknown)
 
 
 def check_supported(model: mujoco.MjModel) -> None:

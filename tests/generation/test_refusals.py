@@ -15,6 +15,8 @@ BALL = """<mujoco><worldbody><body><joint name="socket" type="ball" {joint}/><ge
 TWO = """<mujoco><worldbody><geom name="one" type="{0}" size=".1 .1 .1" /><body pos="0 0 1"><freejoint/>
     <geom name="two" type="{1}" size=".1 .1 .1"/></body></worldbody></mujoco>"""
 
+PAIR = """<contact><pair name="touch" geom1="floor" geom2="upper" condim="{}" friction="{}"/></contact>"""
+
 REFUSED = {
     "activation": (
         double_pendulum(actuator='<general name="slow" joint="a" dyntype="filter" dynprm=".1"/>'),
@@ -85,6 +87,14 @@ REFUSED = {
     "servo between sites": (
         double_pendulum(actuator='<position name="servo" site="t" refsite="s" gear="0 0 0 0 1 0" kp="1"/>'),
         'actuator "servo": feedback of the position of the rotation between two sites',
+    ),
+    "pair that slides more easily in one direction": (
+        double_pendulum(world=ground(1.6, ""), rest=PAIR.format(3, ".5 .4 .1 .05 .05")),
+        'pair "touch": a `friction` that depends on the direction.*one value',
+    ),
+    "pair that rolls more easily in one direction": (
+        double_pendulum(world=ground(1.6, ""), rest=PAIR.format(6, ".5 .5 .1 .05 .04")),
+        'pair "touch": a `friction` that depends on the direction',
     ),
     "pair that MJX lacks": (
         TWO.format("box", "cylinder"),
