@@ -68,7 +68,7 @@ def plan_parquet(store: Path) -> list[ParquetFile]:
 
 
 def view_of(dataset: JacobianDataset) -> JacobianDataset:
-    """Return the same rows with the columns of the Parquet view: all arrays of the store, and `truncated` beside `done`.
+    """Return the same rows with the columns of the Parquet view: its arrays, and `truncated` beside `done`.
 
     Args:
         dataset: Rows of a store.

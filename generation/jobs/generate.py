@@ -7,6 +7,7 @@ when their last unit is on disk.
 
 from __future__ import annotations
 
+import shlex
 import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -66,7 +67,7 @@ class Summary:
         if self.quarantined:
             raise UnitsFailedError(
                 f"{failed}; all others are finished:\n{lines}\nRerun the same command to try these again; "
-                "`dynamic-sparsity status STORE` lists them."
+                f"`{shlex.join(['dynamic-sparsity', 'status', str(self.stores[0].parent.parent)])}` lists them."
             )
 
 

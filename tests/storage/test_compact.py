@@ -137,4 +137,4 @@ def test_publishing_says_which_stores_are_compact(raw: Path, compact: Path, caps
     assert capsys.readouterr().out == ""
     note_compact(console, [raw, compact])
     said = capsys.readouterr().out
-    assert str(compact) in said and str(raw) not in said and "convert STORE --storage raw" in said
+    assert str(compact) in said and str(raw) not in said and f"convert {compact} --storage raw" in said

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -123,9 +124,10 @@ def note_compact(console: PlainConsole, stores: Sequence[Path]) -> None:
 
     compact = [str(store) for store in stores if read_attributes(store).get("storage") == "compact"]
     if compact:
+        raw = shlex.join(["dynamic-sparsity", "convert", *compact, "--storage", "raw", "--out", "raw"])
         console.print(
             f"Compact, and published so: {', '.join(compact)}. Where such a store does not fit into a reader's memory, "
-            "each random row costs a chunk; `dynamic-sparsity convert STORE --storage raw --out FOLDER` makes it raw.",
+            f"each random row costs a chunk; `{raw}` makes raw copies.",
             style="yellow",
         )
 
