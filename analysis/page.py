@@ -29,6 +29,7 @@ from dynamic_sparsity.analysis.thresholds import SCALES
 from dynamic_sparsity.errors import StoreNotFoundError
 from dynamic_sparsity.loaders.load import open_dataset
 from dynamic_sparsity.loaders.store.store import find_stores
+from dynamic_sparsity.schemas.advice import example_command
 from dynamic_sparsity.storage.atomic import publish
 from dynamic_sparsity.untrusted.text import json_in_html
 
@@ -72,7 +73,7 @@ def report(
     stores = [location.path.absolute() for location in find_stores(root)]
     stores = [path for path in stores if (path / "manifest.json").is_file()]
     if not stores:
-        raise StoreNotFoundError(f"{root} has no complete store; make one with `dynamic-sparsity generate …`")
+        raise StoreNotFoundError(f"{root} has no complete store; make one with `{example_command(root)}`")
     found = []
     for path in stores:
         advanced = None

@@ -44,6 +44,7 @@ class Tier(NamedTuple):
 TIERS: Final = {
     "base": Tier(("test",), (), ("--simulator", "no", "tests/loaders", "tests/schemas", "tests/storage")),
     "hub": Tier(("test", "hub"), (), ("--simulator", "no", "tests/loaders")),
+    "tables": Tier(("test", "hub"), ("pandas>=2.2.2",), ("-m", "", "tests/publishing/test_parquet_readers.py")),
     "episodes": Tier(
         ("test", "hub", "minari"),
         (),

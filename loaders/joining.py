@@ -14,7 +14,6 @@ from dynamic_sparsity.loaders.dataset import JacobianDataset
 from dynamic_sparsity.loaders.store.joined_store import JoinedStore
 from dynamic_sparsity.loaders.store.row_store import RowStore
 from dynamic_sparsity.schemas.joining import ORIGIN
-from dynamic_sparsity.schemas.truncation import TRUNCATED
 
 __all__ = ["JoinedDataset", "concatenate"]
 
@@ -49,7 +48,7 @@ class JoinedDataset(JacobianDataset):
         self.split = first.split if all(part.split == first.split for part in self._parts) else None
         flags = [set(part.exclude_flags) for part in self._parts]
         self.exclude_flags = tuple(flag for flag in first.exclude_flags if all(flag in one for one in flags))
-        common = set.intersection(*(set(part.columns) for part in self._parts)) & {*store.arrays, TRUNCATED.name}
+        common = set.intersection(*(set(part.columns) for part in self._parts)) & {*store.readable}
         self.columns = (*(name for name in first.columns if name in common - {ORIGIN.name}), ORIGIN.name)
 
     @cached_property

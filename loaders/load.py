@@ -14,10 +14,10 @@ from dynamic_sparsity.loaders.hub.repository import REPOSITORY_VARIABLE, Reposit
 from dynamic_sparsity.loaders.hub.transfer_progress import TransferProgress, chosen
 from dynamic_sparsity.loaders.joining import concatenate
 from dynamic_sparsity.loaders.row_source import COORDINATES, Coordinates, check_choice
-from dynamic_sparsity.loaders.store.advice import can_be_generated, generate_command, how_to_make
 from dynamic_sparsity.loaders.store.checksums import VerifyMode
 from dynamic_sparsity.loaders.streaming import StreamingDataset
 from dynamic_sparsity.sample import SAMPLE_ROOT, sample_stores
+from dynamic_sparsity.schemas.advice import can_be_generated, generate_command, how_to_make
 from dynamic_sparsity.schemas.naming import parse_store_path, store_path
 
 __all__ = ["load_dataset", "open_dataset"]

@@ -18,7 +18,6 @@ from dynamic_sparsity.loaders.store.checksums import VerifyMode
 from dynamic_sparsity.loaders.store.row_store import RowStore
 from dynamic_sparsity.loaders.store.store import open_store
 from dynamic_sparsity.loaders.store_facts import StoreFacts
-from dynamic_sparsity.schemas.truncation import TRUNCATED
 
 __all__ = ["StoredRows", "shaped"]
 
@@ -83,7 +82,7 @@ class StoredRows(StoreFacts):
                 "`columns` of "
                 "load_dataset"
             )
-        return str(check_choice("column", name, (*self.store.arrays, TRUNCATED.name)))
+        return str(check_choice("column", name, self.store.readable))
 
     def _known_coordinates(self, name: str) -> Coordinates:
         coordinates: Coordinates = check_choice("coordinates", name, COORDINATES)

@@ -65,23 +65,27 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
 def whole_folder(path: Path) -> Iterator[Path]:
     """Yield a folder that appears under its name when the context ends without an error; else nothing of it is left.
 
+    Until then it is next to it and hidden, as `.<name>.<token>.partial`, locked. Those of killed writers are deleted
+    first.
+
     Args:
         path: The folder; its parent is made if missing. It must not be there, unless it is empty.
 
     Yields:
-        The unfinished folder, next to it and hidden, `.<name>.<token>.partial`.
+        The unfinished folder.
 
     Raises:
         WriteFailedError: The disk is full, say, or the parent may not be written to.
         InvalidSettingError: It is there already.
     """
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
-    made: list[Path] = []
+    partial, made, lock = None, list[Path](), None
     try:
         if os.path.lexists(path) and (not path.is_dir() or any(path.iterdir())):
             raise InvalidSettingError(f"{path} is there already; delete it, or write elsewhere")
         made = missing_folders(path)
-        partial.mkdir(parents=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _sweep_folders(path)
+        partial, lock = _create_folder(path)
         yield partial
         if path.is_dir():
             path.rmdir()
@@ -91,7 +95,10 @@ def whole_folder(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise _failed(path, error) from error
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        if partial is not None:
+            shutil.rmtree(partial, ignore_errors=True)
+        if lock is not None:
+            os.close(lock)
         remove_empty(made)
 
 
@@ -133,6 +140,21 @@ def _create(path: Path) -> BinaryIO:
         stream.close()
 
 
+def _create_folder(path: Path) -> tuple[Path, int | None]:
+    """Make an unfinished folder and lock it; return it, and the descriptor that holds the lock, where there are any."""
+    while True:
+        partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+        partial.mkdir()
+        if not HAS_LOCKS:
+            return partial, None
+        # Between the two, another writer may have taken it for an abandoned one.
+        with suppress(FileNotFoundError):
+            descriptor = os.open(partial, os.O_RDONLY)
+            if _lock(descriptor, wait=True) is None or partial.exists():
+                return partial, descriptor
+            os.close(descriptor)
+
+
 def _lock(descriptor: int, *, wait: bool) -> bool | None:
     """Lock an open file; whether that succeeded, or None where there are no locks."""
     with suppress(OSError):
@@ -142,16 +164,37 @@ def _lock(descriptor: int, *, wait: bool) -> bool | None:
 
 def _sweep(path: Path) -> None:
     """Delete the unfinished files of writers of this file that do not run any more."""
-    name = re.compile(re.escape(path.name) + r"\.[0-9a-f]{1,16}\.partial")
-    for file in path.parent.iterdir():
-        if name.fullmatch(file.name) is None:
-            continue
+    for file in _unfinished(path, f"{path.name}."):
         with suppress(OSError):
             if not stat.S_ISREG(file.lstat().st_mode):
                 continue
-            descriptor = os.open(file, os.O_RDWR)
-            try:
-                if _lock(descriptor, wait=False):
+            with _abandoned(file, os.O_RDWR) as abandoned:
+                if abandoned:
                     file.unlink()
-            finally:
-                os.close(descriptor)
+
+
+def _sweep_folders(path: Path) -> None:
+    """Delete the unfinished folders of writers of this folder that do not run any more."""
+    for folder in _unfinished(path, f".{path.name}."):
+        with suppress(OSError):
+            if not HAS_LOCKS or not stat.S_ISDIR(folder.lstat().st_mode):
+                continue
+            with _abandoned(folder, os.O_RDONLY) as abandoned:
+                if abandoned:
+                    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _unfinished(path: Path, begin: str) -> list[Path]:
+    """Return what is next to a path with a name such as unfinished files and folders of it have."""
+    name = re.compile(re.escape(begin) + r"[0-9a-f]{1,16}\.partial")
+    return [entry for entry in path.parent.iterdir() if name.fullmatch(entry.name)]
+
+
+@contextmanager
+def _abandoned(entry: Path, flags: int) -> Iterator[bool]:
+    """Yield whether no writer holds the lock of a file or folder; meanwhile, none can take it."""
+    descriptor = os.open(entry, flags)
+    try:
+        yield bool(_lock(descriptor, wait=False))
+    finally:
+        os.close(descriptor)

@@ -80,7 +80,7 @@ def load_policy(source: str | Path) -> ExpertPolicy:
     arrays, metadata = read_safetensors(content, str(path), CorruptPolicyError)
     wrong = _contradiction(arrays, metadata)
     if wrong:
-        raise CorruptPolicyError(f"{path}: {wrong}. `dynamic-sparsity train` writes files of the right form.")
+        raise CorruptPolicyError(f"{path}: {wrong}. `dynamic-sparsity train --help` says how to write one.")
     task, sha256 = metadata["task"], hashlib.sha256(content).hexdigest()
     if by_name and task != str(source):
         raise CorruptPolicyError(f"{path}: is a policy for {task}, not for {source}")

@@ -24,7 +24,8 @@ from dynamic_sparsity.loaders.store.store import Store, StoreLocation, find_stor
 from dynamic_sparsity.publishing.index import write_index
 from dynamic_sparsity.publishing.parquet import ParquetFile, plan_parquet, write_parquet
 from dynamic_sparsity.publishing.staging import Staging, clean, staging_folder
-from dynamic_sparsity.storage.manifests import FileRecord, wrong_files
+from dynamic_sparsity.schemas.advice import example_command, how_to_resume
+from dynamic_sparsity.storage.manifests import FileRecord, read_attributes, wrong_files
 from dynamic_sparsity.storage.problems import verify_command
 from dynamic_sparsity.storage.verify import verify_store
 from dynamic_sparsity.untrusted.documents import DOCUMENT_BYTES_MAX, parse_json
@@ -79,13 +80,16 @@ def build_stores(root: Path, progress: TransferProgress, *, skip_incomplete: boo
     """
     locations = find_stores(root)
     if not locations:
-        raise StoreNotFoundError(f"there are no stores below {root}; make some with `dynamic-sparsity generate`")
+        raise StoreNotFoundError(f"there are no stores below {root}; make one with `{example_command(root)}`")
     unfinished = [location for location in locations if not (location.path / MANIFEST).exists()]
     names = ", ".join(str(location.path) for location in unfinished)
     if unfinished and (not skip_incomplete or unfinished == locations):
-        instead = "" if unfinished == locations else ", or give --skip-incomplete to publish the others without them"
+        first = unfinished[0].path
+        attributes = read_attributes(first) if (first / "zarr.json").exists() else {}
+        others = ", and so for the others" if len(unfinished) > 1 else ""
+        instead = "" if unfinished == locations else ". Or give --skip-incomplete to publish the others without them"
         raise IncompleteStoreError(
-            f"not finished: {names}; finish them with the `dynamic-sparsity generate` command that began them{instead}"
+            f"not finished: {names}. To finish {first}, {how_to_resume(first, attributes)}{others}{instead}"
         )
     if unfinished:
         text = f"left out, as they are not finished: {names}"

@@ -15,6 +15,7 @@ from dynamic_sparsity.loaders.dataset import JacobianDataset
 from dynamic_sparsity.loaders.export.arrow import arrow_schema, arrow_table, card_features, import_pyarrow, shapes_of
 from dynamic_sparsity.loaders.hub.publication import config_name, parquet_path
 from dynamic_sparsity.schemas.splits import SPLITS
+from dynamic_sparsity.schemas.truncation import TRUNCATED
 from dynamic_sparsity.untrusted.archives import translated
 
 ROW_GROUP_BYTES: Final = 16 * 2**20
@@ -55,7 +56,7 @@ def plan_parquet(store: Path) -> list[ParquetFile]:
     """
     files = []
     for split in SPLITS:
-        dataset = JacobianDataset(store, split=split, verify="size")
+        dataset = view_of(JacobianDataset(store, split=split, verify="size"))
         rows = len(dataset)
         size = rows * row_bytes(dataset)
         count = file_count(size)
@@ -64,6 +65,17 @@ def plan_parquet(store: Path) -> list[ParquetFile]:
             start, stop = rows * number // count, rows * (number + 1) // count
             files.append(ParquetFile(path, split, start, stop))
     return files
+
+
+def view_of(dataset: JacobianDataset) -> JacobianDataset:
+    """Return the same rows with the columns of the Parquet view: its arrays, and `truncated` beside `done`.
+
+    Args:
+        dataset: Rows of a store.
+    """
+    names = list(dataset.store.arrays)
+    names.insert(names.index("done") + 1, TRUNCATED.name)
+    return dataset.with_columns(names)
 
 
 def file_count(size: int) -> int:
@@ -99,7 +111,7 @@ def write_parquet(store: Path, planned: ParquetFile, target: Path) -> None:
     import_pyarrow()
     import pyarrow.parquet
 
-    dataset = JacobianDataset(store, split=planned.split)
+    dataset = view_of(JacobianDataset(store, split=planned.split))
     schema = arrow_schema(shapes_of(dataset[:0]))
     group_rows = max(1, ROW_GROUP_BYTES // row_bytes(dataset))
     options: dict[str, Any] = {"compression": "zstd", "store_schema": True}
@@ -165,7 +177,7 @@ def dataset_info(stores: list[tuple[str, str, str]], paths: dict[tuple[str, str,
     return [
         {
             "config_name": config_name(*store),
-            "features": card_features(shapes_of(JacobianDataset(paths[store], verify="size")[:0])),
+            "features": card_features(shapes_of(view_of(JacobianDataset(paths[store], verify="size"))[:0])),
         }
         for store in stores
     ]

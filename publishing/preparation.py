@@ -8,6 +8,7 @@ from pathlib import Path
 
 from dynamic_sparsity.errors import HubError
 from dynamic_sparsity.loaders.hub.transfer_progress import TransferProgress
+from dynamic_sparsity.publishing.packages import require_packages
 from dynamic_sparsity.publishing.publish import Plan, check, plan, require_token
 
 __all__ = ["prepare"]
@@ -41,9 +42,10 @@ def prepare(
         The plan; nothing was sent.
 
     Raises:
-        DynamicSparsityError: As `check`, `require_token` and `plan`.
+        DynamicSparsityError: As `check`, `require_packages`, `require_token` and `plan`.
     """
     check(root, repo_id, tag)
+    require_packages()
     if not dry_run:
         require_token(repo_id)
     planned = partial(plan, root, repo_id, tag=tag, delete=delete, skip_incomplete=skip_incomplete, progress=progress)

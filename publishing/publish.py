@@ -22,6 +22,7 @@ from dynamic_sparsity.loaders.hub.repository import (
 from dynamic_sparsity.loaders.hub.transfer_progress import Silent, TransferProgress
 from dynamic_sparsity.publishing import card, pictures, tables, versions
 from dynamic_sparsity.publishing.build import BuiltStore, build_stores
+from dynamic_sparsity.publishing.packages import require_packages
 from dynamic_sparsity.publishing.staging import STAGING_FOLDER, staging_folder
 from dynamic_sparsity.publishing.upload import Remote, Sending, is_same, read_remote, requests_of, retried, send
 from dynamic_sparsity.storage.atomic import publish as write_file
@@ -153,8 +154,7 @@ def plan(
     """
     check(root, repo_id, tag)
     version = None if tag is None else versions.spell(versions.parse_tag(tag))
-    import_hub()
-    pictures.import_matplotlib()
+    require_packages()
     remote = Remote(repo_id, False, {}, {}, None) if offline else read_remote(repo_id)
     before = _published_before(remote)
     staging_folder(root)

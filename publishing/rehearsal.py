@@ -18,6 +18,7 @@ from dynamic_sparsity.errors import CorruptStoreError
 from dynamic_sparsity.loaders.dataset import JacobianDataset
 from dynamic_sparsity.loaders.hub.publication import PublishedStore, config_name
 from dynamic_sparsity.loaders.load import load_dataset, open_dataset
+from dynamic_sparsity.publishing.parquet import view_of
 from dynamic_sparsity.publishing.publish import Plan
 from dynamic_sparsity.publishing.staging import staging_folder
 from dynamic_sparsity.storage.locks import lock
@@ -111,7 +112,7 @@ def _check_parquet(repo_id: str, revision: str, store: PublishedStore, ours: Jac
 
     config = config_name(store.task, store.policy, store.dynamics)
     view = datasets.load_dataset(repo_id, config, split=ours.split, revision=revision, streaming=True)
-    start = 0
+    ours, start = view_of(ours), 0
     for batch in view.with_format("numpy").iter(batch_size=BLOCK_ROWS):
         expected = ours[start : start + BLOCK_ROWS]
         for name, values in expected.items():

@@ -18,7 +18,7 @@ from dynamic_sparsity.untrusted.documents import read_json
 __all__ = ["STAGING_FOLDER", "Staging", "clean", "staging_folder"]
 
 STAGING_FOLDER: Final = ".publish"
-VIEW_VERSION: Final = 4
+VIEW_VERSION: Final = 5
 """Changes whenever an index or a Parquet file would be written differently."""
 
 RECORD_FILE: Final = "made.json"

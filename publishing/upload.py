@@ -218,8 +218,8 @@ def _uploaded(hub: Any, api: Any, repo_id: str, files: Sequence[tuple[PublishedF
 def _changed(file: PublishedFile, source: Path) -> CorruptStoreError:
     return CorruptStoreError(
         f"{source} does not have the bytes that it had when it was checked, so {file.path} is not published and the "
-        "repository shows what it showed before; run `dynamic-sparsity verify` on its store, then the same command "
-        "again"
+        "repository shows what it showed before; run the same command again, which checks the store and says what is "
+        "damaged"
     )
 
 

@@ -12,10 +12,11 @@ from typing import Any, Final
 
 from dynamic_sparsity.errors import CorruptStoreError, StoreNotFoundError
 from dynamic_sparsity.schemas import validate
+from dynamic_sparsity.schemas.advice import how_to_make_at
 from dynamic_sparsity.schemas.files import shard_count
 from dynamic_sparsity.untrusted.documents import read_json
 
-RESUME: Final = "run the same `dynamic-sparsity generate` command again; it makes only what is missing"
+RESUME: Final = "run the command that generated it again; it makes only what is missing"
 SHARD_DIGITS_MAX: Final = 12
 HASH_BLOCK_BYTES: Final = 2**20
 HASH_THREADS: Final = 4
@@ -95,7 +96,7 @@ def read_attributes(path: Path) -> dict[str, Any]:
     """
     root = path / "zarr.json"
     if not root.exists():
-        raise StoreNotFoundError(f"there is no store at {path}; make one with `dynamic-sparsity generate`")
+        raise StoreNotFoundError(f"there is no store at {path}. {how_to_make_at(path)}")
     attributes: dict[str, Any] = read_document(root).get("attributes", {})
     validate(attributes, "store", str(root))
     return attributes

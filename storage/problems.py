@@ -38,12 +38,11 @@ def verify_command(path: Path) -> str:
 
 FIX_FILE: Final = "restore this file from another copy of the store, or generate the store again"
 FIX_VALUES: Final = (
-    "the values were written wrong, so another copy won't help: delete the store, generate it again with "
-    "`dynamic-sparsity generate`, and report it as a bug if it happens again"
+    "the values were written wrong, so another copy won't help: delete the store, generate it again, and report it "
+    "as a bug if it happens again"
 )
 FIX_EXTRA: Final = "delete it"
 FIX_LOCATION: Final = "don't use it, unless you know how it came to be there"
-FIX_INCOMPLETE: Final = "run the same `dynamic-sparsity generate` command again; it makes only what is missing"
 
 
 def fix_shard(shard: int) -> str:
@@ -54,5 +53,5 @@ def fix_shard(shard: int) -> str:
     """
     return (
         f"restore this file from another copy of the store, or delete manifest.json and shards/{shard:05d}.json "
-        f"and run the same `dynamic-sparsity generate` command again"
+        "and run the command that generated the store again"
     )

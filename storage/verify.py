@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from dynamic_sparsity.errors import CorruptStoreError, StoreNotFoundError
 from dynamic_sparsity.schemas import episode_columns, row_arrays_of, statistics_arrays, validate
+from dynamic_sparsity.schemas.advice import how_to_make_at
 from dynamic_sparsity.schemas.files import file_count, shard_count, shard_files
 from dynamic_sparsity.schemas.joining import origins_of
 from dynamic_sparsity.schemas.splits import splits_of
@@ -57,7 +58,7 @@ def verify_store(path: Path) -> list[Problem]:
         StoreNotFoundError: There is no store at `path`.
     """
     if not path.is_dir() or not any((path / name).exists() for name in ("zarr.json", "manifest.json", "shards")):
-        raise StoreNotFoundError(f"there is no store at {path}; make one with `dynamic-sparsity generate`")
+        raise StoreNotFoundError(f"there is no store at {path}. {how_to_make_at(path)}")
     try:
         attributes = read_attributes(path)
         if not (path / "manifest.json").exists():

@@ -12,6 +12,7 @@ import numpy as np
 
 from dynamic_sparsity.errors import CorruptStoreError
 from dynamic_sparsity.schemas import validate
+from dynamic_sparsity.schemas.advice import how_to_resume
 from dynamic_sparsity.schemas.documents import group_document, member_documents
 from dynamic_sparsity.schemas.files import (
     COMPARED_MAX,
@@ -24,7 +25,7 @@ from dynamic_sparsity.schemas.files import (
 from dynamic_sparsity.schemas.layout import CHECKSUM_BYTES, array_layouts, parse_shard_index
 from dynamic_sparsity.schemas.naming import location_problem
 from dynamic_sparsity.storage.manifests import finished_shards, read_document, records_of, shard_range
-from dynamic_sparsity.storage.problems import FIX_EXTRA, FIX_FILE, FIX_INCOMPLETE, FIX_LOCATION, Problem, fix_shard
+from dynamic_sparsity.storage.problems import FIX_EXTRA, FIX_FILE, FIX_LOCATION, Problem, fix_shard
 from dynamic_sparsity.untrusted.blosc import frame_problem
 from dynamic_sparsity.untrusted.files import read_regular
 
@@ -178,7 +179,7 @@ def unfinished(path: Path, attributes: Mapping[str, Any]) -> Problem:
     total = shard_count(attributes)
     missing = total - len(finished_shards(path))
     what = f"is missing: the store was never sealed; {missing} of its {total} shards are missing"
-    return Problem("manifest.json", what, FIX_INCOMPLETE)
+    return Problem("manifest.json", what, how_to_resume(path, attributes))
 
 
 def check_chunks(path: Path, attributes: Mapping[str, Any], damaged: Collection[str]) -> Iterator[Problem]:

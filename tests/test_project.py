@@ -43,6 +43,21 @@ def test_commands_of_the_workflow_exist():
         assert (ROOT / script).stat().st_mode & 0o111, script
 
 
+def test_workflows_are_valid():
+    pytest.importorskip("check_jsonschema")
+    workflows = sorted(map(str, (ROOT / ".github/workflows").glob("*.yml")))
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.github-workflows", *workflows]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+def test_extras_of_the_workflow_exist():
+    workflow = (ROOT / ".github/workflows/ci.yml").read_text()
+    lists = re.findall(r"extra: \[(.*?)\]", workflow) + re.findall(r"'\.\[([\w,-]+)\]'", workflow)
+    named = set(re.findall(r"[\w-]+", " ".join(lists)))
+    assert len(named) >= 8 and named <= set(PROJECT["project"]["optional-dependencies"])
+
+
 def test_imports_go_one_way():
     pytest.importorskip("importlinter")
     done = subprocess.run(["lint-imports", "--no-cache"], cwd=ROOT, capture_output=True, text=True)

@@ -7,6 +7,7 @@ when their last unit is on disk.
 
 from __future__ import annotations
 
+import shlex
 import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,7 +20,7 @@ from dynamic_sparsity.generation.executors.protocol import Event, EventKind, Exe
 from dynamic_sparsity.generation.jobs.run_progress import NoRunProgress, RunProgress
 from dynamic_sparsity.generation.jobs.scheduler import MAX_ATTEMPTS, QuarantinedUnit, run_units
 from dynamic_sparsity.generation.jobs.status_file import StatusFile, delete_status_files
-from dynamic_sparsity.generation.jobs.time_limit import TimeLimit
+from dynamic_sparsity.generation.jobs.time_limit import TimeLimit, TimeOver
 from dynamic_sparsity.generation.jobs.unit_size import with_units_of
 from dynamic_sparsity.generation.jobs.units import Job, Unit, plan_units, unfinished
 from dynamic_sparsity.generation.machine import check_platform
@@ -66,7 +67,7 @@ class Summary:
         if self.quarantined:
             raise UnitsFailedError(
                 f"{failed}; all others are finished:\n{lines}\nRerun the same command to try these again; "
-                "`dynamic-sparsity status STORE` lists them."
+                f"`{shlex.join(['dynamic-sparsity', 'status', str(self.stores[0].parent.parent)])}` lists them."
             )
 
 
@@ -166,7 +167,11 @@ class _Run:
                 self.limit.stopped = True
                 return
             store = settings.store_path(self.root)
-            settled, folder = self._open(store, settings, locks)
+            try:
+                settled, folder = self._open(store, settings, locks)
+            except TimeOver:
+                self.limit.stopped = True
+                return
             units = plan_units(settled, folder, read_attributes(folder))
             own, planned = self.job.select(units, planned), planned + len(units)
             to_make = unfinished(own, writer.missing_shards(folder))
@@ -189,7 +194,11 @@ class _Run:
             )
 
     def _open(self, store: Path, settings: Settings, locks: ExitStack) -> tuple[Settings, Path]:
-        """Lock a store, and create it or clean up after an earlier run; return its settings and where to write."""
+        """Lock a store, and create it or clean up after an earlier run; return its settings and where to write.
+
+        Raises:
+            TimeOver: The time was over before the simulator was loaded; nothing was created.
+        """
         locks.enter_context(writer.lock(store, shared=not self.job.alone))
         if not self.job.alone:
             locks.enter_context(writer.lock(store.with_name(f"{store.name}.{self.job.name}")))
@@ -197,7 +206,9 @@ class _Run:
         if self.job.alone:
             growth.recover(store)
         settings = with_units_of(store, settings)
-        attributes, growing = self.executor.describe(settings), growth.growing_path(store)
+        with self.limit.cutting():
+            attributes = self.executor.describe(settings)
+        growing = growth.growing_path(store)
         grows = growth.grows(store, attributes)
         if self.job.alone:
             for folder in (store, growing):

@@ -22,7 +22,7 @@ from dynamic_sparsity.generation.jobs.run_progress import RunProgress
 from dynamic_sparsity.generation.settings import Settings
 from dynamic_sparsity.sample import SAMPLE_ROOT
 from dynamic_sparsity.schemas.files import MANIFEST_FILE
-from dynamic_sparsity.storage.atomic import delete_folder, partial_path, sweep
+from dynamic_sparsity.storage.atomic import delete_folder, exchange, partial_path, sweep
 from dynamic_sparsity.storage.convert import convert_store
 from dynamic_sparsity.storage.manifests import read_attributes, read_document
 
@@ -141,6 +141,9 @@ def _content(store: Path) -> object:
 def install(made: Path, packaged: Path = SAMPLE_ROOT) -> None:
     """Put stores into the package, in place of those that are there.
 
+    Killed at any moment, the old ones are there or the new ones; the same call goes on. Where the disk can't exchange
+    names, there is a moment without either.
+
     Args:
         made: The root of the stores that were made.
         packaged: The root of the package's.
@@ -148,9 +151,16 @@ def install(made: Path, packaged: Path = SAMPLE_ROOT) -> None:
     sweep(packaged)
     unfinished = partial_path(packaged)
     shutil.copytree(made, unfinished)
-    if packaged.exists():
+    if not packaged.exists():
+        unfinished.rename(packaged)
+        return
+    try:
+        exchange(unfinished, packaged)
+    except OSError:
         delete_folder(packaged, packaged.with_name(f"{packaged.name}.old"))
-    unfinished.rename(packaged)
+        unfinished.rename(packaged)
+    else:
+        shutil.rmtree(unfinished)
 
 
 def build(folder: Path) -> None:

@@ -6,20 +6,24 @@ Batch systems end a job when its time is over. A run that knows that time loses 
 from __future__ import annotations
 
 import re
+import signal
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from dynamic_sparsity.errors import InvalidSettingError
 from dynamic_sparsity.generation.jobs.units import Unit
 
-__all__ = ["TimeLimit", "parse_duration"]
+__all__ = ["TimeLimit", "TimeOver", "parse_duration"]
 
 _LETTERS: Final = re.compile(r"(?=\d)(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", re.ASCII)
 _DAYS: Final = re.compile(r"(\d+)-(\d+)(?::(\d+))?(?::(\d+))?", re.ASCII)
 _COLONS: Final = re.compile(r"()(\d+):(\d+):(\d+)", re.ASCII)
 _UNIT_SECONDS: Final = (86400, 3600, 60, 1)
 _DIGITS_MAX: Final = 9
+_ALARM_MAX_S: Final = 1e8
 
 
 def parse_duration(text: str) -> int:
@@ -45,6 +49,10 @@ def parse_duration(text: str) -> int:
             "1-12:00:00"
         )
     return seconds
+
+
+class TimeOver(Exception):
+    """The time was over while something was awaited; see `TimeLimit.cutting`."""
 
 
 class TimeLimit:
@@ -83,6 +91,28 @@ class TimeLimit:
         """
         self._longest = max(self._longest, self._clock() - self._begun.pop(unit))
 
+    @contextmanager
+    def cutting(self) -> Iterator[None]:
+        """End what is done meanwhile, such as the loading of a simulator, when the time is over.
+
+        Only the main thread can be interrupted; in others the time is looked at afterwards.
+
+        Raises:
+            TimeOver: It is over, or has no room for another unit.
+        """
+        if self._end is not None and threading.current_thread() is threading.main_thread():
+            before = signal.signal(signal.SIGALRM, _raise_time_over)
+            try:
+                signal.setitimer(signal.ITIMER_REAL, min(max(self._end - self._clock(), 1e-3), _ALARM_MAX_S))
+                yield
+            finally:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+                signal.signal(signal.SIGALRM, before)
+        else:
+            yield
+        if not self.has_room:
+            raise TimeOver
+
     @property
     def over(self) -> bool:
         """Whether the time is over."""
@@ -96,3 +126,7 @@ class TimeLimit:
         now = self._clock()
         longest = max([self._longest, *(now - since for since in self._begun.values())])
         return now + longest < self._end
+
+
+def _raise_time_over(number: int, frame: object) -> None:
+    raise TimeOver

@@ -73,7 +73,7 @@ def published_settings(metadata: Mapping[str, Any], seed: int | None = None) -> 
         # A function of that name would be a stranger's choice of what to call here.
         raise InvalidSettingError(
             f"{metadata['task']} is a task of the publisher's own, and its model is not published: make it "
-            "again with `dynamic-sparsity generate`, from the model's file."
+            "again from the model's file; `dynamic-sparsity generate --help` says how."
         )
     if origins_of(metadata):
         raise InvalidSettingError("the store was merged from several; make each of them again, and merge those")

@@ -46,7 +46,7 @@ def check_entry(path: Path) -> tuple[dict[str, Any], list[str], list[str]]:
     """
     document = read_result(path)
     if document is None:
-        raise CorruptResultError(f"{path} is no result; `dynamic-sparsity evaluate … --out FOLDER` writes them")
+        raise CorruptResultError(f"{path} is no result; `dynamic-sparsity evaluate --help` says how to write one")
     rows = benchmark_rows([document])
     return document, list(_wrong(document, rows, path)), list(_worth_knowing(document, rows))
 

@@ -38,7 +38,6 @@ from dynamic_sparsity.schemas.files import MANIFEST_FILE
 from dynamic_sparsity.schemas.joining import DERIVED
 from dynamic_sparsity.schemas.layout import CHECKSUM_BYTES, ArrayLayout, array_layouts
 from dynamic_sparsity.schemas.splits import SPLITS
-from dynamic_sparsity.schemas.truncation import TRUNCATED
 from dynamic_sparsity.untrusted.documents import DOCUMENT_BYTES_MAX, read_json
 from dynamic_sparsity.untrusted.files import read_regular
 from dynamic_sparsity.untrusted.names import inside
@@ -135,9 +134,8 @@ class LocalCopy:
         if columns is None:
             return [name for name in self.arrays if name not in DERIVED]
         converts = coordinates == "ambient" and conversion.has_quaternions(self.store.metadata["joints"])
-        names = [check_choice("column", name, (*self.arrays, TRUNCATED.name)) for name in columns] + ["flags"] * bool(
-            exclude_flags
-        )
+        known = (*self.store.readable, *self.store.absent)
+        names = [check_choice("column", name, known) for name in columns] + ["flags"] * bool(exclude_flags)
         needed = needed_arrays(names, converts=converts)
         return [name for name in needed if name in self.arrays and name not in DERIVED]
 

@@ -131,7 +131,7 @@ def _translated(error: Exception, where: str, what: str) -> DynamicSparsityError
     if isinstance(error, errors.OfflineModeIsEnabled | errors.LocalEntryNotFoundError):
         return HubNotFoundError(
             f"{begin}the file is not in the cache and the Hub can't be reached (or offline mode is on); "
-            "go online, or fetch it beforehand with `dynamic-sparsity download`"
+            "go online, or fetch it beforehand: `dynamic-sparsity download --help` says how"
         )
     if isinstance(error, errors.EntryNotFoundError):
         return HubNotFoundError(f"{begin}there is no such file in that revision of the repository")

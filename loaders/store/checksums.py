@@ -247,8 +247,8 @@ class Ledger:
             )
         return CorruptStoreError(
             f"{self.root / name}: {problem}. To list all damaged files, run `{verify_command(self.root)}`; "
-            "then copy or download them again, or delete their shards' manifests and run the "
-            "`dynamic-sparsity generate …` command that made the store."
+            "then copy or download them again, or delete their shards' manifests and run the command that generated "
+            "the store again."
         )
 
     def _was_replaced(self) -> bool:

@@ -236,8 +236,8 @@ def copy_corrupt(root: Path, name: str, problem: str) -> CorruptStoreError:
         problem: What is wrong with it.
     """
     return CorruptStoreError(
-        f"{root / name}: {problem}. Download it again: `dynamic-sparsity download --force …`, or delete {root} and "
-        "load the data set again."
+        f"{root / name}: {problem}. Delete {root} and load the data set again, or download it again with --force: "
+        "`dynamic-sparsity download --help` says how."
     )
 
 

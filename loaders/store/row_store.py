@@ -10,6 +10,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from dynamic_sparsity.schemas.truncation import TRUNCATED
+
 __all__ = ["ArrayReader", "RowStore"]
 
 Array = NDArray[Any]
@@ -93,6 +95,11 @@ class RowStore(ABC):
     def rows(self) -> int:
         """Number of rows of the store, padding included."""
         return int(self.metadata["rows"])
+
+    @property
+    def readable(self) -> tuple[str, ...]:
+        """Names of the columns that rows can be asked for: the arrays, and what follows from the episode table."""
+        return tuple(dict.fromkeys((*self.arrays, TRUNCATED.name)))
 
     @property
     @abstractmethod

@@ -19,11 +19,11 @@ from dynamic_sparsity.errors import (
     UnknownNameError,
 )
 from dynamic_sparsity.loaders.shards.reader import DECODED_BYTES, ShardReader
-from dynamic_sparsity.loaders.store.advice import how_to_make, how_to_resume
 from dynamic_sparsity.loaders.store.checksums import Ledger, VerifyMode
 from dynamic_sparsity.loaders.store.partial import open_ledger
 from dynamic_sparsity.loaders.store.row_store import RowStore
 from dynamic_sparsity.schemas import READABLE_VERSIONS, ArraySpec, episode_columns, statistics_arrays, validate
+from dynamic_sparsity.schemas.advice import how_to_make, how_to_make_at, how_to_resume
 from dynamic_sparsity.schemas.documents import array_document, plain_file, store_arrays
 from dynamic_sparsity.schemas.files import MANIFEST_FILE, listing_problem
 from dynamic_sparsity.schemas.joining import ORIGIN, origins_of
@@ -251,9 +251,7 @@ def _raise_not_found(path: Path) -> NoReturn:
     try:
         location = parse_store_path(path)
     except UnknownNameError:
-        raise StoreNotFoundError(
-            f"{path}: there is no store here; make one with `dynamic-sparsity generate …`"
-        ) from None
+        raise StoreNotFoundError(f"{path}: there is no store here. {how_to_make_at(path)}") from None
     root = path.parent.parent
     found = find_stores(root)
     there = [f"{store.task}/{store.path.name}" for store in found]
@@ -277,5 +275,5 @@ def _raise_incomplete(path: Path) -> NoReturn:
         rows, of_shards = min(total, shards * shard_rows), f" of {-(-total // shard_rows)}"
     raise IncompleteStoreError(
         f"{path}: the store was not finished: {rows}{of_rows} rows in {shards}{of_shards} shards are done. "
-        f"{how_to_resume(path, attributes)}"
+        f"To resume, {how_to_resume(path, attributes)}"
     )

@@ -1,7 +1,7 @@
-"""Every command with wrong types, files that are missing, extras that are not installed, and interrupted.
+"""Every command with wrong types, files that are missing, and extras that are not installed.
 
 Each says so in one paragraph on stderr, with the right exit code, and leaves nothing behind. A command that is added
-has to be added here.
+has to be added here; test_interrupts.py interrupts them.
 """
 
 from __future__ import annotations
@@ -14,15 +14,11 @@ import typing
 from pathlib import Path
 from typing import Any
 
-import fake_unit_runner
 import pytest
 
 from dynamic_sparsity import cli
 from dynamic_sparsity.cli.app import app
 from dynamic_sparsity.cli.application import application
-from dynamic_sparsity.generation.executors import choice
-from dynamic_sparsity.generation.executors.threads import ThreadExecutor
-from dynamic_sparsity.storage import atomic
 from dynamic_sparsity.testing import make_store
 
 COMMANDS: dict[str, Any] = dict(application.commands)
@@ -136,8 +132,8 @@ EXTRAS: dict[str, tuple[list[str], str]] = {
     "verify": ([STORE, "--deep"], "generate"),
     "analyze": ([STORE, "--out", "new"], "analysis"),
     "report": (["data", "--out", "new"], "analysis"),
-    "publish": (["data", "--repo", "org/name", "--dry-run"], "hub"),
-    "release": (["--version", "1.0.0", "--root", "data", "--repo", "org/name"], "generate"),
+    "publish": (["data", "--repo", "org/name", "--dry-run"], "publish"),
+    "release": (["--version", "1.0.0", "--root", "data", "--repo", "org/name"], "publish"),
     "download": (["CheetahRun", "--repo", "org/name"], "hub"),
     "show": (["org/name"], "hub"),
     "list": (["--repo", "org/name"], "hub"),
@@ -191,58 +187,3 @@ def test_missing_extras(here: Path) -> None:
         assert_one_paragraph(error, "Error: ")
         assert f"pip install 'dynamic-sparsity[{EXTRAS[name][1]}]'" in error, (name, error)
     assert contents(here / "run") == before
-
-
-class Interrupted(ThreadExecutor):
-    """Ctrl-C comes after the first events."""
-
-    def events(self) -> Any:
-        found = super().events()
-        if any(event.amount for event in found):
-            raise KeyboardInterrupt
-        return found
-
-
-INTERRUPTED: dict[str, list[str]] = {
-    "convert": [STORE, "--storage", "compact", "--out", "new"],
-    "merge": [STORE, "data/CheetahRun/other.zarr", "--name", "both", "--out", "new"],
-    "finalize": ["data/CheetahRun/open.zarr"],
-    "leaderboard": [str(Path(__file__).parents[2] / "results/leaderboard.csv"), "--out", "new.md"],
-}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("command", INTERRUPTED)
-def test_interrupted(
-    command: str, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    make_store(here / STORE, task="CheetahRun")
-    make_store(here / "data/CheetahRun/other.zarr", task="CheetahRun", policy="other")
-    make_store(here / "data/CheetahRun/open.zarr", task="CheetahRun", policy="open", finalize=False)
-    left = [0]
-
-    def sync(_: int) -> None:
-        left[0] -= 1
-        if not left[0]:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(atomic, "sync", sync)
-    for nth in (1, 2):
-        left[0] = nth
-        assert cli.main([command, *INTERRUPTED[command]]) == 130
-        assert_one_paragraph(capsys.readouterr().err, "Interrupted.")
-        assert not [path for path in contents(here) if path.suffix in (".partial", ".lock")]
-    assert cli.main([command, *INTERRUPTED[command]]) == 0, "the same command resumes"
-
-
-def test_generating_interrupted(
-    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(choice, "make_executor", lambda *_: Interrupted(fake_unit_runner.FakeUnitRunner()))
-    words = ["generate", "CartpoleBalance", "-n", "9", "--episode-length", "20"]
-    assert cli.main(words) == 130
-    assert_one_paragraph(capsys.readouterr().err, "Interrupted.")
-    assert [path.name for path in (here / "data/CartpoleBalance").iterdir()] == ["noise.zarr"], "what can be resumed"
-    assert not [path for path in contents(here) if path.suffix == ".partial"]
-    monkeypatch.setattr(choice, "make_executor", lambda *_: ThreadExecutor(fake_unit_runner.FakeUnitRunner()))
-    assert cli.main(words) == 0

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import _thread
 import http.client
 import json
 import os
 import socket
 from urllib.parse import urlsplit
+from urllib.request import urlopen
 
 import pytest
 from browsers import serving
 
-from dynamic_sparsity.cli import main
+from dynamic_sparsity.cli import exploring, main
 from dynamic_sparsity.errors import InvalidSettingError
 from dynamic_sparsity.explorer import SCENES, STATIC
 from dynamic_sparsity.explorer.server import ExplorerServer, Repository
@@ -152,6 +154,27 @@ def test_taken_port():
             ExplorerServer(None, taken.getsockname()[1])
 
 
+def test_a_browser_in_the_terminal_gets_its_page(capsys, monkeypatch):
+    """Such a browser returns only when it is closed, so it must not keep the server from answering."""
+    pages = []
+
+    def browse(url):
+        with urlopen(url, timeout=60) as answer:
+            pages.append(answer.read())
+        _thread.interrupt_main()
+
+    monkeypatch.setattr("webbrowser.open", browse)
+    assert main(["explore", "--repo", "org/name"]) == 0
+    assert b"<html" in pages[0] and "has ended" in capsys.readouterr().out
+
+
+class Now:
+    """A thread that is done when it has started."""
+
+    def __init__(self, target, args, daemon):
+        self.start = lambda: target(*args)
+
+
 def test_command_line(tmp_path, capsys, monkeypatch):
     opened, ended = [], []
 
@@ -160,6 +183,7 @@ def test_command_line(tmp_path, capsys, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("webbrowser.open", opened.append)
+    monkeypatch.setattr(exploring, "Thread", Now)
     monkeypatch.setattr(ExplorerServer, "serve_forever", serve)
     assert main(["explore", "--sample", "--no-browser"]) == 0
     assert len(ended.pop()) == 16 and not opened
@@ -168,6 +192,8 @@ def test_command_line(tmp_path, capsys, monkeypatch):
     assert "no finished stores" in capsys.readouterr().out and len(opened) == 1
     assert main(["explore", "--repo", "org/name@v1.0.0", "--no-browser"]) == 0
     assert (ended[-1].id, ended[-1].revision) == ("org/name", "v1.0.0")
+    assert main(["explore", "--repo", "NOWHERE"]) == 1
+    assert "ORG/NAME" in capsys.readouterr().err
     assert main(["explore", str(tmp_path / "missing")]) == 1
     assert main(["explore", str(tmp_path), "--sample"]) == 1
     assert "one of them" in capsys.readouterr().err

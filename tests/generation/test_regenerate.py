@@ -22,9 +22,9 @@ from dynamic_sparsity.generation.verification.regenerate import (
     published_settings,
     regenerate,
 )
-from dynamic_sparsity.loaders.store.advice import generate_command
 from dynamic_sparsity.loaders.store.store import open_store
 from dynamic_sparsity.publishing.publish import plan, publish
+from dynamic_sparsity.schemas.advice import generate_command
 from dynamic_sparsity.schemas.naming import parse_store_path
 from dynamic_sparsity.storage import chunking
 from dynamic_sparsity.testing import HubServer, make_store

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -66,3 +70,28 @@ def test_what_differs_from_the_package(tmp_path: Path) -> None:
     assert sample.changed(other, packaged) == [] and list(verify_store(packaged / STORE)) == []
     assert [path.name for path in packaged.parent.iterdir()] == ["stores"]
     assert [path.name for path in packaged.iterdir()] == ["CartpoleBalance"]
+
+
+@pytest.mark.parametrize("way", ["exchange", "rename"])
+def test_killed_at_any_moment_the_old_sample_is_there_or_the_new(tmp_path: Path, way: str) -> None:
+    old, made = tmp_path / "old", tmp_path / "made"
+    for folder, names in ((old, ["Gone/noise.zarr", "Kept/noise.zarr"]), (made, ["Kept/noise.zarr", "New/noise.zarr"])):
+        for name in names:
+            (folder / name / "shards").mkdir(parents=True)
+            for file in ("zarr.json", "shards/0"):
+                (folder / name / file).write_text(f"{folder.name} {name} {file}")
+    script = Path(__file__).parents[1] / "helpers/killed_install.py"
+    words = [sys.executable, str(script), str(made), str(old), str(tmp_path / "places"), way]
+    finished = subprocess.run(words, capture_output=True, text=True, check=True)
+    moments = [json.loads(line) for line in finished.stdout.splitlines()]
+    assert len(moments) > 15 and [one["killed"] for one in moments] == [True] * (len(moments) - 1) + [False]
+    whole = {folder: {"names": ["stores"], "sample": digests(folder)} for folder in (old, made)}
+    for one in moments:
+        assert one["repeated"] == whole[made]
+        assert one["left"]["sample"] in ([whole[old]["sample"], whole[made]["sample"]] + [{}] * (way == "rename"))
+    assert moments[0]["left"] == whole[old] and moments[-1]["left"] == whole[made]
+
+
+def digests(folder: Path) -> dict[str, str]:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import signal
+import time
 from collections import deque
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import fake_unit_runner
@@ -130,6 +133,36 @@ def test_a_run_that_ends_in_time_says_nothing(tmp_path: Path) -> None:
     late = TimeLimit(0, clock)
     run_units(Workers(clock), iter(units), lambda event: None, late)
     assert late.stopped
+
+
+class Loading(Workers):
+    """A simulator that takes forever to load, or as long as is said."""
+
+    takes: float | None = None
+
+    def describe(self, settings: Settings) -> dict[str, object]:
+        if self.takes is None:
+            time.sleep(HOUR)
+        self._clock.now += self.takes or 0
+        return super().describe(settings)
+
+
+def test_the_simulator_is_not_awaited_beyond(tmp_path: Path) -> None:
+    handler = signal.getsignal(signal.SIGALRM)
+    summary = generate_all([fake_unit_runner.settings(2)], tmp_path, Loading(Clock()), limit=TimeLimit(0.5))
+    assert (summary.stopped, summary.units, summary.sealed) == (True, 0, ())
+    assert not list(tmp_path.iterdir()), "no store is begun"
+    assert signal.getsignal(signal.SIGALRM) is handler and signal.getitimer(signal.ITIMER_REAL) == (0, 0)
+
+
+def test_when_it_is_loaded_there_may_be_no_room(tmp_path: Path) -> None:
+    clock = Clock()
+    late = Loading(clock, 10, 10)
+    late.takes = 200
+    with ThreadPoolExecutor(1) as other:  # which can't be interrupted
+        wanted = [fake_unit_runner.settings(2)]
+        summary = other.submit(generate_all, wanted, tmp_path, late, limit=TimeLimit(100, clock)).result()
+    assert (summary.stopped, summary.units) == (True, 0) and not list(tmp_path.iterdir())
 
 
 def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

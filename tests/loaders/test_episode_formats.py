@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +16,8 @@ from dynamic_sparsity.cli.application import application
 from dynamic_sparsity.errors import InvalidSettingError, MissingDependencyError, WriteFailedError
 from dynamic_sparsity.loaders import concatenate
 from dynamic_sparsity.loaders.export import lerobot, optional
+from dynamic_sparsity.loaders.whole_file import whole_folder
+from dynamic_sparsity.storage.file_lock import HAS_LOCKS
 from dynamic_sparsity.testing import make_store
 
 EPISODES, LENGTH, EARLY = 10, 20, {3: 7, 8: 1}
@@ -129,6 +134,32 @@ def test_lerobot_has_its_layout(dataset, tmp_path):
         np.testing.assert_allclose(
             episode["stats/observation.state/mean"], np.stack(part["observation.state"]).mean(axis=0), atol=1e-6
         )
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from dynamic_sparsity.loaders.whole_file import whole_folder
+with whole_folder(Path(sys.argv[1])) as folder:
+    (folder / "data").mkdir()
+    (folder / "data/rows").write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(not HAS_LOCKS, reason="without locks, nobody knows whether a writer still runs")
+def test_what_a_killed_export_leaves_goes_with_the_next(dataset, tmp_path):
+    pytest.importorskip("pyarrow")
+    assert subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "set")]).returncode == -signal.SIGKILL
+    (left,) = tmp_path.iterdir()
+    assert (left / "data/rows").exists() and left.name.startswith(".set.")
+    with whole_folder(tmp_path / "other") as foreign, whole_folder(tmp_path / "set") as running:
+        assert not left.exists()
+        dataset.to_lerobot(tmp_path / "other-set")
+        with pytest.raises(WriteFailedError), whole_folder(tmp_path / "set"):
+            raise OSError("and it is not this one that ends")
+        assert foreign.is_dir() and running.is_dir(), "writers that run keep theirs"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["other", "other-set", "set"]
 
 
 def test_statistics_are_those_of_all_frames(dataset, tmp_path):

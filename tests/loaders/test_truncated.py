@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from dynamic_sparsity import load_dataset
+from dynamic_sparsity.errors import UnknownNameError
 from dynamic_sparsity.loaders import JacobianDataset, concatenate
 from dynamic_sparsity.testing import make_store
 
@@ -45,7 +46,11 @@ def test_the_last_row_of_an_episode_that_was_cut_off(root: Path, split: str | No
 
 
 def test_it_is_read_by_its_name(root: Path) -> None:
-    assert "truncated" not in load_dataset("Pendulums", root=root).columns
+    dataset = load_dataset("Pendulums", root=root)
+    assert "truncated" not in dataset.columns and dataset.store.readable == (*dataset.columns, "truncated")
+    with pytest.raises(UnknownNameError, match="truncatd") as caught:
+        dataset.with_columns("truncatd")
+    assert str(caught.value).count("truncated") == 1
 
 
 def test_all_episodes_end_by_themselves(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from dynamic_sparsity import load_dataset
 from dynamic_sparsity.loaders.export.arrow import card_features, features_of, shapes_of
-from dynamic_sparsity.publishing.parquet import FILE_BYTES_MIN, plan_parquet, write_parquet
+from dynamic_sparsity.publishing.parquet import FILE_BYTES_MIN, plan_parquet, view_of, write_parquet
 from dynamic_sparsity.testing import make_store
 
 Arrays = dict[str, NDArray[Any]]
@@ -21,7 +21,7 @@ Arrays = dict[str, NDArray[Any]]
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("pyarrow")
     folder = tmp_path_factory.mktemp("parquet")
-    make_store(folder / "Pendulums/noise.zarr", quaternion=True)
+    make_store(folder / "Pendulums/noise.zarr", quaternion=True, early={1: 7})
     (planned,) = (file for file in plan_parquet(folder / "Pendulums/noise.zarr") if file.split == "train")
     write_parquet(folder / "Pendulums/noise.zarr", planned, folder / "train.parquet")
     return folder
@@ -29,7 +29,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def expected(folder: Path) -> Arrays:
-    return load_dataset("Pendulums", root=folder, split="train")[:]
+    return view_of(load_dataset("Pendulums", root=folder, split="train"))[:]
+
+
+def test_it_has_all_arrays_and_where_episodes_were_cut_off(folder: Path, expected: Arrays) -> None:
+    arrays = load_dataset("Pendulums", root=folder).columns
+    assert [name for name in expected if name != "truncated"] == list(arrays)
+    done, cut = (list(expected).index(name) for name in ("done", "truncated"))
+    assert cut == done + 1 and expected["truncated"].any()
 
 
 def test_types_are_those_that_every_reader_has(folder: Path, expected: Arrays) -> None:

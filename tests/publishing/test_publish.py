@@ -21,6 +21,7 @@ from dynamic_sparsity import cli, load_dataset
 from dynamic_sparsity.errors import CorruptStoreError, HubAccessError, HubError, InvalidSettingError
 from dynamic_sparsity.loaders.hub.publication import Publication
 from dynamic_sparsity.publishing import versions
+from dynamic_sparsity.publishing.parquet import view_of
 from dynamic_sparsity.publishing.publish import plan, publish
 from dynamic_sparsity.testing import Fault, HubServer, make_store
 
@@ -304,7 +305,7 @@ def test_datasets_reads_the_parquet_view(streaming: bool, root: Path, hub: HubSe
         ("Swings", "stock", "Swings-noise-stock"),
     ):
         for split in ("train", "validation", "test"):
-            expected = load_dataset(task, root=root, dynamics=dynamics, split=split)[:]
+            expected = view_of(load_dataset(task, root=root, dynamics=dynamics, split=split))[:]
             found = datasets.load_dataset(
                 REPO, config, split=split, streaming=streaming, cache_dir=str(tmp_path / "datasets")
             ).with_format("numpy")

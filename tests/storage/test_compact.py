@@ -133,8 +133,8 @@ def test_the_command(raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
 
 def test_publishing_says_which_stores_are_compact(raw: Path, compact: Path, capsys: pytest.CaptureFixture[str]) -> None:
     console = PlainConsole(soft_wrap=True)
-    note_compact(console, raw.parent.parent)
+    note_compact(console, [raw])
     assert capsys.readouterr().out == ""
-    note_compact(console, compact.parent.parent)
+    note_compact(console, [raw, compact])
     said = capsys.readouterr().out
-    assert str(compact) in said and "convert STORE --storage raw" in said
+    assert str(compact) in said and str(raw) not in said and f"convert {compact} --storage raw" in said

@@ -9,8 +9,12 @@ import numpy as np
 import pytest
 from safetensors.numpy import load, save
 
+from dynamic_sparsity import cli
 from dynamic_sparsity.errors import CorruptPolicyError
-from dynamic_sparsity.training.checkpoints import decode, encode
+from dynamic_sparsity.storage import atomic
+from dynamic_sparsity.training import run
+from dynamic_sparsity.training.checkpoints import Point, TrainingFolder, decode, encode
+from dynamic_sparsity.training.hyperparameters import resolve
 
 
 @pytest.fixture(scope="module")
@@ -59,3 +63,34 @@ def test_parts_that_are_missing(content: bytes) -> None:
         if name.startswith("normaliser"):
             with pytest.raises(CorruptPolicyError):
                 decode(save({other: one for other, one in arrays.items() if other != name}))
+
+
+@pytest.mark.slow
+def test_the_command_is_interrupted_while_it_writes(
+    content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    syncs = [0]
+
+    def point(self: run._Run) -> Point:
+        return Point(self.place.steps + 100, seconds=1.0, mean=float(self.place.steps), deviation=0.1)
+
+    def trains(self: run._Run) -> None:
+        self.place.record(point(self), decode(content))
+        syncs[0] = 2  # Ctrl-C comes when the best parameters of the second evaluation are there, and not the latest
+        self.place.record(point(self), decode(content))
+
+    def sync(_: int) -> None:
+        syncs[0] -= 1
+        if not syncs[0]:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(run._Run, "train", trains)
+    monkeypatch.setattr(atomic, "sync", sync)
+    words = ["train", "CartpoleBalance", "--out", str(tmp_path), "--steps", "1000000"]
+    for times in (1, 2):
+        assert cli.main(words) == 130
+        assert capsys.readouterr().err.startswith("Interrupted.")
+        assert not list(tmp_path.rglob("*.partial"))
+        settings = resolve("CartpoleBalance", "ppo", "cpu", 1_000_000, 0)
+        place = TrainingFolder.open(tmp_path / "CartpoleBalance.training", settings)
+        assert place.steps == 100 * times, "what was recorded before is gone on from"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import webbrowser
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -58,7 +59,8 @@ def explore(
     with server:
         console.print(f"The explorer is at {server.url} until Ctrl-C.", style="green")
         if not no_browser:
-            webbrowser.open(server.url)
+            # Beside the server: a browser in a terminal ends only when it is closed, and wants its page before.
+            Thread(target=webbrowser.open, args=(server.url,), daemon=True).start()
         try:
             server.serve_forever()
         except KeyboardInterrupt:
@@ -68,6 +70,9 @@ def explore(
 def _repository(text: str) -> Repository:
     from dynamic_sparsity.explorer import HUB
     from dynamic_sparsity.explorer.server import Repository
+    from dynamic_sparsity.loaders.hub.repository import REPOSITORY_PATTERN
 
     name, revision = parse_repository(text)
+    if not REPOSITORY_PATTERN.fullmatch(name):
+        raise InvalidSettingError(f"--repo is {text!r:.200}; a repository is named as in 'ORG/NAME'")
     return Repository(name, revision, os.environ.get("HF_ENDPOINT", HUB).rstrip("/"))

@@ -14,8 +14,8 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from dynamic_sparsity.cli.app import AllTasksOption, DynamicsOption, OutRootOption, StoresArgument, app
-from dynamic_sparsity.cli.arguments import check_least, chosen_sources, output_folder, parse_repository
+from dynamic_sparsity.cli.app import AllTasksOption, DynamicsOption, OutRootOption, StoresOrRootsArgument, app
+from dynamic_sparsity.cli.arguments import check_least, chosen_sources, chosen_stores, output_folder, parse_repository
 from dynamic_sparsity.cli.tables import make_table, print_new_stores
 from dynamic_sparsity.errors import InvalidSettingError
 from dynamic_sparsity.untrusted.console import PlainConsole
@@ -223,12 +223,12 @@ def finalize(stores: Annotated[list[Path], typer.Argument(help="Stores that seve
 
 @app.command()
 def status(
-    stores: StoresArgument, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False
+    stores: StoresOrRootsArgument, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False
 ) -> None:
     """Show the progress of generating stores: units done, running and failed, rows per second, time left."""
     from dynamic_sparsity.generation.jobs.status import read_status
 
-    found = [read_status(store) for store in stores]
+    found = [read_status(store) for store in chosen_stores(stores)]
     if as_json:
         print(json.dumps([asdict(one) | {"store": str(one.store)} for one in found], indent=1))
         return

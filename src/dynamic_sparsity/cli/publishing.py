@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -75,7 +77,7 @@ def publish(
         on_unreachable=print_unreachable,
     )
     print_plan(console, plan)
-    note_compact(console, root)
+    note_compact(console, [root / store.path for store in plan.publication.stores])
     if dry_run:
         console.print("Nothing was sent.")
         return
@@ -111,21 +113,21 @@ def print_plan(console: PlainConsole, plan: Plan) -> None:
         )
 
 
-def note_compact(console: PlainConsole, root: Path) -> None:
+def note_compact(console: PlainConsole, stores: Sequence[Path]) -> None:
     """Say which stores are compact: the Hub is better served with raw ones (docs/format.md says why).
 
     Args:
         console: Where to print.
-        root: Folder of all stores.
+        stores: The stores that are published.
     """
-    from dynamic_sparsity.loaders.store.store import find_stores
     from dynamic_sparsity.storage.manifests import read_attributes
 
-    compact = [str(one.path) for one in find_stores(root) if read_attributes(one.path).get("storage") == "compact"]
+    compact = [str(store) for store in stores if read_attributes(store).get("storage") == "compact"]
     if compact:
+        raw = shlex.join(["dynamic-sparsity", "convert", *compact, "--storage", "raw", "--out", "raw"])
         console.print(
             f"Compact, and published so: {', '.join(compact)}. Where such a store does not fit into a reader's memory, "
-            "each random row costs a chunk; `dynamic-sparsity convert STORE --storage raw --out FOLDER` makes it raw.",
+            f"each random row costs a chunk; `{raw}` makes raw copies.",
             style="yellow",
         )
 

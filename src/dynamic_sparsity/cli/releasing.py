@@ -53,6 +53,7 @@ def release(
 
     Example: [bold]dynamic-sparsity release --version 1.0.0 --root data --repo ORG/NAME[/bold]
     """
+    from dynamic_sparsity.publishing.packages import require_packages
     from dynamic_sparsity.publishing.publish import check
     from dynamic_sparsity.publishing.release import ReleaseRecord, wanted_stores
 
@@ -66,6 +67,7 @@ def release(
     if dry_run:
         console.print("Nothing was done.")
         return
+    require_packages("datasets")
     root.mkdir(parents=True, exist_ok=True)
     if missing:
         _generate(console, missing, root, dynamics, episodes, episode_length, seed)
@@ -75,7 +77,7 @@ def release(
     _make_sample(console, root, tasks, policy or POLICIES, dynamics, sample, record)
     made = _prepare(console, root, repo, tag)
     print_plan(console, made)
-    note_compact(console, root)
+    note_compact(console, [root / store.path for store in made.publication.stores])
     _rehearse(console, made, root, record)
     console.print(f"Version {version} is ready. These two commands publish it:", style="green")
     console.print("  hf auth login")

@@ -16,6 +16,7 @@ from dynamic_sparsity.cli.app import StoresOrRootsArgument, app
 from dynamic_sparsity.cli.arguments import chosen_stores, input_folder, output_folder, parse_repository
 from dynamic_sparsity.cli.tables import byte_size, make_table, percent
 from dynamic_sparsity.errors import InvalidSettingError
+from dynamic_sparsity.storage.problems import verify_command
 from dynamic_sparsity.untrusted.console import PlainConsole, progress
 
 if TYPE_CHECKING:
@@ -151,7 +152,7 @@ def _table_of_stores(root: Path, found: Sequence[StoreSummary]) -> Table:
 def _state(one: StoreSummary) -> str:
     if one.shards is not None:
         return f"{one.state} ({one.shards[0]} of {one.shards[1]} shards)"
-    return f"{one.state} (see `dynamic-sparsity verify`)" if one.state == "damaged" else one.state
+    return f"{one.state} (see `{verify_command(one.location.path)}`)" if one.state == "damaged" else one.state
 
 
 def _print_identity(console: PlainConsole, opened: Store) -> None:

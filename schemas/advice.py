@@ -11,9 +11,25 @@ from dynamic_sparsity.errors import UnknownNameError
 from dynamic_sparsity.schemas.naming import StoreLocation, parse_store_path
 from dynamic_sparsity.schemas.task_names import POLICY_NAMES, ROBOT_NAMES, TASK_NAMES, close_names
 
-__all__ = ["can_be_generated", "generate_command", "how_to_make", "how_to_resume"]
+__all__ = [
+    "can_be_generated",
+    "example_command",
+    "generate_command",
+    "how_to_make",
+    "how_to_make_at",
+    "how_to_resume",
+]
 
 OWN_TASK = "from the model's file, or the function, that it was made from"
+
+
+def example_command(root: Path) -> str:
+    """Return a command that makes a first store.
+
+    Args:
+        root: Folder of all stores.
+    """
+    return shlex.join(["dynamic-sparsity", "generate", "CartpoleBalance", "--out", str(root)])
 
 
 def can_be_generated(location: StoreLocation, metadata: Mapping[str, Any] | None = None) -> bool:
@@ -73,18 +89,30 @@ def how_to_make(location: StoreLocation, there: Collection[StoreLocation] = ()) 
         return f"There is no task {task!r}. {meant}`dynamic-sparsity list` shows all tasks"
     if task not in TASK_NAMES:
         known = " and ".join(map(repr, sorted(same)))
-        more = f"`dynamic-sparsity generate` makes more {OWN_TASK}"
-        return f"{task} is no task of this package: there is {known}, and {more}"
+        return f"{task} is no task of this package: there is {known}; more is made {OWN_TASK}"
     if task in ROBOT_NAMES and policy in POLICY_NAMES:
-        return f"No expert of {task} comes with the package; `dynamic-sparsity train` makes policies for `generate`"
+        return f"No expert of {task} comes with the package; `dynamic-sparsity train {task}` makes one, for --policy"
     return (
         f"No policy {policy!r} comes with the package. {_meant(policy, POLICY_NAMES | same)}"
         "`dynamic-sparsity generate --help` lists policies, and says how to give your own, or another --name"
     )
 
 
+def how_to_make_at(path: Path) -> str:
+    """Return what to do to get a store at a path where there is none, whose root is not looked at.
+
+    Args:
+        path: The path; it need not be one that a store can have.
+    """
+    try:
+        return how_to_make(parse_store_path(path))
+    except UnknownNameError:
+        command = example_command(Path("data"))
+        return f"A store is ROOT/<Task>/<policy>.zarr; `{command}` makes one: data/CartpoleBalance/noise.zarr"
+
+
 def how_to_resume(path: Path, metadata: Mapping[str, Any]) -> str:
-    """Return what to do about a store that is not finished.
+    """Return what to do about a store that is not finished, as the end of a sentence.
 
     Args:
         path: The store.
@@ -97,9 +125,9 @@ def how_to_resume(path: Path, metadata: Mapping[str, Any]) -> str:
     settings = metadata.get("settings")
     own = isinstance(settings, dict) and "source" in settings
     if location is None or own or not can_be_generated(location, metadata):
-        return "To resume, repeat the `dynamic-sparsity generate` command that began it, with all its options"
+        return "repeat the command that began it, with all its options"
     command = generate_command(location, metadata)
-    return f"To resume, repeat the command that began it: `{command}` and what other options it had"
+    return f"repeat the command that began it: `{command}` and what other options it had"
 
 
 def _meant(name: str, known: Collection[str]) -> str:
