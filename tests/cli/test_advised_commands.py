@@ -46,13 +46,11 @@ def messages() -> Iterator[tuple[str, str]]:
         inside = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}
         docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
         for node in ast.walk(tree):
-            text = None
             if isinstance(node, ast.JoinedStr):
                 text = "".join(str(part.value) if isinstance(part, ast.Constant) else "x" for part in node.values)
-            elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in inside | docstrings:
-                text = node.value
-            if text is not None:
                 yield f"{path}:{node.lineno}", text
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in inside | docstrings:
+                yield f"{path}:{node.lineno}", node.value
 
 
 def files() -> Iterator[Path]:
