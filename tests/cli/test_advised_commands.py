@@ -19,7 +19,7 @@ COMMANDS: dict[str, Any] = dict(application.commands)
 OPTIONAL = {"generate": "No task was given", "train": "No task was given"}
 """Commands that want a task although their arguments are optional: `--all` is another way."""
 
-IN_PAGES = ("analysis/findings.py", "learners/leaderboard_page.py", "learners/benchmark_page.py", "training/table.py")
+IN_PAGES = ("analysis/findings.py", "leaderboard/page.py", "leaderboard/benchmark_pages.py", "training/table.py")
 """These write pages, which say what made them."""
 
 
@@ -31,7 +31,7 @@ def problem(command: str) -> str | None:
     if any("…" in word or re.fullmatch("[A-Z]{3,}", word) for word in words):
         return "it has a word to be replaced"
     try:
-        context = COMMANDS[name].make_context(name, list(words))
+        context = COMMANDS[name].make_context(name, list(words), help_option_names=["--help", "-h"])
     except Exception as error:  # click's own, of whatever package has it
         return f"{error!r}"
     if name in OPTIONAL and not context.params["tasks"] and not context.params["every"]:

@@ -66,7 +66,7 @@ def test_no_store(tmp_path: Path) -> None:
 def test_unfinished_stores_are_named(tmp_path: Path) -> None:
     writer.create_store(tmp_path / "noise.zarr", synthetic.make_attributes())
     (problem,) = verify_store(tmp_path / "noise.zarr")
-    assert "never sealed; 3 of its 3 shards are missing" in problem.what and "generate" in problem.fix
+    assert "never sealed; 3 of its 3 shards are missing" in problem.what and "repeat the command" in problem.fix
 
 
 def edit_bytes(path: Path, change: Callable[[bytearray], object]) -> None:

@@ -200,7 +200,7 @@ def test_finalize_refuses_a_store_with_missing_shards(tmp_path: Path) -> None:
     attributes, columns, episodes = synthetic.make_all()
     writer.create_store(path, attributes)
     writer.write_unit(path, 0, {k: v[:80] for k, v in columns.items()}, episodes[:4])
-    with pytest.raises(IncompleteStoreError, match=r"lacks 2 of its 3 shards \(1, 2\); run the same"):
+    with pytest.raises(IncompleteStoreError, match=r"lacks 2 of its 3 shards \(1, 2\); run the command"):
         writer.finalize(path)
     assert not (path / "manifest.json").exists()
     assert open_strictly(path).attrs["complete"] is False
