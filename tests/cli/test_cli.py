@@ -50,8 +50,10 @@ def test_help_is_wrapped_at_the_width_of_the_terminal():
 def test_list_tasks(capsys):
     assert cli.main(["list"]) == 0
     output = capsys.readouterr().out
-    for word in ("CheetahRun", "humanoid", "substeps"):
+    for word in ("CheetahRun", "humanoid", "substeps", "BerkeleyHumanoidJoystickRoughTerrain"):
         assert word in output
+    (cheetah,) = (line.split() for line in output.splitlines() if "CheetahRun" in line)
+    assert cheetah == ["CheetahRun", "cheetah", "18", "6", "1", "0.01"], "whole at 80 columns"
 
 
 def test_list_stores(store, capsys):

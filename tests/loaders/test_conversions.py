@@ -19,7 +19,7 @@ from dynamic_sparsity.errors import (
 )
 from dynamic_sparsity.loaders import JacobianDataset
 from dynamic_sparsity.loaders.export.arrow import features_of, shapes_of
-from dynamic_sparsity.publishing.parquet import plan_parquet, write_parquet
+from dynamic_sparsity.publishing.parquet import plan_parquet, view_of, write_parquet
 from dynamic_sparsity.testing import make_store
 
 Batch = dict[str, np.ndarray]
@@ -92,7 +92,7 @@ def test_parquet_and_hdf5_agree_with_the_store(root: Path, tmp_path: Path) -> No
         write_parquet(store, planned, tmp_path / f"{planned.split}.parquet")
         expected.to_hdf5(tmp_path / f"{planned.split}.h5")
         for kind, suffix in (("parquet", "parquet"), ("hdf5", "h5")):
-            features = datasets.Features.from_dict(features_of(shapes_of(expected[:0])))
+            features = datasets.Features.from_dict(features_of(shapes_of(view_of(expected)[:0])))
             found = datasets.load_dataset(
                 kind,
                 features=features if kind == "parquet" else None,  # as the card has them

@@ -290,7 +290,7 @@ def test_a_damaged_cache_is_noticed(damage: str, published: HubServer, root: Pat
     content[700] ^= 1
     blob.unlink() if damage == "delete" else blob.write_bytes(content if damage == "flip" else content[:-100])
     if damage == "flip":  # The size is right, so that it comes out at the first use.
-        with pytest.raises(CorruptStoreError, match="download --force"):
+        with pytest.raises(CorruptStoreError, match="again with --force"):
             load_dataset("Pendulums", repo_id=REPO)[:]
         assert cli.main(["download", "Pendulums", "--repo", REPO, "--force"]) == 0
     same(load_dataset("Pendulums", repo_id=REPO), expected)

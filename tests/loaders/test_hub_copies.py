@@ -73,7 +73,7 @@ def test_force_repairs_small_files(name: str, damage: str, copy: Path, root: Pat
     try:
         check(root)
     except CorruptStoreError as error:
-        assert "download --force" in str(error)
+        assert "again with --force" in str(error)
     assert cli.main(["download", TASK, "--repo", REPO, "--split", "test", "--force"]) == 0
     check(root)
     assert not list(copy.parent.rglob("*.partial"))
@@ -117,7 +117,7 @@ def test_a_copy_of_another_manifest_is_not_read(copy: Path, root: Path, tmp_path
     """As a reader before this check may have laid it out: all its digests agree with its own manifest."""
     manifest = json.loads((copy / "manifest.json").read_bytes())
     (copy / "manifest.json").write_text(json.dumps(manifest, indent=7))
-    with pytest.raises(CorruptStoreError, match=r"not the one that was published.*download --force"):
+    with pytest.raises(CorruptStoreError, match=r"not the one that was published.*again with --force"):
         load_dataset(TASK, repo_id=REPO, split="test")
 
 
@@ -148,7 +148,7 @@ def test_a_copy_of_another_manifest_is_not_read(copy: Path, root: Path, tmp_path
 def test_which_rows_are_there_is_checked(change: dict[str, object], copy: Path) -> None:
     document = json.loads((copy / PARTIAL_FILE).read_bytes())
     (copy / PARTIAL_FILE).write_text(json.dumps(document | change))
-    with pytest.raises(CorruptStoreError, match=r"partial\.json.*download --force"):
+    with pytest.raises(CorruptStoreError, match=r"partial\.json.*again with --force"):
         load_dataset(TASK, repo_id=REPO, split="test")[:]
 
 

@@ -131,7 +131,9 @@ def _table_of_tasks() -> Table:
 
     columns = ("task", "group", "ds", "dx", "da", "substeps", "dt, s")
     caption = "dx: state in tangent coordinates, where it differs from ds (quaternions)"
-    table = make_table(columns, left=("task", "group"), no_wrap=columns, title="Tasks", caption=caption)
+    # At 80 columns a group's name is what is wrapped: names of tasks and numbers are whole.
+    whole = set(columns) - {"group"}
+    table = make_table(columns, left=("task", "group"), no_wrap=whole, compact=True, title="Tasks", caption=caption)
     for task in (*TASKS.values(), *ROBOTS.values()):
         dx = "" if task.dx == task.ds else str(task.dx)
         table.add_row(task.name, task.group, str(task.ds), dx, str(task.da), str(task.substeps), f"{task.control_dt:g}")
