@@ -19,7 +19,7 @@ COMMANDS: dict[str, Any] = dict(application.commands)
 OPTIONAL = {"generate": "No task was given", "train": "No task was given"}
 """Commands that want a task although their arguments are optional: `--all` is another way."""
 
-IN_PAGES = ("analysis/findings.py", "learners/leaderboard_page.py", "learners/benchmark_page.py", "training/table.py")
+IN_PAGES = ("analysis/findings.py", "leaderboard/page.py", "leaderboard/benchmark_pages.py", "training/table.py")
 """These write pages, which say what made them."""
 
 
