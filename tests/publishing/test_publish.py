@@ -337,8 +337,9 @@ def test_datasets_meets_faults(fault: Fault, one: Path, hub: HubServer, tmp_path
     hub.faults = [Fault(**vars(fault))]
 
     def load(**options: str) -> datasets.Dataset:
-        folder = str(tmp_path / "datasets")
-        return datasets.load_dataset(REPO, "Pendulums-noise", split="train", cache_dir=folder, **options)
+        return datasets.load_dataset(
+            REPO, "Pendulums-noise", split="train", cache_dir=str(tmp_path / "kept"), **options
+        )
 
     if fault.times > 2:
         with pytest.raises((OSError, ValueError, datasets.exceptions.DatasetGenerationError)):
