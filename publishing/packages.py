@@ -27,14 +27,15 @@ def require_packages(*more: str) -> None:
     Raises:
         MissingDependencyError: Some are not installed; the message names all of them.
     """
-    missing = []
+    missing, first = [], None
     for name in (*PACKAGES, *more):
         try:
             import_module(name)
-        except ImportError:
+        except ImportError as error:
             missing.append(PACKAGES.get(name, name))
+            first = first or error
     if missing:
         word = "package" if len(missing) == 1 else "packages"
         raise MissingDependencyError(
             f"publishing needs the {word} {', '.join(missing)}: pip install 'dynamic-sparsity[publish]'"
-        )
+        ) from first
