@@ -163,12 +163,6 @@ def _pick(top: rigid_body.Topology, model: mjx.Model, row: ContactRow, item: jax
     return _Push(row.axes, row.rates, at, arm, moves, *edges, row.damping[item])
 
 
-def _cross(a: jax.Array, b: jax.Array) -> jax.Array:
-    """Return a × b with broadcasting."""
-    shape = jnp.broadcast_shapes(a.shape, b.shape)
-    return cross(jnp.broadcast_to(a, shape), jnp.broadcast_to(b, shape))
-
-
 class _Edges(NamedTuple):
     """Sums over the edges d_r of the friction pyramid of one contact point.
 
@@ -217,7 +211,7 @@ def _difference(x: jax.Array) -> jax.Array:
 def _kinematics(push: _Push, arm: jax.Array, moves: jax.Array) -> _Kinematics:
     axes = push.axes
     angular = jnp.broadcast_to(axes[:, :3], (len(arm), len(axes), *arm.shape[2:]))
-    twists = moves * jnp.concatenate([angular, axes[None, :, 3:] + _cross(axes[:, :3], arm)], axis=2)
+    twists = moves * jnp.concatenate([angular, axes[None, :, 3:] + cross(axes[:, :3], arm)], axis=2)
     rates = push.rates[0] + push.damping[None] * push.rates[1]
     fields = jnp.sum(twists * rates[None, :, None], axis=1)
     twists, fields = materialised(twists, fields)
@@ -228,18 +222,18 @@ def _force_by_twist(
     responds: contact_response.Response, edges: _Edges, slip: jax.Array, second: jax.Array
 ) -> jax.Array:
     """Return how p × F and F change for six unit twists of body 2, (6, 6, B); without ψ̇."""
-    z = _cross(slip[3:], responds.rotation) + _cross(slip[:3], responds.position)
+    z = cross(slip[3:], responds.rotation) + cross(slip[:3], responds.position)
     z += jnp.concatenate([units_cross(second[3:]), units_cross(second[:3])])
     d_force = responds.distance[:, None] * edges.by_pos[None] - apply(edges.stiffness, z)
-    d_force += _cross(responds.rotation, edges.force)
-    return jnp.concatenate([_cross(responds.position, edges.force), d_force], axis=1)
+    d_force += cross(responds.rotation, edges.force)
+    return jnp.concatenate([cross(responds.position, edges.force), d_force], axis=1)
 
 
 def _psi_dot(top: rigid_body.Topology, push: _Push, arm: jax.Array, moves: jax.Array) -> jax.Array:
     """Return δ ψ̇ at the point, (nv, 3, B): an axis acts on a side with that side's arm."""
     motions = [rigid_body.motion(top, push.axes, rate) for rate in push.rates]
     psi = motions[0].psi_dot + push.damping[None, None] * motions[1].psi_dot
-    return _difference(moves * (psi[None, :, 3:] + _cross(psi[:, :3], arm)))
+    return _difference(moves * (psi[None, :, 3:] + cross(psi[:, :3], arm)))
 
 
 def _by_push(top: rigid_body.Topology, model: mjx.Model, push: _Push) -> jax.Array:
@@ -263,7 +257,7 @@ def _by_push(top: rigid_body.Topology, model: mjx.Model, push: _Push) -> jax.Arr
     right = [relative, psi]
     if sides == 2:
         # Both bodies are turned by μ ζ, and the frame lags behind by a turn about the normal.
-        left += [_cross(force, relative[:, 3:]), _cross(force, relative[:, :3])]
+        left += [cross(force, relative[:, 3:]), cross(force, relative[:, :3])]
         right += [at.twists[0]]
         normal = push.point.frame[0]
         by_lag = cross(normal, force) - apply(stiffness, cross(at.slip[3:], normal))
@@ -272,7 +266,7 @@ def _by_push(top: rigid_body.Topology, model: mjx.Model, push: _Push) -> jax.Arr
     result = outer(*materialised(jnp.concatenate(left, 1), jnp.concatenate(right, 1)))
 
     arms = push.arm[-sides:]
-    wrench = jnp.concatenate([_cross(arms, force), jnp.broadcast_to(force, arms.shape)], axis=1)
+    wrench = jnp.concatenate([cross(arms, force), jnp.broadcast_to(force, arms.shape)], axis=1)
     signed = moves * np.array([-1.0, 1.0])[-sides:, None, None, None]
     behind = jnp.sum(signed * wrench[:, None], axis=0)
     # (S_j × S_i) · W_i = S_j · (S_i ×* W_i).

@@ -191,14 +191,8 @@ def _pick(top: rigid_body.Topology, model: mjx.Model, row: ContactRow, item: jax
 def _at(motion: jax.Array, arm: jax.Array) -> jax.Array:
     """Return motions about O as motions about a point, with broadcasting."""
     turn = motion[..., :3, :]
-    shift = motion[..., 3:, :] + _cross(turn, arm)
+    shift = motion[..., 3:, :] + cross(turn, arm)
     return jnp.concatenate([jnp.broadcast_to(turn, shift.shape), shift], axis=-2)
-
-
-def _cross(a: jax.Array, b: jax.Array) -> jax.Array:
-    """Return a × b with broadcasting."""
-    shape = jnp.broadcast_shapes(a.shape, b.shape)
-    return cross(jnp.broadcast_to(a, shape), jnp.broadcast_to(b, shape))
 
 
 def _by_push(top: rigid_body.Topology, sides: int, push: _Push) -> jax.Array:
@@ -223,27 +217,21 @@ def _by_push(top: rigid_body.Topology, sides: int, push: _Push) -> jax.Array:
     if sides == 2:
         moved, turned = moved - twists[0, :, 3:], turned - twists[0, :, :3]
 
-    z = psi + _cross_motion(twist, fields[-1])
-    around = _cross(slip[3:], turned) + _cross(slip[:3], moved)
-    z += jnp.concatenate([_cross(slip[:3], turned), around], axis=1)
+    z = psi + cross_motion(twist, fields[-1])
+    around = cross(slip[3:], turned) + cross(slip[:3], moved)
+    z += jnp.concatenate([cross(slip[:3], turned), around], axis=1)
     change = push.approached[:, None] * by_pos[None] - apply(stiffness, z)
-    change += jnp.concatenate([_cross(turned, torque) + _cross(moved, force), _cross(turned, force)], axis=1)
+    change += jnp.concatenate([cross(turned, torque) + cross(moved, force), cross(turned, force)], axis=1)
     left, right = [twist], [change]
     if sides == 2:
-        common = _cross(force, twist[:, 3:]) + _cross(torque, twist[:, :3])
-        left += [jnp.concatenate([common, _cross(force, twist[:, :3])], axis=1)]
+        common = cross(force, twist[:, 3:]) + cross(torque, twist[:, :3])
+        left += [jnp.concatenate([common, cross(force, twist[:, :3])], axis=1)]
         right += [twists[0]]
     result = outer(*materialised(jnp.concatenate(left, 1), jnp.concatenate(right, 1)))
 
     forces = jnp.broadcast_to(force, arms.shape)
-    about_origin = jnp.concatenate([torque + _cross(arms, force), forces], axis=1)
+    about_origin = jnp.concatenate([torque + cross(arms, force), forces], axis=1)
     signed = moves * np.array([-1.0, 1.0])[-sides:, None, None, None]
     behind = jnp.sum(signed * about_origin[:, None], axis=0)
     # (S_j × S_i) · W_i = S_j · (S_i ×* W_i).
     return result + jnp.where(top.carries.T[:, :, None], outer(cross_force(axes, behind), axes), 0.0)
-
-
-def _cross_motion(u: jax.Array, v: jax.Array) -> jax.Array:
-    """Return u × v of motions with broadcasting."""
-    shape = jnp.broadcast_shapes(u.shape, v.shape)
-    return cross_motion(jnp.broadcast_to(u, shape), jnp.broadcast_to(v, shape))

@@ -148,13 +148,14 @@ def sum_of(terms: Sequence[jax.Array]) -> jax.Array:
 
 
 def cross(a: Float[jax.Array, "... 3 B"], b: Float[jax.Array, "... 3 B"]) -> Float[jax.Array, "... 3 B"]:
-    """Return the cross product a × b.
+    """Return the cross product a × b. Leading axes broadcast.
 
     Args:
         a: Vectors.
         b: Vectors.
     """
-    (x, y, z), (u, v, w) = (jnp.moveaxis(c, -2, 0) for c in (a, b))
+    shape = jnp.broadcast_shapes(a.shape, b.shape)
+    (x, y, z), (u, v, w) = (jnp.moveaxis(jnp.broadcast_to(c, shape), -2, 0) for c in (a, b))
     return jnp.stack([y * w - z * v, z * u - x * w, x * v - y * u], axis=-2)
 
 
@@ -207,7 +208,7 @@ def units_cross(a: Float[jax.Array, "... 3 B"]) -> Float[jax.Array, "... 3 3 B"]
 
 
 def cross_motion(u: Float[jax.Array, "... 6 B"], v: Float[jax.Array, "... 6 B"]) -> Float[jax.Array, "... 6 B"]:
-    """Return u × v of motions.
+    """Return u × v of motions. Leading axes broadcast.
 
     Args:
         u: Motions.
