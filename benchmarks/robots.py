@@ -61,16 +61,7 @@ def measure(name: str, folder: Path, episodes: int, length: int, sample: int) ->
         "rows_in_contact": int(np.sum(counted & (rows["contact_force"] > 0).any(axis=1))),
         "rows_confirmed_by_c": int(np.sum(counted & ~bits["differs_from_mujoco"])),
         "rows_drawn": report.sampled,
-        "comparisons": [
-            {
-                "oracle": one.oracle,
-                "rows_compared": len(one.errors),
-                "rows_other_step": len(one.other_step),
-                "rows_near_a_switch": one.near_switch,
-                "relative_error": {f"{quantile:g}": value for quantile, value in one.quantiles().items()},
-            }
-            for one in report.comparisons
-        ],
+        "comparisons": [one.as_json() for one in report.comparisons],
         "problems": [str(problem).replace(str(store), name) for problem in (*damage, *report.problems)],
         "seconds": {"generate": generated - began, "verify": time.perf_counter() - generated},
         **made_with(*SIMULATOR),

@@ -71,6 +71,16 @@ class OracleComparison:
         """Return quantiles of the relative error; empty if no row was comparable."""
         return {q: float(np.quantile(self.errors, q)) for q in QUANTILES} if len(self.errors) else {}
 
+    def as_json(self) -> dict[str, Any]:
+        """Return what a document says of the comparison: its numbers of rows, and quantiles by their names."""
+        return {
+            "oracle": self.oracle,
+            "rows_compared": len(self.errors),
+            "rows_other_step": len(self.other_step),
+            "rows_near_a_switch": self.near_switch,
+            "relative_error": {f"{quantile:g}": value for quantile, value in self.quantiles().items()},
+        }
+
 
 @dataclass(frozen=True)
 class DeepReport:

@@ -64,16 +64,7 @@ def _verification(path: Path, sample: int, seed: int, source: str | None) -> dic
         report = _deep_report(path, sample, seed, source)
         problems = report.problems
         document |= {"rows_drawn": report.sampled, "rows_hard": report.hard, "rows_flagged": report.flagged}
-        document["comparisons"] = [
-            {
-                "oracle": one.oracle,
-                "rows_compared": len(one.errors),
-                "rows_other_step": len(one.other_step),
-                "rows_near_a_switch": one.near_switch,
-                "relative_error": {f"{quantile:g}": value for quantile, value in one.quantiles().items()},
-            }
-            for one in report.comparisons
-        ]
+        document["comparisons"] = [one.as_json() for one in report.comparisons]
     return document | {"problems": [str(problem) for problem in problems]}
 
 
