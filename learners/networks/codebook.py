@@ -15,11 +15,12 @@ from dynamic_sparsity.learners.budgets import Budget
 from dynamic_sparsity.learners.data.rows import Scale
 from dynamic_sparsity.learners.networks.effectwise import (
     EffectNetworks,
+    GateLearner,
     bernoulli_straight_through,
     check_gates,
     price_schedule,
 )
-from dynamic_sparsity.learners.networks.training import Batch, NetworkLearner
+from dynamic_sparsity.learners.networks.training import Batch
 
 __all__ = ["Codebook", "CodebookNetwork"]
 
@@ -78,7 +79,7 @@ class CodebookNetwork(eqx.Module):
 
 
 @dataclass(frozen=True)
-class Codebook(NetworkLearner):
+class Codebook(GateLearner):
     """Graphs and switch learned together, from the price of edges or from the true masks.
 
     Attributes:
@@ -117,21 +118,6 @@ class Codebook(NetworkLearner):
     def settings(self) -> dict[str, Any]:
         """See `Learner.settings`."""
         return super().settings() | {"graphs": self.graph_count}
-
-    @property
-    def weighs_edges(self) -> bool:
-        """Gates trained without masks stay open where that costs little."""
-        return self.term == "l0" and self.score == "influence"
-
-    @property
-    def loss(self) -> str:
-        """The term."""
-        return self.term
-
-    @property
-    def supervision(self) -> str:
-        """Depends on the term."""
-        return "structure" if self.term == "mask" else "transitions"
 
     def network(self, sizes: tuple[int, int], scale: Scale, budget: Budget, key: jax.Array) -> CodebookNetwork:
         """See `NetworkLearner.network`."""

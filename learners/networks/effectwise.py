@@ -10,9 +10,16 @@ import jax.numpy as jnp
 
 from dynamic_sparsity.errors import InvalidSettingError
 from dynamic_sparsity.learners.networks.likelihood import next_state, normalised_change
-from dynamic_sparsity.learners.networks.training import Batch
+from dynamic_sparsity.learners.networks.training import Batch, NetworkLearner
 
-__all__ = ["EffectNetworks", "bernoulli_straight_through", "binary_cross_entropy", "check_gates", "price_schedule"]
+__all__ = [
+    "EffectNetworks",
+    "GateLearner",
+    "bernoulli_straight_through",
+    "binary_cross_entropy",
+    "check_gates",
+    "price_schedule",
+]
 
 
 class EffectNetworks(eqx.Module):
@@ -158,3 +165,30 @@ def binary_cross_entropy(logits: jax.Array, graph: jax.Array) -> jax.Array:
         graph: 1 or 0, float32, same shape.
     """
     return jnp.mean(jax.nn.softplus(logits) - logits * graph)
+
+
+class GateLearner(NetworkLearner):
+    """A learner whose gates on causes are trained by one of two terms, as a dataclass with these fields.
+
+    Attributes:
+        term: "l0": from transitions only; "mask": from the true masks.
+        score: Of an edge, for "l0": "influence": probability times influence (see `NetworkModel`); "probability".
+    """
+
+    term: str
+    score: str
+
+    @property
+    def weighs_edges(self) -> bool:
+        """Gates trained without masks stay open where that costs little."""
+        return self.term == "l0" and self.score == "influence"
+
+    @property
+    def loss(self) -> str:
+        """The term."""
+        return self.term
+
+    @property
+    def supervision(self) -> str:
+        """Depends on the term."""
+        return "structure" if self.term == "mask" else "transitions"

@@ -15,12 +15,13 @@ from dynamic_sparsity.learners.budgets import Budget
 from dynamic_sparsity.learners.data.rows import Scale
 from dynamic_sparsity.learners.networks.effectwise import (
     EffectNetworks,
+    GateLearner,
     bernoulli_straight_through,
     binary_cross_entropy,
     check_gates,
     price_schedule,
 )
-from dynamic_sparsity.learners.networks.training import Batch, NetworkLearner
+from dynamic_sparsity.learners.networks.training import Batch
 
 __all__ = ["Gated", "GatedNetwork"]
 
@@ -80,7 +81,7 @@ class GatedNetwork(eqx.Module):
 
 
 @dataclass(frozen=True)
-class Gated(NetworkLearner):
+class Gated(GateLearner):
     """Straight-through Bernoulli gates, trained either by their price or by the true masks.
 
     Attributes:
@@ -103,21 +104,6 @@ class Gated(NetworkLearner):
         if self.term not in ("l0", "mask"):
             raise UnknownNameError(f"there is no loss {self.term!r} of the gated learner; there is 'l0' and 'mask'")
         check_gates(self.price, self.grace, self.score)
-
-    @property
-    def weighs_edges(self) -> bool:
-        """Gates trained without masks stay open where that costs little."""
-        return self.term == "l0" and self.score == "influence"
-
-    @property
-    def loss(self) -> str:
-        """The term."""
-        return self.term
-
-    @property
-    def supervision(self) -> str:
-        """Depends on the term."""
-        return "structure" if self.term == "mask" else "transitions"
 
     def network(self, sizes: tuple[int, int], scale: Scale, budget: Budget, key: jax.Array) -> GatedNetwork:
         """See `NetworkLearner.network`."""
