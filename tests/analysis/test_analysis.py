@@ -90,6 +90,7 @@ def test_left_out_rows_cut_segments(dataset):
         list(blocks(dataset.select([3, 1])))
 
 
+@pytest.mark.slow
 def test_memory_is_given_back(dataset, monkeypatch):
     """Reopening the files in between changes nothing."""
     monkeypatch.setattr("dynamic_sparsity.analysis.blocks.REOPEN_BYTES", 100 * dataset[0]["mask_s"].size)

@@ -148,6 +148,7 @@ def test_magnitude_and_its_scale(browser, page):
     tab.close()
 
 
+@pytest.mark.slow
 def test_hover_and_scrub(browser, page):
     driver = pytest.importorskip("playwright.sync_api")
     tab = browser.new_page(viewport={"width": 1280, "height": 1000})

@@ -23,6 +23,7 @@ def store(tmp_path_factory):
     return make_store(tmp_path_factory.mktemp("data") / "Pendulums" / "noise.zarr", early=EARLY)
 
 
+@pytest.mark.slow
 def test_study_is_kept_and_checked(store, tmp_path):
     options = StudyOptions(map_rows=0)
     first, kept = study_store(store, options), tmp_path / "study.json"
@@ -40,6 +41,7 @@ def test_study_is_kept_and_checked(store, tmp_path):
         StudyOptions(map_rows=-1)
 
 
+@pytest.mark.slow
 def test_wrong_rows_are_left_out(tmp_path):
     """Rows without a true Jacobian, which also cut the episodes they are in."""
     attributes, columns, episodes = make_all(stock=True)

@@ -58,6 +58,7 @@ def files() -> Iterator[Path]:
         yield from folder.rglob("*.py") if folder.is_dir() else [folder] if folder.suffix == ".py" else []
 
 
+@pytest.mark.slow
 def test_commands_in_messages_can_be_pasted() -> None:
     found = [
         (where, command)

@@ -94,6 +94,7 @@ def test_verify_lists_what_is_wrong(store, capsys):
     assert "right" not in captured.out
 
 
+@pytest.mark.slow
 def test_folders_of_stores_stand_for_their_stores(store, capsys):
     make_store(store.with_name("other.zarr"), task="CheetahRun", policy="other")
     root = store.parent.parent
@@ -112,6 +113,7 @@ def test_json_for_programs(store, capsys):
     assert found["store"] == str(store) and "manifest.json" in found["problems"][0]
 
 
+@pytest.mark.slow
 def test_verify_looks_at_every_store(store, tmp_path, capsys):
     broken = tmp_path / "broken.zarr"
     shutil.copytree(store, broken)
@@ -157,6 +159,7 @@ def test_unknown_words(words, capsys):
     assert "Traceback" not in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_debug_shows_where(tmp_path):
     finished = run("info", str(tmp_path / "CheetahRun" / "noise.zarr"), "--debug")
     assert finished.returncode != 0

@@ -35,6 +35,7 @@ def test_repositories_are_shown(hub: HubServer, root: Path, capsys: pytest.Captu
     assert "ORG/NAME" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_stores_are_shown(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["show", str(root / "Pendulums/noise.zarr")]) == 0
     assert "240 rows" in capsys.readouterr().out
@@ -50,6 +51,7 @@ def test_merge(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["verify", str(root / "Pendulums/both.zarr")]) == 0
 
 
+@pytest.mark.slow
 def test_delete(root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     store, other = root / "Pendulums/noise.zarr", root / "Pendulums/expert.zarr"
     assert cli.main(["delete", str(store)]) == 1

@@ -208,6 +208,7 @@ def test_wrong_flags_are_refused(text: str, said: str) -> None:
         xla_flags.check({**os.environ, "XLA_FLAGS": text})
 
 
+@pytest.mark.slow
 def test_right_flags_are_not(tmp_path: Path) -> None:
     for text in (
         "",

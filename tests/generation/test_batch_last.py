@@ -52,6 +52,7 @@ def test_sums_what_is_active_and_nothing_else(program: Any, size: int, share: fl
     np.testing.assert_allclose(program(active, row), _plain(active, row), rtol=1e-14, atol=1e-14)
 
 
+@pytest.mark.slow
 def test_one_row_without_vmap() -> None:
     jax_runtime.configure()
     active, row = _data(7, 0.6)

@@ -69,6 +69,7 @@ def test_a_grown_store_is_the_one_made_at_once(tmp_path: Path, many: dict[str, s
     assert make(tmp_path, MANY).units == 0
 
 
+@pytest.mark.slow
 def test_less_than_a_unit_is_made_again_in_larger_units(tmp_path: Path, many: dict[str, str]) -> None:
     make(tmp_path, 1)
     assert read_attributes(tmp_path / STORE)["settings"]["unit_episodes"] == fake_unit_runner.EPISODES_PER_UNIT - 1
@@ -82,6 +83,7 @@ def test_an_unfinished_store_grows(tmp_path: Path, many: dict[str, str]) -> None
     assert digests(tmp_path) == many
 
 
+@pytest.mark.slow
 def test_disks_without_links_and_exchange(
     tmp_path: Path, many: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -95,6 +97,7 @@ def test_disks_without_links_and_exchange(
     assert digests(tmp_path) == many
 
 
+@pytest.mark.slow
 def test_damaged_shards_are_made_again(tmp_path: Path, many: dict[str, str]) -> None:
     make(tmp_path, FEW)
     with (tmp_path / STORE / "J_s/c/0/0/0").open("r+b") as file:
@@ -115,6 +118,7 @@ def test_jobs_grow_a_store_together(tmp_path: Path, many: dict[str, str], few: d
     assert digests(tmp_path) == many
 
 
+@pytest.mark.slow
 def test_who_reads_the_old_store_goes_on(tmp_path: Path) -> None:
     make(tmp_path, FEW)
     dataset = load_dataset("CartpoleBalance", root=tmp_path)
@@ -175,6 +179,7 @@ SYNCS = [60, 400]
 """Of 555: while shards are taken over, and while units are written."""
 
 
+@pytest.mark.slow
 @pytest.mark.sample(8)
 @pytest.mark.parametrize(
     "moment",

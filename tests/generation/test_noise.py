@@ -24,7 +24,7 @@ def spectral_slope(series):
     return np.polyfit(np.log(np.arange(1, len(power) + 1)), np.log(power), 1)[0]
 
 
-@pytest.mark.fast_sample(4)
+@pytest.mark.slow
 @pytest.mark.parametrize("beta", [0.0, 0.5, 1.0, 2.0])
 def test_like_colorednoise(beta):
     ours = np.asarray(coloured_noise(jax.random.PRNGKey(0), LENGTH, SERIES, beta))

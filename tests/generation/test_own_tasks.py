@@ -50,6 +50,7 @@ def test_what_no_data_could_say_is_refused(kind, words):
         interface.trace(kind())
 
 
+@pytest.mark.slow
 def test_a_model_alone_is_a_task():
     loaded = load_task("Model", "own_tasks:model")
     assert loaded.task == Task("Model", "Model", 1, 1, 1, 2, 0.02, actions=1)

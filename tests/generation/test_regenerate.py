@@ -127,6 +127,7 @@ def test_tasks_of_strangers_are_not_called(source: str) -> None:
         published_settings(metadata)
 
 
+@pytest.mark.slow
 def test_a_seed_beside_another_gets_its_own_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runner = fake_unit_runner.FakeUnitRunner()
     root = tmp_path / "data"

@@ -39,6 +39,7 @@ def test_its_settings() -> None:
     assert [(settings.task, settings.policy) for settings in few] == [("CheetahRun", "expert")]
 
 
+@pytest.mark.slow
 def test_made_anew_only_where_the_code_is_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log = tmp_path / "log"
     monkeypatch.setenv(fake_unit_runner.MADE, str(log))
@@ -55,6 +56,7 @@ def test_made_anew_only_where_the_code_is_another(tmp_path: Path, monkeypatch: p
     assert len(log.read_text().splitlines()) == 6, "nor those of other settings"
 
 
+@pytest.mark.slow
 def test_what_differs_from_the_package(tmp_path: Path) -> None:
     packaged = tmp_path / "package/stores"
     made = make(tmp_path / "sample")
@@ -72,6 +74,7 @@ def test_what_differs_from_the_package(tmp_path: Path) -> None:
     assert [path.name for path in packaged.iterdir()] == ["CartpoleBalance"]
 
 
+@pytest.mark.fast_sample(100)
 @pytest.mark.parametrize("way", ["exchange", "rename"])
 def test_killed_at_any_moment_the_old_sample_is_there_or_the_new(tmp_path: Path, way: str) -> None:
     old, made = tmp_path / "old", tmp_path / "made"

@@ -117,6 +117,7 @@ def test_jobs_of_an_array(undisturbed, tmp_path):
     assert digests(tmp_path) == undisturbed
 
 
+@pytest.mark.slow
 def test_finalize_refuses_what_is_incomplete(tmp_path):
     assert drive(tmp_path, 0, 0, 3).returncode == 0
     with pytest.raises(IncompleteStoreError, match="lacks 4 of its 6 shards"):

@@ -102,6 +102,7 @@ class _Silent:
     def on_progress(self, unit: Unit, rows: int) -> None: ...
 
 
+@pytest.mark.slow
 def test_no_unit_is_begun_that_may_not_end_in_time(tmp_path: Path) -> None:
     clock = Clock()
     workers = Workers(clock, 20, 20, 20, 1, 1, 1)

@@ -42,11 +42,13 @@ def test_workers_that_never_start_end_the_run(tmp_path):
     assert not list(tmp_path.iterdir()), "no folders either"
 
 
+@pytest.mark.slow
 def test_a_worker_without_simulator_says_so(tmp_path):
     with pytest.raises(MissingDependencyError, match="pip install"):
         generate_all([fake_unit_runner.settings(1)], tmp_path, ProcessExecutor(2, "fake_unit_runner:MissingUnitRunner"))
 
 
+@pytest.mark.slow
 def test_an_error_that_nobody_expected_keeps_its_class_and_its_traceback(tmp_path):
     with pytest.raises(WorkerError, match=r"failed with AssertionError: \(without a message\)\. .*--debug") as caught:
         generate_all([fake_unit_runner.settings(1)], tmp_path, ProcessExecutor(1, "fake_unit_runner:BrokenUnitRunner"))
@@ -95,6 +97,7 @@ def test_array_jobs_without_units_say_so(tmp_path):
     assert made_by(1, 2) == 1
 
 
+@pytest.mark.slow
 def test_warnings_of_workers_are_heard(tmp_path):
     with pytest.warns(DynamicSparsityWarning, match="CartpoleBalance is made in spite of this"):
         generate_all([fake_unit_runner.settings(1)], tmp_path, ProcessExecutor(1, "fake_unit_runner:WarningUnitRunner"))
@@ -114,6 +117,7 @@ def test_each_worker_has_its_share_of_the_machine(monkeypatch):
     assert int(device_environment(0, 10_000)["NPROC"]) == 1
 
 
+@pytest.mark.slow
 def test_handing_out_units_needs_no_simulator():
     script = (
         "import sys; from dynamic_sparsity.generation.jobs import generate, status; "

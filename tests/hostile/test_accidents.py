@@ -28,6 +28,7 @@ def campaign(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Campaign]:
         yield campaign
 
 
+@pytest.mark.slow
 def test_some_damages_of_every_kind(template: Template, campaign: Campaign) -> None:
     record = campaign.run(itertools.islice(accidents(template), 0, None, SAMPLE))
     assert not record.findings, record.summary()

@@ -72,6 +72,7 @@ def test_rows_come_back(results: Path, tmp_path: Path) -> None:
             read_benchmark_csv(path)
 
 
+@pytest.mark.slow
 def test_references_stand_on_every_page(results: Path) -> None:
     rows = benchmark_rows(read_results(results))
     assert tracks_of(rows) == ["transitions"]

@@ -129,6 +129,7 @@ def test_switches_are_within_episodes(root):
         assert evaluated.switch[row] == (not first and (graph[row] != graph[row - 1]).any()), row
 
 
+@pytest.mark.slow
 def test_no_simulator_and_no_jax_for_evaluate():
     code = "import sys, dynamic_sparsity.learners; assert not {'jax', 'mujoco', 'equinox'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -227,6 +228,7 @@ def test_local_graphs_of_the_truth(root):
     assert found["T0"]["misses"] in (0, None)
 
 
+@pytest.mark.fast_sample(100)
 @pytest.mark.parametrize("name", ["full", "empty", "union", "majority", "contact-bit", "active-set-lookup"])
 def test_reference_rows_stand_under_every_truth(root, name):
     pytest.importorskip("equinox")

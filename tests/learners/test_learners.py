@@ -40,6 +40,7 @@ def benchmark(root):
     return Benchmark.read(root / TASK / "noise.zarr", SMOKE)
 
 
+@pytest.mark.slow
 def test_jacobian_terms():
     jacobian, truth = jnp.array([[[1.0, -2.0], [0.5, 0.0]]]), jnp.array([[[1.0, 0.0], [0.0, 4.0]]])
     graph = (truth != 0).astype(jnp.float32)
@@ -132,7 +133,7 @@ def test_learners_train_are_judged_and_come_back(benchmark, tmp_path, name, loss
     assert document["supervision"] == learner.supervision
 
 
-@pytest.mark.fast_sample(3)
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "loss"), [("mlp", "sae"), ("gated", "l0")])
 def test_same_seed_same_numbers(benchmark, name, loss):
     learner = make_learner(name, loss)
@@ -200,6 +201,7 @@ def test_straight_through():
     assert jax.grad(lambda z: bernoulli_straight_through(z, jax.random.key(1)).sum())(logits)[2] > 0
 
 
+@pytest.mark.slow
 def test_likelihoods():
     graph = jnp.array([[[1.0, 0.0]]])
     assert binary_cross_entropy(jnp.zeros((1, 1, 2)), graph) == pytest.approx(np.log(2))

@@ -84,6 +84,7 @@ def test_streams_give_every_row_once_per_pass(benchmark):
     assert np.array_equal(pieces[1]["graph"][0], everything["graph"][rows])
 
 
+@pytest.mark.slow
 def test_batches_are_rows(benchmark):
     """What is drawn on the device, from packed graphs and rows side by side, is what lies in memory."""
     data = benchmark.allowed("Jacobian")

@@ -84,6 +84,7 @@ def test_torch_agrees(request_: dict[str, Any], root: Path) -> None:
     expect({name: torch.cat([batch[name] for batch in batches]).numpy() for name in expected}, expected)
 
 
+@pytest.mark.slow
 def test_parquet_and_hdf5_agree_with_the_store(root: Path, tmp_path: Path) -> None:
     datasets = pytest.importorskip("datasets")
     store = root / "Pendulums/noise.zarr"

@@ -297,6 +297,7 @@ def test_as_torchs_fetcher_calls_it(dataset: JacobianDataset, truth: Arrays) -> 
         assert_same(sample, dataset[index])
 
 
+@pytest.mark.slow
 def test_torch_data_loader(dataset: JacobianDataset, truth: Arrays) -> None:
     torch = pytest.importorskip("torch")
     loader = torch.utils.data.DataLoader(dataset, batch_size=50, num_workers=0)

@@ -147,6 +147,7 @@ with whole_folder(Path(sys.argv[1])) as folder:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not HAS_LOCKS, reason="without locks, nobody knows whether a writer still runs")
 def test_what_a_killed_export_leaves_goes_with_the_next(dataset, tmp_path):
     pytest.importorskip("pyarrow")

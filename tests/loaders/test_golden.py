@@ -48,7 +48,7 @@ def test_values(version: str, name: str, tmp_path: Path) -> None:
     assert golden.digests(dataset[:]) == facts(version, name)["columns"]
 
 
-@pytest.mark.fast_sample(3)
+@pytest.mark.fast_sample(100)
 @pytest.mark.parametrize(("version", "name"), STORES)
 def test_verify_finds_nothing(version: str, name: str, tmp_path: Path) -> None:
     assert verify_store(unpacked(version, name, tmp_path)) == []
@@ -61,6 +61,7 @@ def test_hdf5(version: str) -> None:
     assert golden.digests(dataset[:]) == facts(version, golden.PUBLISHED)["hdf5_columns"]
 
 
+@pytest.mark.fast_sample(100)
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("streaming", [False, True])
 def test_published_form(version: str, streaming: bool, tmp_path: Path, hub: HubServer) -> None:

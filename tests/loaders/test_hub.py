@@ -74,7 +74,7 @@ def test_same_rows_as_from_the_folder(split: str | None, published: HubServer, r
     assert found.sparsity()["rows_all"] > 0
 
 
-@pytest.mark.fast_sample(4)
+@pytest.mark.fast_sample(100)
 @pytest.mark.parametrize("options", [{}, {"coordinates": "ambient"}, {"exclude_flags": ["active_set_changed"]}])
 @pytest.mark.parametrize("columns", [None, "J_a", ["mask_s", "reward"]])
 def test_same_options_as_from_the_folder(options, columns, published: HubServer, root: Path) -> None:
@@ -197,7 +197,7 @@ FAULTS = [
 ]
 
 
-@pytest.mark.fast_sample(5)
+@pytest.mark.fast_sample(100)
 @pytest.mark.parametrize(("fault", "split"), list(zip(FAULTS, cycle([None, "test"]), strict=False)))
 def test_passing_faults_are_mended(fault: Fault, split, published: HubServer, root: Path, no_waiting) -> None:
     published.faults = [Fault(**vars(fault))]
@@ -208,7 +208,7 @@ def test_passing_faults_are_mended(fault: Fault, split, published: HubServer, ro
     same(found, load_dataset("Pendulums", root=root, split=split))
 
 
-@pytest.mark.fast_sample(5)
+@pytest.mark.fast_sample(100)
 @pytest.mark.parametrize(
     ("kind", "error", "words"),
     [
@@ -233,6 +233,7 @@ def test_lasting_faults_are_clear_errors(
     same(load_dataset("Pendulums", repo_id=REPO, split=split), load_dataset("Pendulums", root=root, split=split))
 
 
+@pytest.mark.fast_sample(100)
 @pytest.mark.parametrize("split", [None, "test"])
 def test_an_interrupted_download_goes_on(split, published: HubServer, root: Path, tmp_path: Path, no_waiting) -> None:
     published.faults = [Fault("status", "/resolve/.*J_s/c/", "GET", times=10**6, status=500)]
@@ -280,7 +281,7 @@ def test_a_new_version_replaces_the_old(published: HubServer, root: Path, tmp_pa
     np.testing.assert_array_equal(old[:]["state"], before["state"])
 
 
-@pytest.mark.fast_sample(3)
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["flip", "truncate", "delete"])
 def test_a_damaged_cache_is_noticed(damage: str, published: HubServer, root: Path, tmp_path: Path, capsys) -> None:
     expected = load_dataset("Pendulums", root=root)

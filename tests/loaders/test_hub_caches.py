@@ -58,6 +58,7 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
 
 
+@pytest.mark.fast_sample(100)
 @pytest.mark.parametrize("links", ["symbolic", "hard", "none", "switched off"])
 def test_any_kind_of_link_serves(links: str, cache: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(file_download, "_are_symlinks_supported_in_dir", {})
@@ -77,6 +78,7 @@ def test_any_kind_of_link_serves(links: str, cache: Path, root: Path, monkeypatc
         assert (path.stat().st_nlink > 1) == (links in {"hard", "switched off"})
 
 
+@pytest.mark.slow
 def test_a_blob_that_another_download_moved_away(cache: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the client may not link, it moves a blob to its place, under another download of the same bytes."""
     download, gone = huggingface_hub.hf_hub_download, list[str]()
@@ -125,6 +127,7 @@ def test_a_split_beside_an_unfinished_whole_copy_is_fetched_alone(
     assert 0 < len(fetched) < len(list((root / TASK / "noise.zarr/J_s/c").iterdir()))
 
 
+@pytest.mark.fast_sample(100)
 @pytest.mark.parametrize("links", [True, False])
 def test_a_moved_cache_serves_offline(
     links: bool, cache: Path, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -142,6 +145,7 @@ def test_a_moved_cache_serves_offline(
     check(root)
 
 
+@pytest.mark.slow
 def test_hf_cache_lists_and_removes_all(cache: Path, root: Path) -> None:
     whole()
     check(root, ["test"])
@@ -163,6 +167,7 @@ def test_a_removed_blob_is_fetched_again(cache: Path, root: Path) -> None:
     check(root)
 
 
+@pytest.mark.fast_sample(100)
 @pytest.mark.parametrize(
     ("number", "place"), [(errno.ENOSPC, "blobs"), (errno.EROFS, "blobs"), (errno.EACCES, "dynamic-sparsity")]
 )
@@ -227,6 +232,7 @@ def test_locks_of_other_users(cache: Path, root: Path, monkeypatch: pytest.Monke
     check(root)
 
 
+@pytest.mark.fast_sample(100)
 @pytest.mark.filterwarnings("ignore:flock not supported")
 @pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK])
 def test_a_disk_without_locks(number: int, cache: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

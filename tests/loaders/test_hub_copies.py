@@ -62,7 +62,7 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.sample(8)
-@pytest.mark.fast_sample(33)
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", DAMAGE)
 @pytest.mark.parametrize(
     "name",
@@ -79,7 +79,7 @@ def test_force_repairs_small_files(name: str, damage: str, copy: Path, root: Pat
     assert not list(copy.parent.rglob("*.partial"))
 
 
-@pytest.mark.fast_sample(5)
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["folder", "fifo", "link", "file for a folder", "link for a folder"])
 def test_force_repairs_shards(damage: str, copy: Path, root: Path, tmp_path: Path) -> None:
     shard = next(path for path in (copy / "J_s/c").rglob("0") if path.is_file())
@@ -121,7 +121,7 @@ def test_a_copy_of_another_manifest_is_not_read(copy: Path, root: Path, tmp_path
         load_dataset(TASK, repo_id=REPO, split="test")
 
 
-@pytest.mark.fast_sample(4)
+@pytest.mark.fast_sample(100)
 @pytest.mark.parametrize(
     "change",
     [
@@ -189,6 +189,7 @@ def leave(copy: Path, process: int) -> list[Path]:
     return [*files, folder]
 
 
+@pytest.mark.slow
 def test_what_killed_downloads_left_is_swept(copy: Path, root: Path, tmp_path: Path) -> None:
     gone, alive = leave(copy, DEAD), leave(copy, os.getppid())
     link = copy / "state/c/1/1.partial"

@@ -28,12 +28,13 @@ def expect(found: Any, expected: dict[str, np.ndarray]) -> None:
         np.testing.assert_array_equal(np.asarray(found[name]), values, err_msg=name)
 
 
+@pytest.mark.fast_sample(100)
 def test_jax_agrees(rows: JacobianDataset) -> None:
     pytest.importorskip("jax")
     expect(rows.to_jax(), rows[:])
 
 
-@pytest.mark.fast_sample(3)
+@pytest.mark.slow
 def test_normalizing_keeps_arrays_of_jax_and_gradients(rows: JacobianDataset) -> None:
     jax = pytest.importorskip("jax")
     batch, expected = rows.to_jax(), rows.normalize(rows[:])["state"]
@@ -47,7 +48,7 @@ def test_normalizing_keeps_arrays_of_jax_and_gradients(rows: JacobianDataset) ->
     np.testing.assert_allclose(rows.denormalize({"state": found})["state"], batch["state"], atol=1e-4)
 
 
-@pytest.mark.fast_sample(3)
+@pytest.mark.slow
 def test_grain_agrees(rows: JacobianDataset) -> None:
     pytest.importorskip("grain")
     found = list(rows.to_grain())

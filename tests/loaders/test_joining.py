@@ -124,6 +124,7 @@ def test_windows_do_not_cross(joined: JacobianDataset, parts: list[JacobianDatas
     assert (np.diff(batch["step"], axis=1) == 1).all()
 
 
+@pytest.mark.slow
 def test_windows_do_not_cross_between_equal_pieces(parts: list[JacobianDataset]) -> None:
     twice = concatenate([parts[0].select(slice(0, 10)), parts[0].select(slice(10, 20))])
     assert len(twice.windows(10)) == 2

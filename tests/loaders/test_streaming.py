@@ -53,7 +53,7 @@ REQUESTS: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.fast_sample(4)
+@pytest.mark.slow
 @pytest.mark.parametrize("request_", REQUESTS, ids=str)
 def test_same_rows_in_small_parts(
     request_: dict[str, Any], published: HubServer, root: Path, small_parts: None
@@ -106,6 +106,7 @@ def test_goes_on_where_it_stopped(batch_size: int, drop_last: bool, published: H
         stream.batches(batch_size, **{**options, "seed": 5}).load_state_dict(states[1])
 
 
+@pytest.mark.slow
 def test_parts_are_disjoint_and_whole(published: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
     stream = load_dataset("Pendulums", repo_id=REPO, streaming=True, columns=["episode", "step", "state"])
     chunks, chunk_rows = len(stream.chunks), stream.metadata["chunk_rows"]

@@ -83,7 +83,7 @@ def test_damaged_files_are_refused(policy, file, damage):
         load_policy(file)
 
 
-@pytest.mark.fast_sample(2)
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", ["ppo", "sac"])
 def test_network_is_braxs(algorithm):
     """Location and scale of our few lines are those that brax's own inference uses, to the last bits of float32."""

@@ -61,7 +61,7 @@ def test_a_store_that_rots_unseen_is_not_planned(name: str, root: Path, hub: Hub
     assert REPO not in hub.repositories
 
 
-@pytest.mark.fast_sample(100)
+@pytest.mark.slow
 @pytest.mark.parametrize("pattern", ["index.tar.xz", "train-*.parquet", "test-*.parquet"])
 @pytest.mark.parametrize("damage", ["rot", "cut", "empty", "folder"])
 def test_a_staged_file_that_rots_is_made_anew(damage: str, pattern: str, root: Path, hub: HubServer) -> None:
@@ -174,6 +174,7 @@ def test_a_store_may_lie_on_another_disk(root: Path, hub: HubServer, tmp_path: P
     assert hub.content(REPO, f"{STORE}/zarr.json") == (root / STORE / "zarr.json").read_bytes()
 
 
+@pytest.mark.fast_sample(100)
 @pytest.mark.parametrize("name", [".publish", ".publish/cards", ".publish/0123456789abcdef-1"])
 def test_the_staging_folder_leads_nowhere_else(name: str, root: Path, hub: HubServer, tmp_path: Path) -> None:
     victim = tmp_path / "victim"

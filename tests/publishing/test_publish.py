@@ -18,9 +18,7 @@ import yaml
 from huggingface_hub import DatasetCard
 
 from dynamic_sparsity import cli, load_dataset
-from dynamic_sparsity.errors import CorruptStoreError, HubAccessError, HubError, InvalidSettingError
-from dynamic_sparsity.loaders.hub.publication import Publication
-from dynamic_sparsity.publishing import versions
+from dynamic_sparsity.errors import CorruptStoreError, HubAccessError, HubError
 from dynamic_sparsity.publishing.parquet import view_of
 from dynamic_sparsity.publishing.publish import plan, publish
 from dynamic_sparsity.testing import Fault, HubServer, make_store
@@ -28,29 +26,6 @@ from dynamic_sparsity.testing import Fault, HubServer, make_store
 REPO = "org/name"
 GUIDE = Path(__file__).parents[2] / "docs" / "hub.md"
 SNIPPET = re.compile(r"```python\n(.*?)```", re.DOTALL)
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A root with two stores; not to be changed."""
-    root = tmp_path_factory.mktemp("made")
-    make_store(root / "Pendulums/noise.zarr", early={2: 7})
-    make_store(root / "Swings/noise-stock.zarr", task="Swings", stock=True, quaternion=True, pairs=0, limits=0)
-    return root
-
-
-@pytest.fixture
-def root(made: Path, tmp_path: Path) -> Path:
-    """The same, to be changed."""
-    shutil.copytree(made, tmp_path / "data")
-    return tmp_path / "data"
-
-
-@pytest.fixture
-def one(root: Path) -> Path:
-    """A root with one store."""
-    shutil.rmtree(root / "Swings")
-    return root
 
 
 def run_publish(*words: str) -> int:
@@ -219,44 +194,6 @@ def test_token_is_never_shown(one: Path, hub: HubServer, monkeypatch: pytest.Mon
     with pytest.raises(HubAccessError):
         run_publish(str(one), "--repo", REPO, "--debug")
     assert "SecretOfMine" not in "".join(capfd.readouterr())
-
-
-@pytest.mark.slow
-def test_versions_follow_each_other(root: Path, hub: HubServer, tmp_path: Path) -> None:
-    swings = tmp_path / "Swings"
-    shutil.move(root / "Swings", swings)
-    publish(plan(root, REPO, tag="v1.0.0"))
-    with pytest.raises(InvalidSettingError, match=r"no data changed.*v1\.0\.1"):
-        plan(root, REPO, tag="v0.9.0")
-    shutil.move(swings, root / "Swings")
-    with pytest.raises(InvalidSettingError, match="never changes"):
-        plan(root, REPO, tag="v1.0.0")
-    with pytest.raises(InvalidSettingError, match=r"added.*v1\.1\.0"):
-        plan(root, REPO, tag="v1.0.1")
-    publish(plan(root, REPO, tag="v1.1.0"))
-    shutil.rmtree(root / "Pendulums")
-    with pytest.raises(InvalidSettingError, match="--delete"):
-        plan(root, REPO, tag="v2.0.0")
-    with pytest.raises(InvalidSettingError, match=r"v2\.0\.0"):
-        plan(root, REPO, tag="v1.2.0", delete=True)
-    publish(plan(root, REPO, tag="v2.0.0", delete=True))
-    assert not [path for path in hub.files(REPO) if "Pendulums" in path]
-    changelog = hub.content(REPO, "CHANGELOG.md").decode()
-    sections = re.findall(r"## (\S+)\n\n(.*)\n", changelog)
-    assert sections == [
-        ("v2.0.0", "- Removed: Pendulums/noise."),
-        ("v1.1.0", "- Added: Swings/noise (stock)."),
-        ("v1.0.0", "- Added: Pendulums/noise."),
-    ]
-    assert Publication.read(root / ".publish/cards/publication.json", "").data_version == "2.0.0"
-    # Old versions stay as they were.
-    assert len(load_dataset("Pendulums", repo_id=REPO, revision="v1.0.0")) == 227
-
-
-@pytest.mark.parametrize("tag", ["1", "v1.0", "latest", "v1.0.0-rc1", ""])
-def test_impossible_versions(tag: str, made: Path) -> None:
-    with pytest.raises(InvalidSettingError, match="three numbers"):
-        versions.parse_tag(tag)
 
 
 @pytest.mark.slow

@@ -60,6 +60,7 @@ def test_chunks_that_are_decoded_when_they_are_needed(raw: Path, compact: Path) 
         np.testing.assert_array_equal(other.reader.read([name], 3, 61)[name], one.reader.read([name], 3, 61)[name])
 
 
+@pytest.mark.slow
 def test_zarr_reads_the_same(raw: Path, compact: Path) -> None:
     one: Any = zarr.open_group(raw, mode="r")
     other: Any = zarr.open_group(compact, mode="r")
@@ -70,6 +71,7 @@ def test_zarr_reads_the_same(raw: Path, compact: Path) -> None:
     assert names == ["transpose", "bytes", "blosc", "crc32c"]
 
 
+@pytest.mark.slow
 def test_verify_finds_damage(compact: Path, tmp_path: Path) -> None:
     assert list(verify_store(compact)) == []
     store = convert_store(compact, tmp_path, "compact")

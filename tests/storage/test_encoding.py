@@ -32,7 +32,7 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return synthetic.make_store(tmp_path_factory.mktemp("reference") / "noise.zarr", early={3: 7})
 
 
-@pytest.mark.fast_sample(3)
+@pytest.mark.fast_sample(100)
 @pytest.mark.parametrize("options", VARIANTS)
 def test_zarr_reads_the_same_values(tmp_path: Path, options: dict[str, Any]) -> None:
     path = synthetic.make_store(tmp_path / "noise.zarr", **options)
@@ -84,7 +84,7 @@ def inner_chunks(shard: bytes, chunks: int) -> list[bytes | None]:
     return [None if offset == 2**64 - 1 else shard[offset : offset + size] for offset, size in index]
 
 
-@pytest.mark.fast_sample(3)
+@pytest.mark.fast_sample(100)
 @pytest.mark.parametrize("options", VARIANTS)
 def test_chunks_are_the_bytes_zarr_writes(tmp_path: Path, options: dict[str, Any]) -> None:
     path = synthetic.make_store(tmp_path / "noise.zarr", **options)

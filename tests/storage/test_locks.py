@@ -25,6 +25,7 @@ def test_the_lock_keeps_others_out(tmp_path: Path) -> None:
         pass
 
 
+@pytest.mark.slow
 def test_the_lock_goes_when_its_holder_is_killed(tmp_path: Path) -> None:
     path = tmp_path / "noise.zarr"
     code = f"""

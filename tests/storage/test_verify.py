@@ -141,7 +141,7 @@ DAMAGES: list[tuple[Damage, str, str]] = [
 ]
 
 
-@pytest.mark.fast_sample(5)
+@pytest.mark.fast_sample(100)
 @pytest.mark.parametrize(("damage", "where", "what"), DAMAGES)
 def test_damage_is_found_and_named(store: Path, damage: Damage, where: str, what: str) -> None:
     damage(store)
@@ -196,7 +196,7 @@ def forge(name: str, change: Callable[[Any], Any]) -> Damage:
     return damage
 
 
-@pytest.mark.fast_sample(5)
+@pytest.mark.fast_sample(100)
 @pytest.mark.parametrize(
     ("damage", "where", "what"),
     [

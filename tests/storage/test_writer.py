@@ -212,6 +212,7 @@ def flip(path: Path, offset: int) -> None:
     path.write_bytes(content)
 
 
+@pytest.mark.fast_sample(100)
 @pytest.mark.parametrize("sealed", [False, True])
 def test_finalize_refuses_damage_and_says_how_to_mend_it(tmp_path: Path, reference: Path, sealed: bool) -> None:
     path = synthetic.make_store(tmp_path / "noise.zarr", finalize=sealed, early={3: 7})
@@ -248,6 +249,7 @@ def test_finalize_refuses_manifests_of_other_rows(tmp_path: Path) -> None:
         writer.finalize(path)
 
 
+@pytest.mark.slow
 def test_shards_are_read_back_as_zarr_reads_them(reference: Path) -> None:
     attributes = json.loads((reference / "zarr.json").read_bytes())["attributes"]
     for name, layout in array_layouts(attributes).items():

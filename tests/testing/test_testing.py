@@ -25,6 +25,7 @@ def test_the_guide_runs(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", "\n".join(snippets)], check=True, cwd=tmp_path)
 
 
+@pytest.mark.slow
 def test_options_of_the_guide_exist(tmp_path: Path) -> None:
     store = make_store(tmp_path / "Pendulums/noise-stock.zarr", early={3: 7}, quaternion=True, stock=True)
     assert not verify_store(store)
@@ -33,6 +34,7 @@ def test_options_of_the_guide_exist(tmp_path: Path) -> None:
     assert columns["J_s"].shape == (240, 6, 6)
 
 
+@pytest.mark.slow
 def test_it_imports_neither_simulator_nor_client() -> None:
     script = (
         "import sys, dynamic_sparsity.testing; "
