@@ -8,7 +8,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Generator, Iterator
 from copy import deepcopy
 from importlib import import_module
@@ -107,15 +107,22 @@ def missing_extra(error: BaseException | None) -> str | None:
 
 
 def _beyond(items: list[pytest.Item], marker: str) -> list[pytest.Item]:
-    """The items that are not among the samples of their tests: of a test's cases, every so many-th is one."""
-    counts: Counter[str] = Counter()
-    found = []
+    """The items that are not among the samples of their tests: of a test's cases, every so many-th is one.
+
+    Cases count in the order in which they are written, whatever the order in which they run.
+    """
+    cases: defaultdict[str, list[pytest.Item]] = defaultdict(list)
     for item in items:
-        if (sample := item.get_closest_marker(marker)) is not None:
-            name = item.nodeid.partition("[")[0]
-            if counts[name] % sample.args[0]:
+        if item.get_closest_marker(marker) is not None:
+            cases[item.nodeid.partition("[")[0]].append(item)
+    found = []
+    for same in cases.values():
+        same.sort(key=lambda item: list(item.callspec.indices.values()) if hasattr(item, "callspec") else [])
+        for number, item in enumerate(same):
+            sample = item.get_closest_marker(marker)
+            assert sample is not None
+            if number % sample.args[0]:
                 found.append(item)
-            counts[name] += 1
     return found
 
 

@@ -246,6 +246,7 @@ def test_other_libraries(joined: JacobianDataset) -> None:
     np.testing.assert_array_equal(np.asarray(table["origin"]), truth["origin"])
 
 
+@pytest.mark.slow
 def test_torch(joined: JacobianDataset) -> None:
     torch = pytest.importorskip("torch")
     loader = torch.utils.data.DataLoader(joined.to_torch(), batch_size=64)

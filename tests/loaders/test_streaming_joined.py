@@ -16,6 +16,8 @@ from dynamic_sparsity import load_dataset
 from dynamic_sparsity.errors import HubNotFoundError, InvalidSettingError, UnknownNameError
 from dynamic_sparsity.testing import HubServer, Repository, make_store
 
+pytestmark = pytest.mark.slow
+
 POLICIES = ["expert", "noise"]
 Arrays = dict[str, np.ndarray]
 
@@ -88,7 +90,6 @@ def test_policies_are_mixed_by_the_seed(published: HubServer) -> None:
     assert changes.size > 2
 
 
-@pytest.mark.slow
 def test_parts_are_cut_by_the_chunks_of_all(published: HubServer) -> None:
     stream = load_dataset("Pendulums", repo_id=REPO, policy=POLICIES, streaming=True, columns=["episode", "step"])
     alone = [load_dataset("Pendulums", repo_id=REPO, policy=name, streaming=True) for name in POLICIES]
@@ -104,7 +105,6 @@ def test_parts_are_cut_by_the_chunks_of_all(published: HubServer) -> None:
         stream.batches(16, part=(0, chunks + 1))
 
 
-@pytest.mark.slow
 def test_goes_on_where_it_stopped(published: HubServer) -> None:
     stream = load_dataset("Pendulums", repo_id=REPO, policy=POLICIES, streaming=True, columns=["episode", "step"])
     options: dict[str, Any] = {"seed": 4, "epochs": 2, "buffer_shards": 1}
@@ -130,7 +130,6 @@ def test_one_policy_in_a_list_has_its_origin(published: HubServer, root: Path) -
     assert_equal(joined(list(stream.batches(100, shuffle=False))), expected)
 
 
-@pytest.mark.slow
 def test_what_cannot_be_joined(published: HubServer) -> None:
     options: dict[str, Any] = {"repo_id": REPO, "streaming": True}
     with pytest.raises(InvalidSettingError, match="can't be joined"):
