@@ -54,6 +54,17 @@ def encode_chunk(spec: ArraySpec, values: npt.NDArray[Any]) -> bytes:
     return with_checksum(little_endian.tobytes())
 
 
+def same_bytes(first: npt.NDArray[Any], second: npt.NDArray[Any]) -> bool:
+    """Whether two arrays of one shape and dtype have the same bytes: NaN equals itself, and -0.0 is not 0.0.
+
+    Args:
+        first: Any array.
+        second: Another one.
+    """
+    one, other = (np.ascontiguousarray(array).reshape(-1).view(np.uint8) for array in (first, second))
+    return bool(np.array_equal(one, other))
+
+
 def shard_pieces(spec: ArraySpec, values: npt.NDArray[Any], chunk_rows: int, shard_rows: int) -> Iterator[bytes]:
     """Yield one shard of a row array as stored, piece by piece: chunks in order of their rows, then the index.
 
@@ -68,12 +79,18 @@ def shard_pieces(spec: ArraySpec, values: npt.NDArray[Any], chunk_rows: int, sha
     """
     index = np.full((shard_rows // chunk_rows, 2), ABSENT, dtype="<u8")
     offset = 0
+    # Masks, flags and counts are often the same for thousands of rows; to compare costs far less than to compress.
+    last: npt.NDArray[Any] | None = None
+    piece = b""
     for number, start in enumerate(range(0, len(values), chunk_rows)):
         chunk = values[start : start + chunk_rows]
         if len(chunk) < chunk_rows:
             missing = np.full((chunk_rows - len(chunk), *chunk.shape[1:]), spec.fill_value, dtype=chunk.dtype)
             chunk = np.concatenate([chunk, missing])
-        piece = encode_chunk(spec, chunk)
+        if spec.storage not in _SHUFFLES:
+            piece = encode_chunk(spec, chunk)
+        elif last is None or not same_bytes(chunk, last):
+            piece, last = encode_chunk(spec, chunk), chunk
         index[number] = offset, len(piece)
         offset += len(piece)
         yield piece
@@ -101,13 +118,19 @@ def shard_values(layout: ArrayLayout, shard: int, contents: bytes) -> npt.NDArra
     values = np.empty((rows, *layout.row_shape), layout.dtype)
     with translated(where):
         index = parse_shard_index(layout, np.frombuffer(contents, np.uint8), shard)
+        last, rows_of_last = b"", np.empty((0, *layout.row_shape), layout.dtype)
         for number, (offset, size) in enumerate(index.tolist()):
             piece = contents[offset : offset + size - CHECKSUM_BYTES]
+            start = number * layout.chunk_rows
+            part = values[start : start + layout.chunk_rows]
             if layout.storage != "raw":
+                if piece == last:
+                    part[...] = rows_of_last[: len(part)]
+                    continue
+                last = piece
                 if problem := frame_problem(piece, layout.chunk_bytes, layout.dtype.itemsize, layout.storage):
                     raise CorruptStoreError(f"{where}: chunk {number} {problem}")
                 piece = blosc.decompress(piece)
-            start = number * layout.chunk_rows
-            part = values[start : start + layout.chunk_rows]
-            part[...] = layout.rows_of(np.frombuffer(piece, np.uint8))[: len(part)]
+            rows_of_last = layout.rows_of(np.frombuffer(piece, np.uint8))
+            part[...] = rows_of_last[: len(part)]
     return values

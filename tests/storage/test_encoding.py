@@ -122,3 +122,13 @@ def test_an_empty_shard_is_a_file_like_any_other(fill: bool) -> None:
         values = np.full(shape, spec.fill_value if fill else 0, dtype=spec.dtype)
         shard = b"".join(shard_pieces(spec, values, chunk_rows=16, shard_rows=80))
         assert None not in inner_chunks(shard, 5), spec.name
+
+
+def test_equal_chunks_are_stored_as_if_each_were_alone() -> None:
+    spec = {spec.name: spec for spec in row_arrays(synthetic.make_attributes()["sizes"], "converged")}["reward"]
+    kinds = [np.float32(value) for value in (0.0, 0.0, -0.0, np.nan, np.nan, 1.5, 1.5)]
+    values = np.repeat(np.array(kinds, np.float32), 16)[:-3]  # the last chunk is filled up, so it is another one
+    *pieces, _ = shard_pieces(spec, values, chunk_rows=16, shard_rows=112)
+    whole = np.concatenate([values, np.full(3, spec.fill_value, np.float32)]).reshape(7, 16)
+    assert pieces == [encode_chunk(spec, chunk) for chunk in whole]
+    assert [pieces.index(piece) for piece in pieces] == [0, 0, 2, 3, 3, 5, 6]
