@@ -6,6 +6,7 @@ import _thread
 import http.client
 import json
 import os
+import signal
 import socket
 from urllib.parse import urlsplit
 from urllib.request import urlopen
@@ -20,6 +21,14 @@ from dynamic_sparsity.explorer.server import ExplorerServer, Repository
 from dynamic_sparsity.testing import make_store
 
 MANIFEST = "Pendulums/noise.zarr/manifest.json"
+
+
+@pytest.fixture
+def interruptible():
+    """Ctrl-C interrupts, also where the tests run in the background and inherited that it is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="module")
@@ -154,6 +163,7 @@ def test_taken_port():
             ExplorerServer(None, taken.getsockname()[1])
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_a_browser_in_the_terminal_gets_its_page(capsys, monkeypatch):
     """Such a browser returns only when it is closed, so it must not keep the server from answering."""
     pages = []
