@@ -1,8 +1,8 @@
-"""How soon the sample in the package gives rows, in processes of their own: `python benchmarks/sample.py [--json PATH]`.
+"""How soon the sample in the package gives rows: `python benchmarks/sample.py [--json PATH]`.
 
-Each process imports the package, opens a task's sample and reads its first row, then all of its rows; wall and
-processor time of each. A figure is the median over processes; the fastest of them is said too, as wall time on a busy
-machine says more about the machine.
+Each of several processes imports the package, opens a task's sample and reads its first row, then all of its rows:
+wall and processor time of each. A figure is the median over processes; the fastest of them is said too, as wall time
+on a busy machine says more about the machine.
 """
 
 from __future__ import annotations

@@ -60,12 +60,15 @@ class OracleComparison:
         errors: Relative error of [J_s | J_a] of each comparable row, Frobenius norm, shape (n,).
         other_step: Indices of rows whose next state the oracle does not reproduce.
         near_switch: Rows where the oracle's own two differences disagree: a contact or limit switches in between.
+        at_kink: How many of the compared rows lie exactly where a contact or limit switches, so that the step has two
+            derivatives; of each column the nearer one counts.
     """
 
     oracle: str
     errors: Array
     other_step: tuple[int, ...]
     near_switch: int
+    at_kink: int = 0
 
     def quantiles(self) -> dict[float, float]:
         """Return quantiles of the relative error; empty if no row was comparable."""
@@ -78,6 +81,7 @@ class OracleComparison:
             "rows_compared": len(self.errors),
             "rows_other_step": len(self.other_step),
             "rows_near_a_switch": self.near_switch,
+            "rows_at_a_kink": self.at_kink,
             "relative_error": {f"{quantile:g}": value for quantile, value in self.quantiles().items()},
         }
 
@@ -144,7 +148,8 @@ class MjxDifferenceOracle:
         one_sided = ((q_up - qpos[:1], v_up - qvel[:1]), (q_down - qpos[:1], v_down - qvel[:1]))
         up, down = (jnp.concatenate([q @ dual.T, v], axis=1) for q, v in one_sided)
         columns = jnp.where(side == 0, central, side * (4 * up - down)) / (2 * epsilon)
-        return jnp.concatenate([qpos[0], qvel[0]]), columns.T
+        sides = (jnp.where(side == 0, rise / epsilon, columns).T for rise in (up, -down))
+        return jnp.concatenate([qpos[0], qvel[0]]), finite_differences.Differences(columns.T, *sides)  # type: ignore[arg-type]
 
     def reference(self, state: Array, action: Array, warmstart: Array) -> finite_differences.Reference:
         """Return next state and Jacobian of one row.
@@ -155,8 +160,9 @@ class MjxDifferenceOracle:
             warmstart: `qacc_warmstart`, shape (nv,).
         """
         results = [self._program(state, action, warmstart, epsilon) for epsilon in finite_differences.EPSILONS]
-        (next_state, first), (_, second) = ((np.asarray(a), np.asarray(b)) for a, b in results)
-        return finite_differences.Reference(next_state, first, finite_differences.relative_error(second, first), 0)
+        next_state = np.asarray(results[0][0])
+        wide, narrow = (finite_differences.Differences(*map(np.asarray, found)) for _, found in results)
+        return finite_differences.reference_of(next_state, wide, narrow)
 
 
 def verify_deep(
@@ -251,7 +257,7 @@ def _compare(
     nv: int,
     tick: Callable[[], None],
 ) -> OracleComparison:
-    errors, other_step, near_switch = [], [], 0
+    errors, other_step, near_switch, at_kink = [], [], 0, 0
     warmstarts = batch.get("qacc_warmstart", np.zeros((len(batch["state"]), nv)))
     for row in rows:
         state, action, warmstart = (x[row].astype(np.float64) for x in (batch["state"], batch["action"], warmstarts))
@@ -263,8 +269,9 @@ def _compare(
             near_switch += 1
         else:
             stored = np.concatenate([batch["J_s"][row], batch["J_a"][row]], axis=1).astype(np.float64)
-            errors.append(finite_differences.relative_error(stored, truth.jacobian))
-    return OracleComparison(name, np.array(errors), tuple(other_step), near_switch)
+            errors.append(finite_differences.relative_error(stored, truth.nearest(stored)))
+            at_kink += bool(truth.kinks.any())
+    return OracleComparison(name, np.array(errors), tuple(other_step), near_switch, at_kink)
 
 
 def _check_limits(

@@ -5,6 +5,10 @@ Shares no code with the Jacobians it checks: another implementation of the dynam
 
 MuJoCo clamps actions to [-1, 1]. Where an action is nearer to its bound than a difference reaches, that column is a
 one-sided difference of second order, from the action inwards: f' ≈ (4 f(ε) - f(2 ε) - 3 f(0)) / 2 ε.
+
+A state may lie exactly where a limit or a contact begins to push, as a hinge at rest at the end of its range. There the
+step has two derivatives, one to each side, and the central difference is neither: a column of such a kink is right if
+it is one of the two.
 """
 
 from __future__ import annotations
@@ -32,20 +36,73 @@ AGREEMENT = 1e-3
 """Relative disagreement of the two differences above which a row counts as next to a switch."""
 
 
+class Differences(NamedTuple):
+    """[J_s | J_a] of one row by differences of one half width, in tangent coordinates, each of shape (dx, dx + da).
+
+    Attributes:
+        central: By central differences; one-sided, of second order, where the action is at its bound.
+        forward: By differences between the row and a point ahead of it; `central` where the action is at its bound.
+        backward: The same, behind it.
+    """
+
+    central: Array
+    forward: Array
+    backward: Array
+
+
 class Reference(NamedTuple):
-    """MuJoCo C's answer for one row.
+    """An oracle's answer for one row.
 
     Attributes:
         next_state: (qpos, qvel, memory) after the control step, shape (ds,).
         jacobian: [J_s | J_a] in tangent coordinates, shape (dx, dx + da), by the first of `EPSILONS`.
         disagreement: Relative difference between the Jacobians by the two `EPSILONS`.
         contacts: Contact points in touch at the given state.
+        kinks: Which columns have one derivative ahead of the row and another behind it, shape (dx + da,).
+        forward: The one ahead, shape (dx, dx + da); `jacobian` in the other columns.
+        backward: The one behind, likewise.
     """
 
     next_state: Array
     jacobian: Array
     disagreement: float
     contacts: int
+    kinks: NDArray[np.bool_]
+    forward: Array
+    backward: Array
+
+    def nearest(self, jacobian: Array) -> Array:
+        """Return the derivative that a Jacobian is to be held against: at a kink, in each column the nearer one.
+
+        Args:
+            jacobian: [J_s | J_a], shape (dx, dx + da).
+        """
+        ahead, behind = (np.linalg.norm(jacobian - side, axis=0) for side in (self.forward, self.backward))
+        return np.where(ahead <= behind, self.forward, self.backward)
+
+
+def reference_of(next_state: Array, wide: Differences, narrow: Differences, contacts: int = 0) -> Reference:
+    """Make a reference from differences of the two half widths.
+
+    Between a smooth function's differences to either side lies a gap in proportion to the width; at a kink it stays.
+
+    Args:
+        next_state: Of the row, shape (ds,).
+        wide: By the first of `EPSILONS`.
+        narrow: By the second.
+        contacts: Contact points in touch at the row's state.
+    """
+    wide_gap, gap = (np.linalg.norm(one.forward - one.backward, axis=0) for one in (wide, narrow))
+    size = np.maximum(*(np.linalg.norm(side, axis=0) for side in (narrow.forward, narrow.backward)))
+    kinks = (gap > AGREEMENT * size) & (gap > wide_gap / 2)
+    # The part of a one-sided difference that is in proportion to its width is extrapolated away.
+    ratio = EPSILONS[0] / EPSILONS[1]
+    forward, backward = (
+        np.where(kinks, (ratio * near - far) / (ratio - 1), wide.central)
+        for near, far in ((narrow.forward, wide.forward), (narrow.backward, wide.backward))
+    )
+    disagreement = relative_error(narrow.central, wide.central)
+    return Reference(next_state, wide.central, disagreement, contacts, kinks, forward, backward)
 
 
 class MujocoOracle:
@@ -117,8 +174,8 @@ class MujocoOracle:
         mujoco.mj_normalizeQuat(self.model, normalised[: self.model.nq])
         return normalised
 
-    def jacobian(self, state: Array, action: Array, epsilon: float) -> Array:
-        """Return [J_s | J_a] by central differences in tangent coordinates, shape (dx, dx + da).
+    def differences(self, state: Array, action: Array, epsilon: float) -> Differences:
+        """Return [J_s | J_a] by differences in tangent coordinates.
 
         Args:
             state: (qpos, qvel, memory), float64, shape (ds,).
@@ -126,18 +183,23 @@ class MujocoOracle:
             epsilon: Half width of the differences.
         """
         state, action = self._normalised(np.asarray(state, np.float64)), np.asarray(action, np.float64)
-        dx, da = 2 * self.model.nv + self.memory, len(action)
+        here = self.step(state, action)
         columns = []
-        for direction in np.eye(dx) * epsilon:
-            forward, backward = (self.step(self._move(state, moved), action) for moved in (direction, -direction))
-            columns.append(self._difference(backward, forward) / (2 * epsilon))
-        for index, direction in enumerate(np.eye(da) * epsilon):
+        for direction in np.eye(2 * self.model.nv + self.memory) * epsilon:
+            ahead, behind = (self.step(self._move(state, moved), action) for moved in (direction, -direction))
+            columns.append(self._slopes(here, ahead, behind, epsilon))
+        for index, direction in enumerate(np.eye(len(action)) * epsilon):
             if abs(action[index]) + epsilon <= 1:
-                forward, backward = (self.step(state, action + moved) for moved in (direction, -direction))
-                columns.append(self._difference(backward, forward) / (2 * epsilon))
+                ahead, behind = (self.step(state, action + moved) for moved in (direction, -direction))
+                columns.append(self._slopes(here, ahead, behind, epsilon))
             else:
-                columns.append(self._inward(state, action, -np.sign(action[index]) * direction) / (2 * epsilon))
-        return np.stack(columns, axis=1)
+                columns.append([self._inward(state, action, -np.sign(action[index]) * direction) / (2 * epsilon)] * 3)
+        return Differences(*np.stack(columns, axis=-1))
+
+    def _slopes(self, here: Array, ahead: Array, behind: Array, epsilon: float) -> list[Array]:
+        """Return the central, forward and backward differences of next states."""
+        whole = self._difference(behind, ahead) / (2 * epsilon)
+        return [whole, self._difference(here, ahead) / epsilon, self._difference(behind, here) / epsilon]
 
     def _inward(self, state: Array, action: Array, direction: Array) -> Array:
         """Return 4 f(ε) - f(2 ε) - 3 f(0), of a step along a direction of length ε; its sign makes it a derivative."""
@@ -153,9 +215,8 @@ class MujocoOracle:
             action: Action, shape (da,).
         """
         state, action = np.asarray(state, np.float64), np.asarray(action, np.float64)
-        first, second = (self.jacobian(state, action, epsilon) for epsilon in EPSILONS)
-        disagreement = relative_error(second, first)
-        return Reference(self.step(state, action), first, disagreement, self.contacts(state))
+        wide, narrow = (self.differences(state, action, epsilon) for epsilon in EPSILONS)
+        return reference_of(self.step(state, action), wide, narrow, self.contacts(state))
 
 
 def relative_error(value: Array, truth: Array) -> float:

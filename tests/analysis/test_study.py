@@ -58,6 +58,7 @@ def test_wrong_rows_are_left_out(tmp_path):
     assert found.patterns.patterns == 1
 
 
+@pytest.mark.slow
 def test_comparison(store, tmp_path):
     from dynamic_sparsity.analysis.files import analyze
 

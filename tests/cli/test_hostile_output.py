@@ -241,6 +241,7 @@ def test_a_traceback_is_printable(tmp_path: Path, capfd: pytest.CaptureFixture[s
     assert "Traceback" in error and not CONTROLS.search(error)
 
 
+@pytest.mark.slow
 def test_dollars_in_figures_are_no_mathematics(tmp_path: Path) -> None:
     from matplotlib.figure import Figure
 

@@ -66,6 +66,7 @@ def test_delete(root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pyt
     assert list((root / "Pendulums").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_what_is_no_store_is_not_deleted(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     store = root / "Pendulums/noise.zarr"
     (root / "Pendulums/empty.zarr").mkdir()

@@ -34,6 +34,25 @@ def test_actions_at_their_bound(bound):
     assert finite_differences.relative_error(own.jacobian, at_bound.jacobian) < 1e-6
 
 
+def test_two_derivatives_at_the_end_of_a_range():
+    """At rest where a limit begins to push, a derivative is right if it is that of one side; their mean is wrong."""
+    physics = load_physics("CartpoleBalance")
+    end, action = float(physics.mj_model.jnt_range[0, 1]), np.array([0.0])
+    state, free = np.array([end, 0.0, 0.0, 0.0]), np.array([end - 0.1, 0.0, 0.0, 0.0])
+    truth, smooth = (finite_differences.MujocoOracle(physics).reference(one, action) for one in (state, free))
+    assert truth.kinks[0] and not smooth.kinks.any() and truth.disagreement < 1e-6
+    np.testing.assert_array_equal(smooth.nearest(smooth.jacobian), smooth.jacobian)
+    behind = np.where(truth.kinks, smooth.jacobian, truth.jacobian)
+    for side in (truth.forward, truth.backward):
+        assert finite_differences.relative_error(side, truth.nearest(side)) == 0
+    assert finite_differences.relative_error(behind, truth.nearest(behind)) < 1e-6, "not at the limit's side"
+    assert finite_differences.relative_error(truth.jacobian, truth.nearest(truth.jacobian)) > 0.1
+    own = MjxDifferenceOracle(physics).reference(state, action, np.zeros(2))
+    np.testing.assert_array_equal(own.kinks, truth.kinks)
+    for ours, theirs in ((own.forward, truth.forward), (own.backward, truth.backward)):
+        assert finite_differences.relative_error(ours, theirs) < 1e-6
+
+
 def _comparison(compared: int, other: tuple[int, ...] = (), switch: int = 0) -> OracleComparison:
     return OracleComparison(MUJOCO_C, np.full(compared, 1e-8), other, switch)
 

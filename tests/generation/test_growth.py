@@ -77,6 +77,7 @@ def test_less_than_a_unit_is_made_again_in_larger_units(tmp_path: Path, many: di
     assert digests(tmp_path) == many
 
 
+@pytest.mark.slow
 def test_an_unfinished_store_grows(tmp_path: Path, many: dict[str, str]) -> None:
     make(tmp_path, FEW, Job(0, FEW))
     assert make(tmp_path, MANY).units == MANY - 1
@@ -134,6 +135,7 @@ def test_who_reads_the_old_store_goes_on(tmp_path: Path) -> None:
         np.testing.assert_array_equal(values, before[name])
 
 
+@pytest.mark.slow
 def test_other_settings_are_named(tmp_path: Path, few: dict[str, str]) -> None:
     make(tmp_path, FEW)
     with pytest.raises(SettingsMismatchError, match=r"settings.seed: the store has 0, now asked for 5") as caught:
@@ -142,6 +144,7 @@ def test_other_settings_are_named(tmp_path: Path, few: dict[str, str]) -> None:
     assert digests(tmp_path) == few
 
 
+@pytest.mark.slow
 def test_a_store_does_not_shrink(tmp_path: Path, many: dict[str, str]) -> None:
     make(tmp_path, MANY)
     with pytest.raises(SettingsMismatchError, match=f"episodes: the store has {MANY * 4 - 1}, now asked for"):

@@ -25,6 +25,7 @@ from dynamic_sparsity.storage.verify import verify_store
 SERVO = "own_tasks:servo"
 
 
+@pytest.mark.slow
 def test_what_a_task_does_around_its_physics():
     found = load_task("Servo", SERVO)
     assert found.task == Task("Servo", "Servo", 1, 1, 1, 2, 0.02, memory=1, actions=1)

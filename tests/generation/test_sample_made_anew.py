@@ -74,7 +74,7 @@ def test_what_differs_from_the_package(tmp_path: Path) -> None:
     assert [path.name for path in packaged.iterdir()] == ["CartpoleBalance"]
 
 
-@pytest.mark.fast_sample(100)
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["exchange", "rename"])
 def test_killed_at_any_moment_the_old_sample_is_there_or_the_new(tmp_path: Path, way: str) -> None:
     old, made = tmp_path / "old", tmp_path / "made"

@@ -36,6 +36,7 @@ def helpers_in_workers(monkeypatch):
     monkeypatch.setenv("PYTHONPATH", f"{HELPERS}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
 
 
+@pytest.mark.slow
 def test_workers_that_never_start_end_the_run(tmp_path):
     with pytest.raises(WorkerError, match="no_such_module"):
         generate_all([fake_unit_runner.settings(1)], tmp_path / "new/data", ProcessExecutor(1, "no_such_module:Runner"))

@@ -53,6 +53,7 @@ def test_policies_and_protocol_are_in_the_names(results: Path) -> None:
     assert names == {f"{here}/ridge-none-{seed}{other}.json" for seed in (0, 1) for other in ("", "-on-expert")}
 
 
+@pytest.mark.slow
 def test_rows_come_back(results: Path, tmp_path: Path) -> None:
     rows = benchmark_rows(read_results(results))
     assert len(rows) == 3 * 2 * 2 * 3

@@ -118,6 +118,7 @@ def test_only_results_are_results(tmp_path):
             read_entries(tmp_path)
 
 
+@pytest.mark.slow
 def test_verdicts(mlp_none):
     """Higher precision at a worse error is no win; only what is no worse counts."""
     mlp = replace(mlp_none, average_precision=0.8, nmse=0.1)

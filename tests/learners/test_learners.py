@@ -145,7 +145,7 @@ def test_same_seed_same_numbers(benchmark, name, loss):
     assert not np.array_equal(first.predict(rows.state, rows.action), other.predict(rows.state, rows.action))
 
 
-@pytest.mark.fast_sample(3)
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "loss"), [("mlp", "none"), ("ridge", "none"), ("gated", "mask")])
 def test_jacobians_are_derivatives_in_physical_units(benchmark, name, loss):
     (model,) = make_learner(name, loss).fit(benchmark.allowed("Jacobian"), SMOKE, [0])

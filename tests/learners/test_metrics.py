@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn import metrics as reference
 
 from dynamic_sparsity.errors import InvalidSettingError
 from dynamic_sparsity.learners.measures import rowwise
@@ -25,6 +24,8 @@ def rows(seed: int, ties: bool, count: int = 20, entries: int = 12):
 @given(SEEDS, st.booleans())
 @settings(max_examples=25, deadline=None)
 def test_rankings_are_those_of_scikit_learn(seed, ties):
+    from sklearn import metrics as reference
+
     scores, truth = rows(seed, ties)
     both = rowwise.has_both_classes(truth)
     precision, area = rowwise.average_precision(scores, truth), rowwise.row_roc_auc(scores, truth)
@@ -37,6 +38,8 @@ def test_rankings_are_those_of_scikit_learn(seed, ties):
 @given(SEEDS)
 @settings(max_examples=25, deadline=None)
 def test_f1_and_distance(seed):
+    from sklearn import metrics as reference
+
     scores, truth = rows(seed, ties=True)
     graph = scores >= 0.5
     found, distance = rowwise.f1(graph, truth), rowwise.hamming(graph, truth)
@@ -103,6 +106,8 @@ def test_when_an_edge_is_there():
 @given(SEEDS, st.booleans())
 @settings(max_examples=10, deadline=None)
 def test_threshold_is_about_the_best(seed, ties):
+    from sklearn import metrics as reference
+
     scores, truth = rows(seed, ties)
     if not truth.any():
         assert rowwise.best_threshold(scores, truth) == np.inf

@@ -34,7 +34,7 @@ def from_the_hub(root: Path) -> Batches:
     return iter(load_dataset("Pendulums", repo_id="org/name", streaming=True).batches(8, epochs=None))
 
 
-@pytest.mark.fast_sample(100)
+@pytest.mark.slow
 @pytest.mark.parametrize("opened", [from_disk, from_the_hub])
 def test_nobody_waits_for_their_threads(
     opened: Callable[[Path], Batches], root: Path, published: HubServer, monkeypatch: pytest.MonkeyPatch

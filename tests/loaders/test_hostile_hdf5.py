@@ -72,7 +72,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.fast_sample(100)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "count", "least"),
     [

@@ -233,7 +233,7 @@ def test_lasting_faults_are_clear_errors(
     same(load_dataset("Pendulums", repo_id=REPO, split=split), load_dataset("Pendulums", root=root, split=split))
 
 
-@pytest.mark.fast_sample(100)
+@pytest.mark.slow
 @pytest.mark.parametrize("split", [None, "test"])
 def test_an_interrupted_download_goes_on(split, published: HubServer, root: Path, tmp_path: Path, no_waiting) -> None:
     published.faults = [Fault("status", "/resolve/.*J_s/c/", "GET", times=10**6, status=500)]

@@ -117,6 +117,7 @@ def test_after_a_whole_download_nothing_is_fetched(
     whole("--split", "test")
 
 
+@pytest.mark.slow
 def test_a_split_beside_an_unfinished_whole_copy_is_fetched_alone(
     cache: Path, published: HubServer, root: Path
 ) -> None:
@@ -127,7 +128,7 @@ def test_a_split_beside_an_unfinished_whole_copy_is_fetched_alone(
     assert 0 < len(fetched) < len(list((root / TASK / "noise.zarr/J_s/c").iterdir()))
 
 
-@pytest.mark.fast_sample(100)
+@pytest.mark.slow
 @pytest.mark.parametrize("links", [True, False])
 def test_a_moved_cache_serves_offline(
     links: bool, cache: Path, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -232,7 +233,7 @@ def test_locks_of_other_users(cache: Path, root: Path, monkeypatch: pytest.Monke
     check(root)
 
 
-@pytest.mark.fast_sample(100)
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:flock not supported")
 @pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK])
 def test_a_disk_without_locks(number: int, cache: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -228,6 +228,7 @@ def worker(argument: str, folder: Path) -> tuple[subprocess.Popen[str], Path]:
     return process, Path(process.stdout.readline().strip())
 
 
+@pytest.mark.slow
 def test_only_what_no_process_owns_is_swept(tmp_path: Path) -> None:
     store = tmp_path / "noise.zarr"
     store.mkdir()
@@ -245,6 +246,7 @@ def test_only_what_no_process_owns_is_swept(tmp_path: Path) -> None:
         assert not other.exists()
 
 
+@pytest.mark.slow
 def test_folders_of_killed_processes_are_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     process, folder = worker("folder", tmp_path)

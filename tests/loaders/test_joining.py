@@ -87,6 +87,7 @@ def test_where_rows_are_from(joined: JacobianDataset) -> None:
     assert found == {"expert"}
 
 
+@pytest.mark.slow
 def test_splits_are_kept(root: Path, joined: JacobianDataset, parts: list[JacobianDataset]) -> None:
     pieces = [
         load_dataset("Pendulums", root=root, policy=["noise", "expert"], split=split)

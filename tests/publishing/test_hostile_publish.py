@@ -52,7 +52,7 @@ def staged(root: Path, pattern: str) -> Path:
     return found
 
 
-@pytest.mark.fast_sample(100)
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["J_s/c/1/0/0", "mask_s/c/0/0/0", "episodes/zarr.json", "zarr.json"])
 def test_a_store_that_rots_unseen_is_not_planned(name: str, root: Path, hub: HubServer) -> None:
     rot(root / STORE / name, 5)
@@ -120,6 +120,7 @@ def test_what_rots_after_the_plan_is_not_published(name: str, root: Path, hub: H
         assert hub.content(REPO, file.path) == source.read_bytes()
 
 
+@pytest.mark.slow
 def test_unfinished_files_do_not_stay(root: Path, hub: HubServer) -> None:
     left = staged(root, "made.json").parent / "train-00000-of-00001.parquet.abcd.partial"
     left.write_bytes(b"half")
@@ -196,6 +197,7 @@ def test_the_staging_folder_leads_nowhere_else(name: str, root: Path, hub: HubSe
     assert (victim / "README.md").read_text() == "mine"
 
 
+@pytest.mark.slow
 def test_the_staging_folder_keeps_what_is_not_its_own(root: Path, hub: HubServer) -> None:
     (root / ".publish/mine").mkdir()
     old = root / ".publish/0123456789abcdef-3"

@@ -26,6 +26,7 @@ def make_root(root: Path) -> Path:
     return root
 
 
+@pytest.mark.slow
 def test_what_is_missing(tmp_path: Path) -> None:
     make_store(tmp_path / "Pendulums/noise.zarr", episodes=20)
     make_store(tmp_path / "Pendulums/expert.zarr", episodes=20, policy="expert", finalize=False)

@@ -40,6 +40,7 @@ def files_of(store: Path) -> dict[str, bytes]:
     return {str(path.relative_to(store)): path.read_bytes() for path in store.rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 def test_the_same_rows(raw: Path, compact: Path) -> None:
     one, other = (load_dataset("Pendulums", root=store.parent.parent) for store in (raw, compact))
     assert other.metadata["storage"] == "compact" and "storage" not in one.metadata

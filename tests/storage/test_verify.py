@@ -223,6 +223,7 @@ def test_forged_tables(store: Path, damage: Damage, where: str, what: str) -> No
     assert any(problem.where == where and what in problem.what for problem in problems), problems
 
 
+@pytest.mark.slow
 def test_wrong_values_are_found_through_the_store(tmp_path: Path) -> None:
     path = tmp_path / "noise.zarr"
     attributes, columns, episodes = synthetic.make_all(early=EARLY)

@@ -121,7 +121,8 @@ def _print_comparisons(console: PlainConsole, report: DeepReport) -> None:
     )
     for one in report.comparisons:
         left_out = f"{len(one.other_step)} where it steps elsewhere, {one.near_switch} next to a switch"
-        console.print(f"against {one.oracle}: {len(one.errors)} rows compared; left out: {left_out}")
+        kinks = f", {one.at_kink} of them at a kink, with the derivative of its nearer side" if one.at_kink else ""
+        console.print(f"against {one.oracle}: {len(one.errors)} rows compared{kinks}; left out: {left_out}")
         shown = [f"{'max' if q == 1 else f'{100 * q:g} %'} {value:.1e}" for q, value in one.quantiles().items()]
         if shown:
             console.print(f"  relative error of [J_s | J_a]: {', '.join(shown)}")
