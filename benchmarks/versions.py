@@ -22,6 +22,8 @@ PROJECT: Final = Path(__file__).resolve().parent.parent
 RESOLUTIONS: Final = {"lowest": "lowest-direct", "newest": "highest"}
 CELL_S: Final = 1800
 """Longest time of one command."""
+ENDS: Final = (0, 1, 5)
+"""Exit codes with which pytest says what came of tests: all passed, some failed, there are none."""
 OWN: Final = "dynamic-sparsity["
 """By what an extra names another one of ours; a tier names both."""
 NAME: Final = re.compile(r"[A-Za-z0-9_.-]+")
@@ -105,6 +107,8 @@ def run_cell(python: str, tier: str, resolution: str) -> dict[str, Any]:
                       "addopts=-ra --strict-markers", "-m", "not slow", *TIERS[tier].tests])  # fmt: skip
     lines = [line for line in tests.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
     last = tests.stdout.strip().splitlines()[-1] if tests.stdout.strip() else tests.stderr.strip()[-400:]
+    if tests.returncode not in ENDS:
+        last = f"pytest's process ended with {tests.returncode}; its last words: {tests.stderr.strip()[-400:]}"
     outcome = "passed" if tests.returncode == 0 else "failed"
     summary = re.sub(r" in [0-9.]+s.*| \(.*\)|=", "", last).strip()
     return record | {"outcome": outcome, "summary": summary, "failures": lines}
