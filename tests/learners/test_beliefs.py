@@ -60,3 +60,29 @@ def test_beliefs_are_asked_for_the_size_of_each_truth():
     assert np.allclose(given.scores_at("T0", judged, scale), given.scores_at("T3", judged, scale))
     without = Predictions(None, lambda state, action: np.ones((2, 1, 2)), None, lambda state, action, size: None)
     assert np.array_equal(without.scores_at("T2", judged, scale), np.ones((2, 1, 2)))
+
+
+@pytest.mark.slow
+def test_beliefs_of_hinges():
+    """They go with the size that is asked for, are the same for the same rows, and need no hinges."""
+    import equinox as eqx
+    import jax
+
+    from dynamic_sparsity.learners.budgets import get_budget
+    from dynamic_sparsity.learners.networks.hinges import HingedModel, Hinges
+
+    learner = Hinges(hinges=0, members=3)
+    network = learner.network((1, 1), Judged.scale, get_budget("smoke"), jax.random.key(0))
+    model = learner.wrapped(network, Judged.scale)
+    assert isinstance(model, HingedModel)
+    state, action = np.array([[0.1], [0.7]], np.float32), np.array([[0.3], [-0.2]], np.float32)
+    sizes = [np.full((1, 1, 2), size, np.float32) for size in (1e-4, 1e-2, 10.0)]
+    small, middle, large = (model.edge_belief(state, action, size) for size in sizes)
+    assert (small >= middle).all() and (middle > large).all()
+    assert np.array_equal(model.edge_score(state, action), middle)
+    assert np.array_equal(model.edge_belief(state[:0], action[:0], sizes[0]), small[:0])
+    x = Judged.scale.inputs(state, action)
+    mean = np.asarray(jax.vmap(jax.jacfwd(network))(x))
+    assert np.allclose(model.jacobian(state, action), mean, atol=1e-5)
+    moved = eqx.tree_at(lambda one: one.rows, network, network.rows + 1)
+    assert learner.wrapped(moved, Judged.scale).edge_belief(state, action, sizes[1]).shape == (2, 1, 2)
