@@ -90,19 +90,31 @@ def main() -> None:
     arguments = parser.parse_args()
     rows = json.loads(arguments.json.read_text())["rows"] if arguments.json.exists() else []
     budget = get_budget(arguments.protocol)
+    about = {"policy": arguments.policy, "protocol": dataclasses.asdict(budget), "seed": arguments.seed}
+    record = {**made_with("jax", "equinox", "numpy"), **about, "truth": "T2", "split": "validation"}
     for task in arguments.tasks:
         benchmark = Benchmark.read(store_path(arguments.root, task, arguments.policy), budget)
         for network in arguments.networks.split(";"):
-            if any((row["task"], row["network"]) == (task, network) for row in rows):
-                continue
-            rows += measure(benchmark, network, arguments.seed)
-            rows.sort(key=lambda row: (arguments.tasks + [row["task"]]).index(row["task"]))
-            about = {"policy": arguments.policy, "protocol": dataclasses.asdict(budget), "seed": arguments.seed}
-            record = {**made_with("jax", "equinox", "numpy"), **about, "truth": "T2", "split": "validation"}
-            lines = ",\n".join("  " + json.dumps(row) for row in rows)
-            head = json.dumps(record, indent=1)
-            publish(arguments.json, [f'{head[:-2]},\n "rows": [\n{lines}\n ]\n}}\n'.encode()])
-            publish(arguments.json.with_suffix(".md"), [page({**record, "rows": rows}).encode()])
+            if not any((row["task"], row["network"]) == (task, network) for row in rows):
+                rows += measure(benchmark, network, arguments.seed)
+                write(arguments.json, record, rows)
+    write(arguments.json, record, rows)
+
+
+def write(path: Path, record: dict[str, Any], rows: list[dict[str, Any]]) -> None:
+    """Write the record, a line per row, and its page.
+
+    Args:
+        path: `….json`.
+        record: What goes for all rows.
+        rows: Of `measure`.
+    """
+    networks, scores = list(NETWORKS), list(SCORES)
+    order = sorted(rows, key=lambda row: (row["task"], networks.index(row["network"]), scores.index(row["score"])))
+    lines = ",\n".join("  " + json.dumps(row) for row in order)
+    head = json.dumps(record, indent=1)
+    publish(path, [f'{head[:-2]},\n "rows": [\n{lines}\n ]\n}}\n'.encode()])
+    publish(path.with_suffix(".md"), [page({**record, "rows": order}).encode()])
 
 
 def measure(benchmark: Benchmark, network: str, seed: int) -> list[dict[str, Any]]:
@@ -178,8 +190,8 @@ def page(record: dict[str, Any]) -> str:
             if row["task"] == task:
                 values = ["–" if row[name] is None else f"{row[name]:.3f}" for name in MEASURES]
                 taken = "taken" if (row["network"], row["score"]) == CHOSEN else ""
-                cells = [row["network"], row["score"], *values, f"{row['nmse']:.2g}", f"{row['cpu_seconds']:.0f}", taken]
-                lines.append("| " + " | ".join(cells) + " |")
+                values += [f"{row['nmse']:.2g}", f"{row['cpu_seconds']:.0f}", taken]
+                lines.append("| " + " | ".join([row["network"], row["score"], *values]) + " |")
         lines.append("")
     return "\n".join(lines)
 

@@ -38,7 +38,11 @@ class Predictions:
     """A model's Jacobians and edge scores of the rows that it is judged on; each is asked for once."""
 
     def __init__(
-        self, jacobian: Function | None, edge_score: Function | None, model: Any, belief: Callable[..., Any] | None = None
+        self,
+        jacobian: Function | None,
+        edge_score: Function | None,
+        model: Any,
+        belief: Callable[..., Any] | None = None,
     ):
         """Take a model's functions.
 

@@ -1,4 +1,4 @@
-"""What an ensemble believes of edges: how probable a derivative of at least a size is, seen together with all others."""
+"""What an ensemble believes of edges: how probable a derivative of some size is, seen together with all others."""
 
 from __future__ import annotations
 

@@ -232,8 +232,6 @@ class Hinges(NetworkLearner):
         trained = train(make, self.objective, data, budget, seeds)
         return [self.wrapped(eqx.tree_at(lambda one: one.rows, network, rows), data.scale) for network in trained]
 
-    def wrapped(
-        self, network: Any, scale: Scale, influence: NDArray[np.float32] | None = None
-    ) -> HingedModel:
+    def wrapped(self, network: Any, scale: Scale, influence: NDArray[np.float32] | None = None) -> HingedModel:
         """See `NetworkLearner.wrapped`."""
         return HingedModel(network, scale, self.noise)
