@@ -1,7 +1,8 @@
 """Make the benchmark's data, and its table: every learner on every dynamics, several seeds, noise and expert.
 
 What exists is not made again, so an interrupted run resumes; a result is written as soon as it is there. Learners that
-nothing random is in have one seed. Standard deviations of the truths are those of the mixture.
+nothing random is in have one seed. Standard deviations of the truths are those of the mixture. Which causes are
+irrelevant is what MuJoCo C says.
 
     python benchmarks/local_graphs.py data --root data/benchmark
     python benchmarks/local_graphs.py run --root data/benchmark --out results/learners [--tasks TASK,...]
@@ -11,12 +12,16 @@ nothing random is in have one seed. Standard deviations of the truths are those 
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
+from dynamic_sparsity.generation import jax_runtime
+from dynamic_sparsity.generation.physics.model import load_physics
+from dynamic_sparsity.generation.verification.mujoco_steps import Stepper
 from dynamic_sparsity.learners import Learner, get_budget, make_learner
 from dynamic_sparsity.learners.networks.training import NetworkLearner
 from dynamic_sparsity.learners.runs.campaign import train_learners
@@ -84,23 +89,26 @@ def main() -> None:
     if arguments.stage == "data":
         make_data(arguments.tasks.split(","), arguments.root)
         return
+    jax_runtime.configure()
     learners = [make_learner(*name.split()) for name in arguments.learners.split(",")]
     seeds = [int(seed) for seed in arguments.seeds.split(",")]
     for task in arguments.tasks.split(","):
         for policy in arguments.policies.split(","):
             store = parse_store_path(store_path(arguments.root, task, policy))
-            # Two calls, in each of which data are read once.
-            for chosen in (False, True):
-                train_learners(
-                    [store],
-                    [learner for learner in learners if isinstance(learner, NetworkLearner) is chosen],
-                    get_budget(arguments.protocol),
-                    seeds if chosen else seeds[:1],
-                    arguments.out,
-                    Log(),
-                    test_policies=POLICIES,
-                    sigma=SIGMA,
-                )
+            with Stepper(load_physics(task), os.cpu_count() or 1) as stepper:
+                # Two calls, in each of which data are read once.
+                for chosen in (False, True):
+                    train_learners(
+                        [store],
+                        [learner for learner in learners if isinstance(learner, NetworkLearner) is chosen],
+                        get_budget(arguments.protocol),
+                        seeds if chosen else seeds[:1],
+                        arguments.out,
+                        Log(),
+                        test_policies=POLICIES,
+                        sigma=SIGMA,
+                        simulate=lambda state, action, stepper=stepper: stepper.steps(state, action).next_state,
+                    )
 
 
 def make_data(tasks: list[str], root: Path) -> None:

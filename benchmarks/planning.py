@@ -82,8 +82,8 @@ def measure(task: str, seed: int, planner: Planner, arguments: argparse.Namespac
         def simulate(state: Any, action: Any) -> Any:
             return stepper.steps(state, action).next_state.astype(np.float32)
 
-        models = {name: load_model(folder / f"{name}-{seed}.npz").model for name in arguments.learners.split(",")}
-        steps = {"simulator": simulate} | {name: model.predict for name, model in models.items()}
+        known = {name: load_model(folder / f"{name}-{seed}.npz") for name in arguments.learners.split(",")}
+        steps = {"simulator": simulate} | {name: saved.model.predict for name, saved in known.items()}
         given = (simulate, SCORES[task], starts, arguments.steps, da, seed)
         chance = returns(None, simulate, *given)
         found: dict[str, Any] = {}
@@ -94,7 +94,8 @@ def measure(task: str, seed: int, planner: Planner, arguments: argparse.Namespac
     rows = []
     for name, values in found.items():
         share = relative_return(values, chance, found["simulator"])
-        row = {"task": task, "seed": seed, "model": name, "horizon": planner.horizon}
+        row: dict[str, Any] = {"task": task, "seed": seed, "model": name, "horizon": planner.horizon}
+        row["train_sha256"] = (known[name].data or {}).get("settings_sha256") if name in known else None
         row |= {"return": round(float(values.mean()), 4), "relative": None if share is None else round(share, 3)}
         rows.append({**row, "random": round(float(chance.mean()), 4)})
     return rows

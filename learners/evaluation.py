@@ -126,6 +126,7 @@ def evaluate(
     Raises:
         InvalidSettingError: A result of the model has another shape than it should; or there is no row to evaluate on.
     """
+    belief = getattr(predict, "edge_belief", None) if edge_score is None else None
     jacobian = jacobian or getattr(predict, "jacobian", None)
     edge_score = edge_score or getattr(predict, "edge_score", None)
     function: Any = getattr(predict, "predict", predict)
@@ -135,7 +136,7 @@ def evaluate(
     other = validation
     if isinstance(other, JacobianDataset):
         other = read_evaluation_rows(other, limit=limit, horizon=horizon)
-    given = Predictions(jacobian, edge_score, predict)
+    given = Predictions(jacobian, edge_score, predict, belief)
     found, scores = given.jacobian(evaluated), given.scores(evaluated)
     chosen_on = None
     if other is not None and scores is not None:

@@ -86,6 +86,23 @@ class Model:
         """
         return None
 
+    def edge_belief(
+        self, state: NDArray[np.float32], action: NDArray[np.float32], size: NDArray[np.float32]
+    ) -> Floats | None:
+        """Return how much the model believes that each derivative is at least of a size, which is what makes an edge.
+
+        A model that has this is asked instead of for `edge_score`, under each truth for its own sizes.
+
+        Args:
+            state: float32, shape (n, ds).
+            action: float32, shape (n, da).
+            size: float32 > 0, shape (1, ds, ds + da), in physical units.
+
+        Returns:
+            shape (n, ds, ds + da), larger where it is more probable; None if the model has none.
+        """
+        return None
+
 
 @dataclass(frozen=True)
 class TrainingData:

@@ -63,8 +63,11 @@ def read_moments(dataset: JacobianDataset, positions: NDArray[np.int64]) -> Mome
         dataset: Of the task.
         positions: Which rows of it, int64, shape (n,).
     """
-    batch = dataset.with_columns(["episode", "step", "active_any", "active_all"])[positions]
-    some, whole = np.asarray(batch["active_any"], bool), np.asarray(batch["active_all"], bool)
+    # A task without constraints has no such columns.
+    acting = ["active_any", "active_all"] if dataset.metadata["constraints"] else []
+    batch = dataset.with_columns(["episode", "step", *acting])[positions]
+    nothing = np.zeros((len(positions), 0), bool)
+    some, whole = (np.asarray(batch.get(name, nothing), bool) for name in ("active_any", "active_all"))
     kinds = np.array([constraint["kind"] for constraint in dataset.metadata["constraints"]], object)
     limits, contacts = np.isin(kinds, LIMIT_KINDS), kinds == "contact"
     mode = np.zeros(len(some), np.int64)

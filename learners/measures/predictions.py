@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from dynamic_sparsity.errors import InvalidSettingError
 from dynamic_sparsity.learners.data.rows import Rows, Scale
-from dynamic_sparsity.learners.measures import Moments
+from dynamic_sparsity.learners.measures import TRUTHS, Moments
 
 __all__ = ["JudgedRows", "Predictions", "checked"]
 
@@ -37,16 +37,24 @@ class JudgedRows(Protocol):
 class Predictions:
     """A model's Jacobians and edge scores of the rows that it is judged on; each is asked for once."""
 
-    def __init__(self, jacobian: Function | None, edge_score: Function | None, model: Any):
+    def __init__(
+        self,
+        jacobian: Function | None,
+        edge_score: Function | None,
+        model: Any,
+        belief: Callable[..., Any] | None = None,
+    ):
         """Take a model's functions.
 
         Args:
             jacobian: (state, action) -> Jacobians in MuJoCo's units, or None.
             edge_score: (state, action) -> edge scores, or None.
+            belief: (state, action, sizes) -> edge scores for an edge of these sizes, or None; goes before `edge_score`.
             model: What has `scores_at` and `fixed_threshold`, if it is a reference that is given the truth's name and
                 what acts in a row; and `scores_are_derivatives`, if its edge scores have the units of a Jacobian.
         """
         self._functions = jacobian, edge_score
+        self._belief = belief
         self._at = getattr(model, "scores_at", None)
         self.fixed_threshold: float | None = getattr(model, "fixed_threshold", None)
         self._derivatives = bool(getattr(model, "scores_are_derivatives", False))
@@ -70,7 +78,7 @@ class Predictions:
         return self.scores_at("T0", evaluated, evaluated.scale)
 
     def scores_at(self, truth: str, evaluated: JudgedRows, scale: Scale) -> Floats | None:
-        """Return the edge scores for one truth; they are the same for all of them but for references.
+        """Return the edge scores for one truth; they are the same for all but for references and beliefs.
 
         Args:
             truth: Its name.
@@ -79,16 +87,34 @@ class Predictions:
         """
         if self._at is not None:
             return np.asarray(self._at(truth, evaluated.rows, evaluated.moments), np.float32).reshape(_shape(evaluated))
+        believed = self._believed(truth, evaluated, scale)
+        if believed is not None:
+            return believed
         result = self._ask("edge_score", self._functions[1], evaluated)
         if result is not None:
             return scale.dimensionless(result) if self._derivatives else result
         found = self._ask("jacobian", self._functions[0], evaluated)
         return None if found is None else np.abs(scale.dimensionless(found))
 
+    def _believed(self, truth: str, evaluated: JudgedRows, scale: Scale) -> Floats | None:
+        """Return the belief in derivatives of the size that makes an edge under a truth."""
+        if self._belief is None:
+            return None
+        # Nobody can learn from transitions what is exactly zero: under T0 the least size of the others.
+        threshold = TRUTHS[truth].threshold or min(one.threshold for one in TRUTHS.values() if one.threshold)
+        shape = _shape(evaluated)
+        size = scale.dimensional(np.full((1, *shape[1:]), threshold, np.float32))
+        name = f"edge_belief {truth} {size.tobytes().hex()}"
+
+        def function(state: NDArray[np.float32], action: NDArray[np.float32]) -> Any:
+            return None if self._belief is None else self._belief(state, action, size)
+
+        return self._ask(name, function, evaluated)
+
     def _ask(self, name: str, function: Function | None, evaluated: JudgedRows) -> Floats | None:
         if (name, id(evaluated)) not in self._asked:
             result = None if function is None else function(evaluated.rows.state, evaluated.rows.action)
-            found = None if result is None else checked(name, result, _shape(evaluated))
+            found = None if result is None else checked(name.split()[0], result, _shape(evaluated))
             self._asked[name, id(evaluated)] = found
         return self._asked[name, id(evaluated)]
 

@@ -135,7 +135,7 @@ def train(
 
 
 def _wait_for(network: Any) -> None:
-    """Wait until a network's weights are there, so that measured times include all of the work."""
+    """Wait until a network's weights are there, so that times include all of the work."""
     for leaf in jax.tree.leaves(eqx.filter(network, eqx.is_array)):
         leaf.block_until_ready()
 
@@ -264,7 +264,11 @@ class NetworkLearner(Learner):
             network: Of `train`.
             data: That it was trained on.
         """
-        return NetworkModel(network, data.scale, self._influence(network, data))
+        return self.wrapped(network, data.scale, self._influence(network, data))
+
+    def wrapped(self, network: Any, scale: Scale, influence: NDArray[np.float32] | None = None) -> NetworkModel:
+        """Return a trained network, from `train` or from a file, as a model; the arguments are `NetworkModel`'s."""
+        return NetworkModel(network, scale, influence)
 
     def _influence(self, network: Any, data: TrainingData) -> NDArray[np.float32] | None:
         """Mean absolute dimensionless Jacobian over rows of train, shape (ds, ds + da), if edges are weighed by it."""
@@ -335,7 +339,9 @@ class NetworkModel(Model):
         return np.asarray(edges * (own + self.influence), np.float32)
 
     def _blocks(self, function: Any, state: NDArray[np.float32], action: NDArray[np.float32]) -> NDArray[np.float32]:
-        x = self.scale.inputs(state, action)
+        return self._of_inputs(function, self.scale.inputs(state, action))
+
+    def _of_inputs(self, function: Any, x: NDArray[np.float32]) -> NDArray[np.float32]:
         # Blocks of one size, so that one program is compiled.
         size = min(BLOCK_ROWS, max(1, len(x)))
         padded = np.concatenate([x, np.zeros((-len(x) % size, x.shape[1]), np.float32)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -84,6 +85,7 @@ def train_learners(
     stream: bool = False,
     test_policies: Sequence[str] = (),
     sigma: str | None = None,
+    simulate: Callable[..., Any] | None = None,
 ) -> None:
     """Train learners on stores, evaluate them, and write the results. Results that exist are not made again.
 
@@ -99,6 +101,7 @@ def train_learners(
         stream: Read rows while training, for data larger than memory.
         test_policies: Other policies on whose data of the same root to judge as well.
         sigma: The policy whose data of the same root give the standard deviations of the truths; None: each its own.
+        simulate: The true step of the stores' task, to see which causes are irrelevant; None not to.
 
     Raises:
         DynamicSparsityError: A store is missing, damaged or has no rows, or a learner refuses its data.
@@ -119,7 +122,10 @@ def train_learners(
                 )
             ]
             if missing:
-                read = read or _benchmarks(store, budget, test_policies, sigma)
+                read = read or [
+                    dataclasses.replace(one, simulate=simulate)
+                    for one in _benchmarks(store, budget, test_policies, sigma)
+                ]
                 benchmark, *others = read
                 keep = None if models is None else _model_writer(models, learner, benchmark)
                 made = run_learner(

@@ -51,12 +51,14 @@ class Benchmark:
         budget: The protocol's variant.
         dataset: Rows of the train split that may be learned from; `allowed` gives a learner what it may see of them.
         sigma: Of the truths: the store whose train split has the standard deviations; None for this one.
+        simulate: The true step, to see which causes are irrelevant; None not to.
     """
 
     path: Path
     budget: Budget
     dataset: JacobianDataset
     sigma: Path | None = None
+    simulate: Callable[..., Any] | None = None
 
     @staticmethod
     def read(path: str | Path, budget: Budget, sigma: Path | None = None) -> Benchmark:
@@ -221,6 +223,7 @@ def judge(model: Any, trained: Benchmark, judged: Benchmark) -> dict[str, Any]:
         validation=trained.validation,
         references=judged.references,
         validation_references=trained.references,
+        simulate=judged.simulate,
     )
 
 
@@ -244,15 +247,14 @@ def result_document(
         learner: Name of the learner.
         loss: Name of its variant.
         seed: Of the training.
-        supervision: What it was trained with; one of `SUPERVISIONS`, or "oracle".
+        supervision: One of `SUPERVISIONS`, or "oracle".
         adaptive: Whether its causal graph is meant to depend on the state.
         budget: Of the training.
         result: What `evaluate` returned.
         trained_on: "policy" and "settings_sha256" of the data of the training; None: those judged on.
         settings: Of the learner.
         data_input: "memory", or "stream": the rows were read while training, in another order.
-        cost: Seconds for reading, and per seed for training and, therein, for waiting for streamed rows; of no meaning
-            on a machine that does other things as well.
+        cost: Seconds for reading, and per seed for training and, therein, for waiting for streamed rows.
     """
     return {
         "format": RESULT_FORMAT,
@@ -306,13 +308,10 @@ def write_result(root: Path, result: dict[str, Any]) -> Path:
 
     Args:
         root: Folder of all results.
-        result: The document.
+        result: The document; CorruptResultError if it is none.
 
     Returns:
         The file.
-
-    Raises:
-        CorruptResultError: It is no result.
     """
     path = result_path(root, check_result(result, "a result"))
     publish(path, [json.dumps(result, indent=1, allow_nan=False).encode(), b"\n"])
@@ -328,7 +327,7 @@ def read_results(root: Path, skipped: Callable[[CorruptResultError], None] | Non
 
     Raises:
         InvalidSettingError: There is none.
-        CorruptResultError: A file there can't be read, is incomplete, or has another version of the format.
+        CorruptResultError: A file there is damaged, incomplete, or has another version of the format.
     """
     found = []
     for path in sorted(root.rglob("*.json")):

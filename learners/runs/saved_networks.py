@@ -139,7 +139,7 @@ def load_model(path: Path) -> SavedModel:
         network = _network(learner, (ds, da), scale, budget, arrays, where)
         data = _data(about.get("data"), where)
         versions = _texts(about.get("versions"), f"{where}: versions")
-    return SavedModel(NetworkModel(network, scale, influence), learner, budget, seed, data, versions)
+    return SavedModel(learner.wrapped(network, scale, influence), learner, budget, seed, data, versions)
 
 
 def _data(document: Any, where: str) -> dict[str, str] | None:

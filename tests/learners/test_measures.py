@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 
 from dynamic_sparsity.errors import InvalidSettingError, UnknownNameError
 from dynamic_sparsity.learners.data.rows import Rows, Scale
-from dynamic_sparsity.learners.measures import TRUTHS, Moments, fit_reference, irrelevance, judge_graph, truths_named
+from dynamic_sparsity.learners.measures import (
+    TRUTHS,
+    Moments,
+    fit_reference,
+    irrelevance,
+    judge_graph,
+    read_moments,
+    truths_named,
+)
 from dynamic_sparsity.learners.measures.clusters import clusters_of, complete_linkage
 from dynamic_sparsity.learners.measures.concordance import concordance
 from dynamic_sparsity.learners.measures.intervals import draw_episodes, interval
@@ -21,6 +29,8 @@ from dynamic_sparsity.learners.measures.reference import merged_modes
 from dynamic_sparsity.learners.measures.rowwise import row_roc_auc
 from dynamic_sparsity.learners.measures.timing import shifted
 from dynamic_sparsity.learners.references.neighbours import nearest_rows, vote
+from dynamic_sparsity.loaders import open_dataset
+from dynamic_sparsity.testing import make_store
 
 DS, DA, EPISODES, STEPS = 3, 1, 12, 60
 ENTRIES = DS * (DS + DA)
@@ -270,3 +280,13 @@ def test_neighbours():
     assert nearest_rows(known, known, 3)[:, 0].tolist() == list(range(40))
     assert vote(["a", "b", "b"]) == "b"
     assert vote(["a", "b"]) == "a"
+
+
+def test_tasks_without_constraints_have_one_mode(tmp_path):
+    """Their stores have no columns of what acts."""
+    make_store(tmp_path / "Pendulums/noise.zarr", episodes=20, hinges=2, limits=0, pairs=0)
+    dataset = open_dataset(tmp_path / "Pendulums/noise.zarr", split="test")
+    moments = read_moments(dataset, np.arange(5))
+    assert moments.active.shape == (5, 0)
+    assert not moments.contact.any()
+    assert len(set(moments.keys())) == 1
