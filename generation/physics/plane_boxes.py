@@ -55,8 +55,9 @@ def _slots(model: mujoco.MjModel) -> _Slots:
     limited = any(mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_NUMERIC, name) >= 0 for name in _LIMITS)
     by_dim: dict[int, list[tuple[int, int, int]]] = {}
     for key, pairs in mjx_private.geom_groups(model).items():
-        points = mjx_private.points_of_pair(key.types)
-        ours = tuple(key.types) == _BOX_ON_PLANE and not limited
+        types = int(key.types[0]), int(key.types[1])
+        points = mjx_private.points_of_pair(types)
+        ours = types == _BOX_ON_PLANE and not limited
         listed = by_dim.setdefault(int(key.condim), [])
         listed += [(int(a), int(b), k if ours else -1) for a, b, _ in pairs for k in range(points)]
     table = np.array([point for dim in sorted(by_dim) for point in by_dim[dim]], np.int64).reshape(-1, 3)
