@@ -32,7 +32,7 @@ from mujoco import mjx
 
 from dynamic_sparsity.generation.jacobians import contact_response, rigid_body
 from dynamic_sparsity.generation.jacobians.constraint_rows import ConstraintRows
-from dynamic_sparsity.generation.physics import constraints, contact_slots
+from dynamic_sparsity.generation.physics import constraints, contact_slots, plane_boxes
 from dynamic_sparsity.generation.physics.batch_last import (
     apply,
     cross,
@@ -115,7 +115,7 @@ def _motions(physics: Physics, data: mjx.Data) -> tuple[jax.Array, jax.Array, ja
     def collide(xpos: jax.Array, xmat: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         at = data.replace(geom_xpos=xpos, geom_xmat=xmat)
         if physics.candidates is None:
-            contact = mjx.collision(m, at)._impl.contact
+            contact = plane_boxes.collide(physics.mj_model, m, at)._impl.contact
         else:
             contact = contact_slots.collide(physics.candidates, m, at)[0]._impl.contact
         return contact.pos, contact.frame, contact.dist

@@ -37,6 +37,7 @@ from dynamic_sparsity.generation.physics import (
     linear_algebra,
     manifold,
     mjx_private,
+    plane_boxes,
 )
 from dynamic_sparsity.generation.physics.model import Physics
 
@@ -94,11 +95,13 @@ def constrain(physics: Physics, data: mjx.Data) -> tuple[mjx.Data, contact_slots
         data: MJX data after the other position stages, unbatched.
 
     Returns:
-        The data, and what the collision found; None where MJX's own collision is used.
+        The data, and what the collision found; None where it is not that of `contact_slots`.
     """
     m = physics.mjx_model
-    if physics.candidates is None:
+    if physics.dynamics == "stock":
         return mjx.make_constraint(m, mjx.collision(m, data)), None
+    if physics.candidates is None:
+        return mjx.make_constraint(m, plane_boxes.collide(physics.mj_model, m, data)), None
     data, found = contact_slots.collide(physics.candidates, m, data)
     return contact_slots.make_constraint(physics.candidates, physics.mj_model, m, data, found), found
 
