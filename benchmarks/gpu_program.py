@@ -53,7 +53,7 @@ HOST_ROUND_S = 10e-6
 """What it costs to copy a loop's condition to the host and to wait for it."""
 
 MACHINE_CODE = {"xla_backend_optimization_level": 0}
-"""Machine code is made of every kernel, but not optimised, which took most of the time: what is counted comes before."""
+"""Machine code of kernels is not optimised, which took most of the time: what is counted is settled before."""
 
 FLOAT64_SHARE = 0.5
 MEMORY_SHARE = 0.75
