@@ -25,6 +25,7 @@ class Means:
 
     Attributes:
         pivots: Unknowns that are eliminated at once, without a loop over them; None for one by one, in a loop.
+        unknowns_in_line: Systems of up to so many unknowns are eliminated with every number an array of its own.
         few_rows_first: Solve constraint problems with the few rows that do for most, then those that have more.
         one_by_one: Transform spectra one by one: XLA's transform of many rounds otherwise (jaxlib 0.12, CPU).
         active_rows: Rows that are done at once in a loop over the items that are active in a row.
@@ -35,6 +36,7 @@ class Means:
     """
 
     pivots: int | None
+    unknowns_in_line: int
     few_rows_first: bool
     one_by_one: bool
     active_rows: int
@@ -45,6 +47,7 @@ class Means:
 
 _CPU: Final = Means(
     pivots=None,
+    unknowns_in_line=0,
     few_rows_first=True,
     one_by_one=True,
     active_rows=64,
@@ -54,6 +57,7 @@ _CPU: Final = Means(
 )
 _GPU: Final = Means(
     pivots=4,
+    unknowns_in_line=13,
     few_rows_first=False,
     one_by_one=False,
     active_rows=8192,

@@ -81,10 +81,11 @@ def eliminate(matrix: jax.Array, right: jax.Array) -> jax.Array:
     Returns:
         Solutions, shape (n, k, B).
     """
-    pivots = target.means().pivots
+    pivots, n = target.means().pivots, len(matrix)
+    if n <= target.means().unknowns_in_line:
+        return _eliminate_in_line(matrix, right)
     if pivots is not None:
         return _eliminate_blocks(matrix, right, pivots)
-    n = len(matrix)
     index = jnp.arange(n)[:, None, None]
 
     def step(k: jax.Array, system: jax.Array) -> jax.Array:
@@ -98,6 +99,29 @@ def eliminate(matrix: jax.Array, right: jax.Array) -> jax.Array:
 
 
 _eliminate = batch_last(eliminate)
+
+
+def _eliminate_in_line(matrix: jax.Array, right: jax.Array) -> jax.Array:
+    """Solve as `_eliminate`, with every number of the triangle an array of its own, (B,).
+
+    No operation then looks at another place than its own, so that a compiler makes few kernels of them, whose numbers
+    stay in registers; their count grows with the cube of n.
+    """
+    n = len(matrix)
+    lower = [[matrix[i, j] for j in range(i + 1)] for i in range(n)]
+    rows, inverses = list(right), []
+    for k in range(n):
+        inverses.append(1.0 / lower[k][k])
+        for i in range(k + 1, n):
+            factor = lower[i][k] * inverses[k]
+            for j in range(k + 1, i + 1):
+                lower[i][j] -= factor * lower[j][k]
+            rows[i] -= factor * rows[k]
+    for k in reversed(range(n)):
+        for i in range(k + 1, n):
+            rows[k] -= lower[i][k] * rows[i]
+        rows[k] *= inverses[k]
+    return jnp.stack(rows)
 
 
 def _eliminate_blocks(matrix: jax.Array, right: jax.Array, pivots: int) -> jax.Array:

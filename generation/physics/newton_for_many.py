@@ -61,7 +61,9 @@ def search(
         hessian = last.inertia + jnp.sum(
             (last.jacobian * weights[:, None])[:, :, None] * last.jacobian[:, None], axis=0
         )
-        p = -eliminate(hessian, gradient[:, None])[:, 0]
+        going = unfinished(state)
+        # Rows that have ended stay where they are; their zones no longer count.
+        p = jnp.where(going, -eliminate(hessian, gradient[:, None])[:, 0], 0.0)
         dy = _times(last.jacobian, p)
         full = _zones(last, y + dy)
         same = jnp.all(full[0] == state.quadratic, axis=0) & jnp.all(full[1] == state.sliding, axis=0)
@@ -73,9 +75,7 @@ def search(
         still = jnp.max(jnp.abs(p), axis=0) <= 1e-14 * jnp.max(jnp.abs(state.x), axis=0)
         still |= ~jnp.all(jnp.isfinite(p), axis=0)
         taken = jnp.where(same | still, ~(state.taken + 1), state.taken + 1)
-        new = _State(state.x + alpha * p, quadratic, sliding, taken)
-        going = unfinished(state)
-        return _State(*(jnp.where(going, after, before) for after, before in zip(new, state, strict=True)))
+        return _State(state.x + alpha * p, quadratic, sliding, jnp.where(going, taken, state.taken))
 
     def unfinished(state: _State) -> jax.Array:
         return (state.taken >= 0) & (state.taken < max_iterations)

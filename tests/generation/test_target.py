@@ -65,7 +65,7 @@ def test_a_row_without_numbers_keeps_no_other_from_its_minimum():
     np.testing.assert_allclose(together.acceleration[rest], one_by_one.acceleration[rest], rtol=1e-9)
 
 
-@pytest.mark.parametrize("size", [1, 2, 4, 5, 9, 27])
+@pytest.mark.parametrize("size", [1, 2, 9, 13, 27])
 def test_elimination(size):
     rng = np.random.default_rng(size)
     root = rng.normal(size=(BATCH, size, size))
