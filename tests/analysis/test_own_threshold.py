@@ -37,7 +37,7 @@ def sizes(store: Path, scale: str) -> tuple[np.ndarray, np.ndarray]:
     return size_s, size_a
 
 
-@pytest.mark.fast_sample(100)
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", ["absolute", "dimensionless", "relative"])
 def test_masks_and_all_answers_follow_the_threshold(store: Path, scale: str) -> None:
     size_s, size_a = sizes(store, scale)

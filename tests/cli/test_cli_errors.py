@@ -168,7 +168,7 @@ TRAINING = ("train-learner", "evaluate")
 CASES = [pytest.param(*case, marks=[pytest.mark.slow] if case[0][0] in TRAINING else []) for case in WRONG]
 
 
-@pytest.mark.fast_sample(8)
+@pytest.mark.fast_sample(16)
 @pytest.mark.parametrize(("words", "expected"), CASES, ids=lambda value: " ".join(value)[:60] if value else "")
 def test_wrong_values(words: list[str], expected: str, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = {path: path.stat().st_mtime_ns for path in here.rglob("*") if "__pycache__" not in path.parts}

@@ -144,6 +144,7 @@ class Interrupted(ThreadExecutor):
         return found
 
 
+@pytest.mark.slow
 def test_generating_interrupted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -43,7 +43,7 @@ def test_series_are_independent():
     assert np.abs(correlation).max() < 0.15
 
 
-@pytest.mark.fast_sample(4)
+@pytest.mark.slow
 @pytest.mark.parametrize("length", [1, 2, 3, 7])
 def test_short_series(length):
     assert np.isfinite(np.asarray(coloured_noise(jax.random.PRNGKey(2), length, 3, 0.5))).all()

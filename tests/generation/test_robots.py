@@ -41,7 +41,8 @@ def models(monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.sample(4)
-@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.fast_sample(len(ROBOTS))) for n in ROBOTS])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list(ROBOTS))
 @pytest.mark.usefixtures("models")
 def test_the_table_is_what_tracing_finds(name):
     loaded = load_task(name)

@@ -234,7 +234,7 @@ def test_float64_changes_nothing(benchmark):
     assert np.allclose(np.array(eval(finished.stdout)), here, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.fast_sample(3)
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "loss"), [("mlp", "mae"), ("residual-mlp", "none"), ("gated", "l0")])
 def test_models_come_back(benchmark, tmp_path, name, loss):
     learner = make_learner(name, loss)

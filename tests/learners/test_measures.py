@@ -68,6 +68,7 @@ def test_the_truth_has_all_of_every_measure():
     assert found["local_graph_skill_interval"] == [1, 1]
 
 
+@pytest.mark.slow
 @settings(max_examples=4, deadline=None)
 @given(st.integers(0, 2**16), st.integers(2, 9))
 def test_no_static_graph_has_skill(graph, seed):

@@ -58,6 +58,7 @@ def stacked(rows: list[dict[str, Any]]) -> Batch:
     return {name: np.stack([np.asarray(row[name]) for row in rows]) for name in rows[0]}
 
 
+@pytest.mark.fast_sample(100)
 @pytest.mark.parametrize("request_", REQUESTS, ids=str)
 def test_all_readers_agree(request_: dict[str, Any], root: Path, tmp_path: Path) -> None:
     dataset = load_dataset("Pendulums", root=root, **request_)

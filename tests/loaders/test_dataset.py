@@ -248,6 +248,7 @@ def test_sparsity(dataset: JacobianDataset, truth: Arrays) -> None:
     assert summary["rows_all"] == summary["rows_contact"] + summary["rows_free"] == ROWS
 
 
+@pytest.mark.slow
 def test_pickles_carry_no_data(dataset: JacobianDataset, truth: Arrays) -> None:
     dataset[:]
     pickled = pickle.dumps(dataset)

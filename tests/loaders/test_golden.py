@@ -54,6 +54,7 @@ def test_verify_finds_nothing(version: str, name: str, tmp_path: Path) -> None:
     assert verify_store(unpacked(version, name, tmp_path)) == []
 
 
+@pytest.mark.fast_sample(100)
 @pytest.mark.parametrize("version", VERSIONS)
 def test_hdf5(version: str) -> None:
     pytest.importorskip("h5py")

@@ -116,6 +116,7 @@ def test_libhdf5_is_not_asked(folder: Path) -> None:
         subprocess.run([sys.executable, "-c", code, str(folder / name)], check=True)
 
 
+@pytest.mark.slow
 def test_old_files_load(folder: Path) -> None:
     expected = load_dataset("Pendulums", root=folder)
     found = JacobianDataset.from_hdf5(folder / "old.h5")

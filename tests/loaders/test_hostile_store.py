@@ -29,6 +29,7 @@ def test_absurd_sizes_cost_nothing(store: Path) -> None:
     assert "make a store of" in str(listing_problem(attributes, ["zarr.json"]))
 
 
+@pytest.mark.slow
 def test_a_store_must_be_what_its_path_says(store: Path, tmp_path: Path) -> None:
     for place in ("Pendulums/expert.zarr", "Pendulums/noise-stock.zarr", "CheetahRun/noise.zarr"):
         shutil.copytree(store, tmp_path / place)

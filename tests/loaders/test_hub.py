@@ -74,7 +74,7 @@ def test_same_rows_as_from_the_folder(split: str | None, published: HubServer, r
     assert found.sparsity()["rows_all"] > 0
 
 
-@pytest.mark.fast_sample(100)
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"coordinates": "ambient"}, {"exclude_flags": ["active_set_changed"]}])
 @pytest.mark.parametrize("columns", [None, "J_a", ["mask_s", "reward"]])
 def test_same_options_as_from_the_folder(options, columns, published: HubServer, root: Path) -> None:
@@ -132,6 +132,7 @@ def test_a_part_is_not_taken_for_the_whole(published: HubServer) -> None:
         JacobianDataset(path, split="train")[[0, 5]]
 
 
+@pytest.mark.slow
 def test_offline(published: HubServer, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from huggingface_hub import constants
 
@@ -208,7 +209,7 @@ def test_passing_faults_are_mended(fault: Fault, split, published: HubServer, ro
     same(found, load_dataset("Pendulums", root=root, split=split))
 
 
-@pytest.mark.fast_sample(100)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "error", "words"),
     [

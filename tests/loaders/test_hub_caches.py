@@ -168,7 +168,7 @@ def test_a_removed_blob_is_fetched_again(cache: Path, root: Path) -> None:
     check(root)
 
 
-@pytest.mark.fast_sample(100)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "place"), [(errno.ENOSPC, "blobs"), (errno.EROFS, "blobs"), (errno.EACCES, "dynamic-sparsity")]
 )

@@ -103,6 +103,7 @@ def test_force_repairs_shards(damage: str, copy: Path, root: Path, tmp_path: Pat
     check(root)
 
 
+@pytest.mark.slow
 def test_an_index_that_went_bad_in_the_cache_is_fetched_again(
     copy: Path, root: Path, published: HubServer, tmp_path: Path
 ) -> None:

@@ -79,7 +79,7 @@ def test_same_rows(request_: dict[str, Any], published: HubServer, root: Path) -
     stream.close()
 
 
-@pytest.mark.fast_sample(4)
+@pytest.mark.slow
 @pytest.mark.parametrize("drop_last", [False, True])
 @pytest.mark.parametrize("batch_size", [64, 100])
 def test_goes_on_where_it_stopped(batch_size: int, drop_last: bool, published: HubServer) -> None:

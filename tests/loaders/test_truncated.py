@@ -31,6 +31,7 @@ def expected(rows: dict[str, np.ndarray]) -> np.ndarray:
     return (rows["step"] == LENGTH - 1) & ~np.isin(rows["episode"], list(EARLY))
 
 
+@pytest.mark.fast_sample(100)
 @pytest.mark.parametrize("split", [None, "train"])
 def test_the_last_row_of_an_episode_that_was_cut_off(root: Path, split: str | None) -> None:
     dataset = load_dataset("Pendulums", root=root, split=split, columns=COLUMNS)
@@ -53,6 +54,7 @@ def test_it_is_read_by_its_name(root: Path) -> None:
     assert str(caught.value).count("truncated") == 1
 
 
+@pytest.mark.slow
 def test_all_episodes_end_by_themselves(tmp_path: Path) -> None:
     make_store(tmp_path / "Pendulums/noise.zarr", episodes=3, early={0: 4, 1: 4, 2: 4})
     assert not load_dataset("Pendulums", root=tmp_path, columns="truncated")[:]["truncated"].any()

@@ -12,6 +12,8 @@ from dynamic_sparsity import load_dataset
 from dynamic_sparsity.schemas import row_arrays
 from dynamic_sparsity.testing import make_store
 
+pytestmark = pytest.mark.slow
+
 xarray: Any = pytest.importorskip("xarray")
 SIZES = dict.fromkeys(("nq", "nv", "na", "nu", "ds", "dx", "da", "nc", "np", "nr"), 1)
 

@@ -14,6 +14,8 @@ from dynamic_sparsity.loaders.export.arrow import card_features, features_of, sh
 from dynamic_sparsity.publishing.parquet import FILE_BYTES_MIN, plan_parquet, view_of, write_parquet
 from dynamic_sparsity.testing import make_store
 
+pytestmark = pytest.mark.slow
+
 Arrays = dict[str, NDArray[Any]]
 
 
@@ -87,7 +89,6 @@ def test_pandas(folder: Path, expected: Arrays) -> None:
         np.testing.assert_array_equal(found, values, err_msg=name)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("streaming", [False, True])
 def test_datasets_with_the_cards_features(folder: Path, expected: Arrays, tmp_path: Path, streaming: bool) -> None:
     datasets: Any = pytest.importorskip("datasets")

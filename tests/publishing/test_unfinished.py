@@ -25,6 +25,7 @@ def _only_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(build, "_build", lambda location, *_: location)
 
 
+@pytest.mark.slow
 def test_unfinished_stores_are_refused_or_left_out(root: Path) -> None:
     with pytest.raises(IncompleteStoreError, match=r"Pendulums/expert\.zarr.*--skip-incomplete"):
         build.build_stores(root, Silent())

@@ -53,6 +53,7 @@ def test_the_same_rows(raw: Path, compact: Path) -> None:
     assert {layout.storage for layout in array_layouts(other.metadata).values()} == {"packed", "compact"}
 
 
+@pytest.mark.slow
 def test_chunks_that_are_decoded_when_they_are_needed(raw: Path, compact: Path) -> None:
     one, other = open_store(raw), open_store(compact, decoded_bytes=0)
     rows = np.random.default_rng(1).integers(0, one.rows, 50)

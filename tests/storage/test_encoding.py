@@ -32,7 +32,7 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return synthetic.make_store(tmp_path_factory.mktemp("reference") / "noise.zarr", early={3: 7})
 
 
-@pytest.mark.fast_sample(100)
+@pytest.mark.slow
 @pytest.mark.parametrize("options", VARIANTS)
 def test_zarr_reads_the_same_values(tmp_path: Path, options: dict[str, Any]) -> None:
     path = synthetic.make_store(tmp_path / "noise.zarr", **options)

@@ -39,7 +39,7 @@ def reseal(path: Path) -> None:
     (path / "manifest.json").write_text(json.dumps(manifest))
 
 
-@pytest.mark.fast_sample(3)
+@pytest.mark.fast_sample(100)
 @pytest.mark.parametrize(
     "options",
     [
@@ -196,7 +196,7 @@ def forge(name: str, change: Callable[[Any], Any]) -> Damage:
     return damage
 
 
-@pytest.mark.fast_sample(100)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("damage", "where", "what"),
     [

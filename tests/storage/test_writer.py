@@ -39,6 +39,7 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return synthetic.make_store(tmp_path_factory.mktemp("reference") / "noise.zarr", early={3: 7})
 
 
+@pytest.mark.slow
 def test_bytes_do_not_depend_on_the_run(tmp_path: Path, reference: Path) -> None:
     assert tree(synthetic.make_store(tmp_path / "again.zarr", early={3: 7})) == tree(reference)
 
