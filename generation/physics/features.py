@@ -284,9 +284,11 @@ def _equality(model: mujoco.MjModel) -> Iterator[str]:
     wrong = np.flatnonzero(~np.isin(model.eq_type, (mujoco.mjtEq.mjEQ_JOINT, mujoco.mjtEq.mjEQ_TENDON)))
     if len(wrong):
         kind = names.name(int(model.eq_type[wrong[0]]))
+        # Measured on models at speed: C's reference acceleration is -J̇ v - b J v - k r, MJX's the same without -J̇ v.
+        why = ", which MJX does not step as MuJoCo C does: its constraint lacks a term of the velocity"
         yield (
-            f"{_elements(model, 'eq_', wrong)}: `eq_type` is {kind}; supported: {', '.join(names.legal)}: remove the "
-            "constraint, or disable all in `<option><flag>`"
+            f"{_elements(model, 'eq_', wrong)}: `eq_type` is {kind}{why * (kind in ('WELD', 'CONNECT'))}; supported: "
+            f"{', '.join(names.legal)}: remove the constraint, or disable all in `<option><flag>`"
         )
 
 

@@ -70,7 +70,7 @@ REFUSED = {
     "armature of a tendon": (double_pendulum(tendon=fixed_tendon('armature="1"')), 'tendon "t": armature'),
     "weld": (
         double_pendulum(rest='<equality><weld name="glue" body1="lower"/></equality>'),
-        'equality "glue": `eq_type` is WELD; supported: JOINT, TENDON',
+        'equality "glue": `eq_type` is WELD, which MJX does not step as MuJoCo C does.*supported: JOINT, TENDON',
     ),
     "connect": (
         double_pendulum(rest='<equality><connect name="pin" body1="lower" anchor="0 0 0"/></equality>'),
