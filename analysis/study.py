@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -344,12 +344,3 @@ def _source(dataset: JacobianDataset) -> Source:
         float(np.mean(returns)),
         {name: metadata[name] for name in names} | {"mask_scale": metadata.get("mask_scale", STORED)},
     )
-
-
-def flat(result: Any) -> dict[str, Any]:
-    """Return a dataclass of plain values as a dictionary.
-
-    Args:
-        result: The dataclass.
-    """
-    return asdict(result)

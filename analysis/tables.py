@@ -7,6 +7,7 @@ import io
 import json
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from dynamic_sparsity.analysis.comparison import Comparison
 from dynamic_sparsity.analysis.paper import PAPER_TABLE_1
 from dynamic_sparsity.analysis.runs import ENDS, MATRICES, VALUES
 from dynamic_sparsity.analysis.sparsity import MODES
-from dynamic_sparsity.analysis.study import Study, flat
+from dynamic_sparsity.analysis.study import Study
 from dynamic_sparsity.storage.atomic import publish
 from dynamic_sparsity.untrusted.text import one_line
 
@@ -106,7 +107,7 @@ def top_pattern_rows(studies: Sequence[Study]) -> list[Row]:
         for rank, pattern in enumerate(one.patterns.top, start=1):
             active = sorted(zip(pattern.active, one.constraint_names, strict=True), reverse=True)
             listed = "; ".join(f"{name} ({share:.2f})" for share, name in active if share >= ACTIVE_SHARE)
-            row = {name: flat(pattern)[name] for name in ("rows", "share", "zeros_s", "zeros_a", "sparsity")}
+            row = {name: asdict(pattern)[name] for name in ("rows", "share", "zeros_s", "zeros_a", "sparsity")}
             rows.append(_key(one) | {"rank": rank} | row | {"active_sets": pattern.active_sets, "active": listed})
     return rows
 
@@ -166,7 +167,7 @@ def threshold_rows(studies: Sequence[Study]) -> list[Row]:
                 f"all_rows_zeros_{which}": one.largest.zeros(which, found.scale, found.threshold)
                 for which in ("s", "a")
             }
-            rows.append(_key(one) | flat(found) | zeros)
+            rows.append(_key(one) | asdict(found) | zeros)
     return rows
 
 
@@ -212,7 +213,7 @@ def horizon_rows(studies: Sequence[Study]) -> list[Row]:
     Args:
         studies: Of the stores.
     """
-    return [_key(one) | flat(found) for one in studies for found in one.horizons]
+    return [_key(one) | asdict(found) for one in studies for found in one.horizons]
 
 
 def comparison_rows(comparisons: Sequence[Comparison]) -> list[Row]:
@@ -221,7 +222,7 @@ def comparison_rows(comparisons: Sequence[Comparison]) -> list[Row]:
     Args:
         comparisons: One row each.
     """
-    return [flat(one) for one in comparisons]
+    return [asdict(one) for one in comparisons]
 
 
 def entry_rows(one: Study) -> list[Row]:
