@@ -64,10 +64,10 @@ def measure(task: str, repetitions: int) -> dict[str, Any]:
             jax.block_until_ready(program(state, action))
 
     def steps() -> None:
-        carry, at, plan = episodes._start(0, count)
+        now, plan = episodes._start(0, count)
         for index in range(length):
-            carry, step = episodes._step(index, carry, at, plan, constraint_solver.MAX_ITERATIONS)
-            at = jax.block_until_ready(step.task)
+            now, step = episodes._step(index, now, plan, constraint_solver.MAX_ITERATIONS)
+            jax.block_until_ready(step.task)
 
     spent: dict[str, list[float]] = {name: [] for name in STAGES}
     memory: Any = {}
