@@ -98,18 +98,15 @@ class Predictions:
 
     def _believed(self, truth: str, evaluated: JudgedRows, scale: Scale) -> Floats | None:
         """Return the belief in derivatives of the size that makes an edge under a truth."""
-        if self._belief is None:
+        belief = self._belief
+        if belief is None:
             return None
         # Nobody can learn from transitions what is exactly zero: under T0 the least size of the others.
         threshold = TRUTHS[truth].threshold or min(one.threshold for one in TRUTHS.values() if one.threshold)
-        shape = _shape(evaluated)
-        size = scale.dimensional(np.full((1, *shape[1:]), threshold, np.float32))
-        name = f"edge_belief {truth} {size.tobytes().hex()}"
-
-        def function(state: NDArray[np.float32], action: NDArray[np.float32]) -> Any:
-            return None if self._belief is None else self._belief(state, action, size)
-
-        return self._ask(name, function, evaluated)
+        size = scale.dimensional(np.full((1, *_shape(evaluated)[1:]), threshold, np.float32))
+        # Truths of one size share the answer.
+        name = f"edge_belief {size.tobytes().hex()}"
+        return self._ask(name, lambda state, action: belief(state, action, size), evaluated)
 
     def _ask(self, name: str, function: Function | None, evaluated: JudgedRows) -> Floats | None:
         if (name, id(evaluated)) not in self._asked:
