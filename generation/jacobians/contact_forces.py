@@ -35,9 +35,9 @@ import numpy as np
 from jaxtyping import Float
 from mujoco import mjx
 
-from dynamic_sparsity.generation.jacobians import contact_response, rigid_body
+from dynamic_sparsity.generation.jacobians import contact_points, contact_response, rigid_body
 from dynamic_sparsity.generation.jacobians.constraint_rows import ConstraintRows
-from dynamic_sparsity.generation.physics import constraints
+from dynamic_sparsity.generation.jacobians.contact_points import difference
 from dynamic_sparsity.generation.physics.batch_last import (
     apply,
     cross,
@@ -45,7 +45,6 @@ from dynamic_sparsity.generation.physics.batch_last import (
     dot,
     materialised,
     outer,
-    sum_over_active,
     units_cross,
 )
 
@@ -116,9 +115,7 @@ def contact_row(model: mjx.Model, data: mjx.Data, row: ConstraintRows) -> Contac
         row: The constraint rows.
     """
     contact = data._impl.contact
-    # The sentinel is a row of zeros: a frictionless point has but one row where others have four.
-    table = constraints.point_rows(contact, len(row.force))
-    force, by_pos, stiffness = (jnp.append(x, 0.0)[table] for x in (row.force, row.by_pos, row.stiffness))
+    force, by_pos, stiffness = contact_points.edge_numbers(contact, row)
     friction = jnp.where((contact.dim > 1)[:, None], contact.friction[:, :2], 0.0)
     weights = jnp.stack([friction[:, 0], -friction[:, 0], friction[:, 1], -friction[:, 1]], axis=1)
     return ContactRow(
@@ -131,7 +128,7 @@ def contact_row(model: mjx.Model, data: mjx.Data, row: ConstraintRows) -> Contac
         contact.pos,
         contact.frame,
         contact.dist,
-        weights[:, : table.shape[1]],
+        weights[:, : force.shape[1]],
         force,
         by_pos,
         stiffness,
@@ -147,9 +144,8 @@ def by_contacts(top: rigid_body.Topology, model: mjx.Model, row: ContactRow) -> 
         model: MJX model.
         row: The contacts.
     """
-    pushes = ((row.stiffness != 0) | (row.force != 0)).any(axis=1)
-    added: jax.Array = sum_over_active(partial(_pick, top, model), partial(_by_push, top, model))(pushes, row)
-    return added
+    pick, term = partial(_pick, top, model), partial(_by_push, top, model)
+    return contact_points.sum_over_pushes(pick, term, row.force, row.stiffness, row)
 
 
 def _pick(top: rigid_body.Topology, model: mjx.Model, row: ContactRow, item: jax.Array) -> _Push:
@@ -158,7 +154,7 @@ def _pick(top: rigid_body.Topology, model: mjx.Model, row: ContactRow, item: jax
     first, second = (contact_response.geom(model, row.centres, row.geom_axes, index) for index in geoms)
     plane = contact_response.is_plane(model, geoms[0])
     at = contact_response.Point(row.position[item], row.frame[item], row.distance[item], first, second, plane)
-    arm, moves = at.position[None] - row.origin[bodies], jnp.asarray(top.moves)[bodies].astype(row.axes.dtype)
+    arm, moves = contact_points.arm_and_moves(top, bodies, at.position, row.origin)
     edges = row.friction[item], row.force[item], row.by_pos[item], row.stiffness[item]
     return _Push(row.axes, row.rates, at, arm, moves, *edges, row.damping[item])
 
@@ -203,11 +199,6 @@ def _edges(push: _Push) -> _Edges:
     return _Edges(force, by_pos, stiffness)
 
 
-def _difference(x: jax.Array) -> jax.Array:
-    """Return what body 2 has less what body 1 has, where there are both."""
-    return x[1] - x[0] if len(x) == 2 else x[0]
-
-
 def _kinematics(push: _Push, arm: jax.Array, moves: jax.Array) -> _Kinematics:
     axes = push.axes
     angular = jnp.broadcast_to(axes[:, :3], (len(arm), len(axes), *arm.shape[2:]))
@@ -215,7 +206,7 @@ def _kinematics(push: _Push, arm: jax.Array, moves: jax.Array) -> _Kinematics:
     rates = push.rates[0] + push.damping[None] * push.rates[1]
     fields = jnp.sum(twists * rates[None, :, None], axis=1)
     twists, fields = materialised(twists, fields)
-    return _Kinematics(twists, _difference(twists), _difference(fields), fields[-1])
+    return _Kinematics(twists, difference(twists), difference(fields), fields[-1])
 
 
 def _force_by_twist(
@@ -233,7 +224,7 @@ def _psi_dot(top: rigid_body.Topology, push: _Push, arm: jax.Array, moves: jax.A
     """Return δ ψ̇ at the point, (nv, 3, B): an axis acts on a side with that side's arm."""
     motions = [rigid_body.motion(top, push.axes, rate) for rate in push.rates]
     psi = motions[0].psi_dot + push.damping[None, None] * motions[1].psi_dot
-    return _difference(moves * (psi[None, :, 3:] + cross(psi[:, :3], arm)))
+    return difference(moves * (psi[None, :, 3:] + cross(psi[:, :3], arm)))
 
 
 def _by_push(top: rigid_body.Topology, model: mjx.Model, push: _Push) -> jax.Array:

@@ -30,9 +30,10 @@ import numpy as np
 from jaxtyping import Float
 from mujoco import mjx
 
-from dynamic_sparsity.generation.jacobians import contact_response, rigid_body
+from dynamic_sparsity.generation.jacobians import contact_points, contact_response, rigid_body
 from dynamic_sparsity.generation.jacobians.constraint_rows import ConstraintRows
-from dynamic_sparsity.generation.physics import constraints, contact_slots, plane_boxes
+from dynamic_sparsity.generation.jacobians.contact_points import difference
+from dynamic_sparsity.generation.physics import contact_slots, plane_boxes
 from dynamic_sparsity.generation.physics.batch_last import (
     apply,
     cross,
@@ -40,20 +41,14 @@ from dynamic_sparsity.generation.physics.batch_last import (
     cross_motion,
     materialised,
     outer,
-    sum_over_active,
 )
 from dynamic_sparsity.generation.physics.model import Physics
 
 
-class ContactRow(NamedTuple):
-    """What the contacts' part of ∂c/∂q is made of, of one row with n contact points, each with up to r edges.
+class Points(NamedTuple):
+    """n contact points, each with up to r edges.
 
     Attributes:
-        axes: MJX's `cdof`, (nv, 6).
-        rates: Acceleration x and velocity v, (2, nv).
-        origin: The origin O of every body's tree, (nbody, 3).
-        geoms: The two geoms of every point, (n, 2).
-        position: The points, (n, 3).
         moved: ∂p with every degree of freedom, (n, nv, 3).
         turned: θ, (n, nv, 3).
         approached: ∂d, (n, nv).
@@ -64,11 +59,6 @@ class ContactRow(NamedTuple):
         damping: b, (n,).
     """
 
-    axes: jax.Array
-    rates: jax.Array
-    origin: jax.Array
-    geoms: jax.Array
-    position: jax.Array
     moved: jax.Array
     turned: jax.Array
     approached: jax.Array
@@ -79,26 +69,42 @@ class ContactRow(NamedTuple):
     damping: jax.Array
 
 
-class _Push(NamedTuple):
-    """One contact point that pushes; arrays as in `ContactRow` without n, but:
+class ContactRow(NamedTuple):
+    """What the contacts' part of ∂c/∂q is made of, of one row with n contact points.
 
     Attributes:
+        axes: MJX's `cdof`, (nv, 6).
+        rates: Acceleration x and velocity v, (2, nv).
+        origin: The origin O of every body's tree, (nbody, 3).
+        geoms: The two geoms of every point, (n, 2).
+        position: The points, (n, 3).
+        points: All else of them.
+    """
+
+    axes: jax.Array
+    rates: jax.Array
+    origin: jax.Array
+    geoms: jax.Array
+    position: jax.Array
+    points: Points
+
+
+class _Push(NamedTuple):
+    """One contact point that pushes.
+
+    Attributes:
+        axes: As in `ContactRow`.
+        rates: As in `ContactRow`.
         arm: The point relative to the origin O of the trees of bodies 1 and 2, (2, 3).
         moves: 1 where a degree of freedom moves body 1 or 2, (2, nv).
+        point: Arrays as in `Points`, without n.
     """
 
     axes: jax.Array
     rates: jax.Array
     arm: jax.Array
     moves: jax.Array
-    moved: jax.Array
-    turned: jax.Array
-    approached: jax.Array
-    edges: jax.Array
-    force: jax.Array
-    by_pos: jax.Array
-    stiffness: jax.Array
-    damping: jax.Array
+    point: Points
 
 
 def _motions(physics: Physics, data: mjx.Data) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -149,21 +155,16 @@ def contact_row(physics: Physics, data: mjx.Data, row: ConstraintRows) -> Contac
         row: The constraint rows.
     """
     contact = data._impl.contact
-    # The sentinel is a row of zeros.
-    table = constraints.point_rows(contact, len(row.force))
-    force, by_pos, stiffness = (jnp.append(x, 0.0)[table] for x in (row.force, row.by_pos, row.stiffness))
+    force, by_pos, stiffness = contact_points.edge_numbers(contact, row)
+    edges = _edges(contact, force.shape[1])
+    damping = row.damping[contact.efc_address]
     return ContactRow(
         data.cdof,
         jnp.stack([data.qacc, data.qvel]),
         data.subtree_com[np.asarray(physics.mjx_model.body_rootid)],
         jnp.asarray(contact.geom),
         contact.pos,
-        *_motions(physics, data),
-        _edges(contact, table.shape[1]),
-        force,
-        by_pos,
-        stiffness,
-        row.damping[contact.efc_address],
+        Points(*_motions(physics, data), edges, force, by_pos, stiffness, damping),
     )
 
 
@@ -175,17 +176,16 @@ def by_contacts(top: rigid_body.Topology, model: mjx.Model, row: ContactRow) -> 
         model: MJX model.
         row: The contacts.
     """
-    pushes = ((row.stiffness != 0) | (row.force != 0)).any(axis=1)
     # Where geom 1 never moves, only body 2's side counts.
     sides = 2 if contact_response.first_moves(model) else 1
-    added: jax.Array = sum_over_active(partial(_pick, top, model), partial(_by_push, top, sides))(pushes, row)
-    return added
+    pick, term = partial(_pick, top, model), partial(_by_push, top, sides)
+    return contact_points.sum_over_pushes(pick, term, row.points.force, row.points.stiffness, row)
 
 
 def _pick(top: rigid_body.Topology, model: mjx.Model, row: ContactRow, item: jax.Array) -> _Push:
     bodies = jnp.asarray(np.asarray(model.geom_bodyid))[row.geoms[item]]
-    arm, moves = row.position[item][None] - row.origin[bodies], jnp.asarray(top.moves)[bodies].astype(row.axes.dtype)
-    return _Push(row.axes, row.rates, arm, moves, *(x[item] for x in row[5:]))
+    arm, moves = contact_points.arm_and_moves(top, bodies, row.position[item], row.origin)
+    return _Push(row.axes, row.rates, arm, moves, jax.tree_util.tree_map(lambda x: x[item], row.points))
 
 
 def _at(motion: jax.Array, arm: jax.Array) -> jax.Array:
@@ -197,30 +197,26 @@ def _at(motion: jax.Array, arm: jax.Array) -> jax.Array:
 
 def _by_push(top: rigid_body.Topology, sides: int, push: _Push) -> jax.Array:
     """Return the term of one contact point in every row, shape (nv, nv, B)."""
-    arms, moves, axes = push.arm[-sides:], push.moves[-sides:, :, None], push.axes
-    wrench = jnp.sum(push.edges * push.force[:, None], axis=0)
-    by_pos = jnp.sum(push.edges * push.by_pos[:, None], axis=0)
-    weighted = push.edges * push.stiffness[:, None]
-    stiffness = jnp.sum(weighted[:, :, None] * push.edges[:, None], axis=0)
+    arms, moves, axes, point = push.arm[-sides:], push.moves[-sides:, :, None], push.axes, push.point
+    wrench = jnp.sum(point.edges * point.force[:, None], axis=0)
+    by_pos = jnp.sum(point.edges * point.by_pos[:, None], axis=0)
+    weighted = point.edges * point.stiffness[:, None]
+    stiffness = jnp.sum(weighted[:, :, None] * point.edges[:, None], axis=0)
     torque, force = wrench[:3], wrench[3:]
-
-    def relative(x: jax.Array) -> jax.Array:
-        return x[1] - x[0] if sides == 2 else x[0]
-
     twists = moves * _at(axes[None], arms[:, None])
     # Velocities of x and of b v are added: all that is made of them is linear in them.
-    rates = push.rates[0] + push.damping[None] * push.rates[1]
+    rates = push.rates[0] + point.damping[None] * push.rates[1]
     fields = jnp.sum(twists * rates[None, :, None], axis=1)
     psi = rigid_body.motion(top, axes, rates).psi_dot
-    twist, slip, psi = relative(twists), relative(fields), relative(moves * _at(psi[None], arms[:, None]))
-    moved, turned = push.moved, push.turned
+    twist, slip, psi = difference(twists), difference(fields), difference(moves * _at(psi[None], arms[:, None]))
+    moved, turned = point.moved, point.turned
     if sides == 2:
         moved, turned = moved - twists[0, :, 3:], turned - twists[0, :, :3]
 
     z = psi + cross_motion(twist, fields[-1])
     around = cross(slip[3:], turned) + cross(slip[:3], moved)
     z += jnp.concatenate([cross(slip[:3], turned), around], axis=1)
-    change = push.approached[:, None] * by_pos[None] - apply(stiffness, z)
+    change = point.approached[:, None] * by_pos[None] - apply(stiffness, z)
     change += jnp.concatenate([cross(turned, torque) + cross(moved, force), cross(turned, force)], axis=1)
     left, right = [twist], [change]
     if sides == 2:
