@@ -7,13 +7,14 @@ row that was made can be stepped again by it while the device computes the next 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import mujoco
 import numpy as np
+from mujoco import rollout
 from numpy.typing import NDArray
 
 from dynamic_sparsity.generation.physics.model import Physics
@@ -115,10 +116,39 @@ class Stepper:
         return HostSteps(*(np.concatenate(x) for x in zip(*made, strict=True)))
 
     def _some(self, data: mujoco.MjData, state: NDArray[Any], controls: NDArray[Any]) -> HostSteps:
-        model, nq, size = self._model, self._model.nq, self._model.nq + self._model.nv
-        result = HostSteps(np.empty((len(state), size)), np.zeros((len(state), self._substeps), np.int32))
+        result = HostSteps(
+            np.empty((len(state), self._model.nq + self._model.nv)), np.zeros((len(state), self._substeps), np.int32)
+        )
+        if self._touch:
+            self._one_by_one(data, state, controls, result, range(len(state)))
+        elif len(state):
+            self._rolled_out(data, state, controls, result)
+        return result
+
+    def _rolled_out(
+        self, data: mujoco.MjData, state: NDArray[Any], controls: NDArray[Any], result: HostSteps
+    ) -> None:
+        """Step all rows in one call, which costs a cheap model half as much; where nothing can touch."""
+        size = result.next_state.shape[1]
+        begin = np.concatenate([np.zeros((len(state), 1)), state[:, :size]], axis=1)
+        ctrl = np.ascontiguousarray(controls[:, None], np.float64)
+        made, _ = rollout.rollout(self._model, [data], begin, ctrl, nstep=self._substeps)
+        result.next_state[:] = made[:, -1, 1:]
+        # A roll-out ends, and its time stands still, at the first warning; a single step goes on.
+        ended = made[:, -1, 0] < (self._substeps - 0.5) * self._model.opt.timestep
+        self._one_by_one(data, state, controls, result, np.flatnonzero(ended))
+
+    def _one_by_one(
+        self,
+        data: mujoco.MjData,
+        state: NDArray[Any],
+        controls: NDArray[Any],
+        result: HostSteps,
+        rows: Iterable[int],
+    ) -> None:
+        model, nq, size = self._model, self._model.nq, result.next_state.shape[1]
         qpos, qvel, ctrl = data.qpos, data.qvel, data.ctrl
-        for row in range(len(state)):
+        for row in rows:
             # Nothing else of the data acts on a step: there is no warm start.
             qpos[:], qvel[:], ctrl[:] = state[row, :nq], state[row, nq:size], controls[row]
             if self._touch:
@@ -128,4 +158,3 @@ class Stepper:
             else:
                 mujoco.mj_step(model, data, self._substeps)
             result.next_state[row, :nq], result.next_state[row, nq:] = qpos, qvel
-        return result

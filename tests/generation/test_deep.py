@@ -114,3 +114,15 @@ def test_steps_and_differences_of_mujoco_c():
     assert difference.dtype == np.float32
     np.testing.assert_allclose(difference[[0, 2]], [0, 0.5])
     assert difference[4] == np.finfo(np.float32).max
+
+
+def test_mujoco_c_also_steps_rows_that_diverge_where_nothing_can_touch():
+    physics = load_physics("PendulumSwingup")
+    state = np.array([[0.1, 0.2], [0.3, 1e6], [0.2, 1e12], [np.inf, 0.0], [0.0, np.nan], [0.4, -0.3]])
+    action = np.linspace(-1, 1, 6)[:, None]
+    one = finite_differences.MujocoOracle(physics)
+    with mujoco_steps.Stepper(physics, 2) as stepper:
+        made = stepper.steps(state, action)
+    np.testing.assert_array_equal(made.next_state, [one.step(s, a) for s, a in zip(state, action, strict=True)])
+    assert np.isfinite(made.next_state[:3]).all()
+    assert not made.contacts.any()
