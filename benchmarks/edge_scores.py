@@ -41,6 +41,8 @@ NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
     "smooth, 6": ("hinges", {"hinges": 0, "members": 6}),
     "8 hinges, 6": ("hinges", {"hinges": 8, "members": 6}),
     "16 hinges, 6": ("hinges", {"hinges": 16, "members": 6}),
+    "8 hinges, 12": ("hinges", {"hinges": 8, "members": 12}),
+    "16 hinges, 12": ("hinges", {"hinges": 16, "members": 12}),
 }
 """Learner and settings by what they are: hinges, and how many members."""
 
@@ -83,6 +85,9 @@ def main() -> None:
     parser.add_argument("tasks", nargs="+", metavar="TASK")
     parser.add_argument("--root", type=Path, default=Path("data/benchmark"), help="of stores (default: %(default)s)")
     parser.add_argument("--policy", default="noise", help="that acted in the data")
+    parser.add_argument(
+        "--sigma", default="mixture", help="policy whose data have the σ of the truths, as in the table"
+    )
     parser.add_argument("--protocol", default="mini", help="whose budget to spend (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=100, help="of the trainings, not one of the table's")
     parser.add_argument("--networks", default=";".join(NETWORKS), help="with semicolons between")
@@ -90,10 +95,16 @@ def main() -> None:
     arguments = parser.parse_args()
     rows = json.loads(arguments.json.read_text())["rows"] if arguments.json.exists() else []
     budget = get_budget(arguments.protocol)
-    about = {"policy": arguments.policy, "protocol": dataclasses.asdict(budget), "seed": arguments.seed}
+    about = {
+        "policy": arguments.policy,
+        "sigma": arguments.sigma,
+        "protocol": dataclasses.asdict(budget),
+        "seed": arguments.seed,
+    }
     record = {**made_with("jax", "equinox", "numpy"), **about, "truth": "T2", "split": "validation"}
     for task in arguments.tasks:
-        benchmark = Benchmark.read(store_path(arguments.root, task, arguments.policy), budget)
+        sigma = store_path(arguments.root, task, arguments.sigma)
+        benchmark = Benchmark.read(store_path(arguments.root, task, arguments.policy), budget, sigma)
         for network in arguments.networks.split(";"):
             if not any((row["task"], row["network"]) == (task, network) for row in rows):
                 rows += measure(benchmark, network, arguments.seed)
@@ -132,14 +143,18 @@ def measure(benchmark: Benchmark, network: str, seed: int) -> list[dict[str, Any
     seconds = round(time.process_time() - began, 1)
     validation = read_evaluation_rows(open_dataset(benchmark.path, split="validation"), limit=ROWS)
     chosen = data.train[np.linspace(0, len(data.train) - 1, 1024).astype(np.int64)]
-    train, every = (derivatives(model, rows) for rows in (chosen, validation.rows))
+    references = benchmark.references
+    own = np.ones((1, *validation.rows.jacobian.shape[1:]), np.float32)
+    units = references.scale.dimensionless(model.scale.dimensional(own)).reshape(-1)
+    train, every = (units * derivatives(model, rows) for rows in (chosen, validation.rows))
     error = (model.predict(validation.rows.state, validation.rows.action) - validation.rows.next_state) ** 2
     nmse = float((error / validation.scale.output_std**2).mean())
     rows = []
     for score, function in SCORES.items():
         if every.shape[1] == 1 and score != "size of the mean derivative":
             continue
-        found = judged(function(every, train), validation, benchmark.references.by_truth["T2"])
+        edges = references.by_truth["T2"].truth.of(validation.rows, references.scale)
+        found = judged(function(every, train), validation, references.by_truth["T2"], *edges)
         row = {"task": benchmark.about["task"], "network": network, "score": score, **found}
         rows.append(row | {"nmse": float(f"{nmse:.4g}"), "cpu_seconds": seconds})
         print(row, flush=True)
@@ -159,9 +174,10 @@ def derivatives(model: Any, rows: Any) -> Floats:
     return found.reshape(*found.shape[:2], -1)
 
 
-def judged(scores: Floats, validation: EvaluationRows, reference: Reference) -> dict[str, float | None]:
+def judged(
+    scores: Floats, validation: EvaluationRows, reference: Reference, edges: NDArray[Any], counted: NDArray[Any]
+) -> dict[str, float | None]:
     """Return measures, means over both ways of choosing on one half of the episodes and judging on the other."""
-    edges, counted = reference.truth.of(validation.rows, validation.scale)
     half = validation.moments.episode <= np.median(np.unique(validation.moments.episode))
     found = []
     for chosen in (half, ~half):
@@ -178,7 +194,7 @@ def page(record: dict[str, Any]) -> str:
         "# How derivatives become edges, chosen on the validation split",
         "",
         f"Written by `benchmarks/edge_scores.py` ({sentence(record)}): protocol {record['protocol']['name']}, data of "
-        f"{record['policy']}, seed {record['seed']}, truth {record['truth']}.",
+        f"{record['policy']}, σ of {record['sigma']}, seed {record['seed']}, truth {record['truth']}.",
         "A network is named by its hinges and members; each is taught with transitions only.",
         "Thresholds are chosen on one half of the episodes of validation and judged on the other, both ways.",
         "",

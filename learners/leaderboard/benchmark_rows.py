@@ -7,16 +7,27 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from dynamic_sparsity.errors import CorruptResultError
+from dynamic_sparsity.errors import CorruptResultError, InvalidSettingError
 from dynamic_sparsity.learners.interface import SUPERVISIONS
 from dynamic_sparsity.learners.leaderboard.csv_tables import format_table, parse_table, read_text
 from dynamic_sparsity.learners.measures import TRUTHS
 from dynamic_sparsity.learners.runs.result_files import IS_DIGEST
 from dynamic_sparsity.untrusted.names import check_name
 
-__all__ = ["REFERENCES", "TRACKS", "BenchmarkRow", "benchmark_rows", "read_benchmark_csv", "to_benchmark_csv"]
+__all__ = [
+    "REFERENCES",
+    "TRACKS",
+    "BenchmarkRow",
+    "benchmark_rows",
+    "read_benchmark_csv",
+    "to_benchmark_csv",
+    "with_earlier",
+]
 
 CSV_BYTES_MAX = 256 * 2**20
+
+KEYS = ("protocol", "dynamics", "policy", "test_policy", "learner", "seed", "truth")
+"""What a row is of; rows are sorted by it."""
 
 TRACKS = ("transitions", "labels", "masks", "Jacobians", "reference")
 """What a learner is taught with: (s, a, s') only; also which rows are in contact; also masks; also Jacobians.
@@ -141,8 +152,7 @@ def to_benchmark_csv(rows: Sequence[BenchmarkRow]) -> str:
     Args:
         rows: In any order.
     """
-    keys = ("protocol", "dynamics", "policy", "test_policy", "learner", "seed", "truth")
-    return format_table(BenchmarkRow, rows, keys)
+    return format_table(BenchmarkRow, rows, KEYS)
 
 
 def read_benchmark_csv(path: Path) -> list[BenchmarkRow]:
@@ -156,6 +166,37 @@ def read_benchmark_csv(path: Path) -> list[BenchmarkRow]:
     """
     text = read_text(path, CSV_BYTES_MAX, "a table of the benchmark")
     return parse_table(BenchmarkRow, text, str(path), "table of the benchmark", "row of the benchmark", _check_text)
+
+
+def with_earlier(rows: Sequence[BenchmarkRow], earlier: Sequence[BenchmarkRow]) -> list[BenchmarkRow]:
+    """Return rows, and those of an earlier table that none of them replaces.
+
+    Args:
+        rows: Of new results.
+        earlier: Of the earlier table.
+
+    Raises:
+        InvalidSettingError: Both have rows of one task and policy that are of other data.
+    """
+    data = {key: digest for row in rows for key, digest in _data(row).items()}
+    for row in earlier:
+        for (task, policy), digest in _data(row).items():
+            if data.setdefault((task, policy), digest) != digest:
+                raise InvalidSettingError(
+                    f"earlier rows of {task} {policy} are of the data {digest[:12]}, new ones of "
+                    f"{data[task, policy][:12]}: rows can't be compared. Leave the earlier table out, or make the data "
+                    "of the benchmark anew, by `benchmarks/local_graphs.py data`."
+                )
+    replaced = {_key(row) for row in rows}
+    return [*rows, *(row for row in earlier if _key(row) not in replaced)]
+
+
+def _data(row: BenchmarkRow) -> dict[tuple[str, str], str]:
+    return {(row.dynamics, row.policy): row.train_sha256, (row.dynamics, row.test_policy): row.test_sha256}
+
+
+def _key(row: BenchmarkRow) -> tuple[str | int, ...]:
+    return tuple(getattr(row, name) for name in KEYS)
 
 
 def _check_text(name: str, text: str) -> str:

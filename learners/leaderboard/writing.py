@@ -8,7 +8,12 @@ from pathlib import Path
 
 from dynamic_sparsity.errors import CorruptResultError, InvalidSettingError
 from dynamic_sparsity.learners.leaderboard.benchmark_pages import benchmark_page, tracks_of
-from dynamic_sparsity.learners.leaderboard.benchmark_rows import benchmark_rows, read_benchmark_csv, to_benchmark_csv
+from dynamic_sparsity.learners.leaderboard.benchmark_rows import (
+    benchmark_rows,
+    read_benchmark_csv,
+    to_benchmark_csv,
+    with_earlier,
+)
 from dynamic_sparsity.learners.leaderboard.entries import read_entries, to_csv
 from dynamic_sparsity.learners.leaderboard.page import leaderboard_page
 from dynamic_sparsity.learners.runs.run_learner import read_results
@@ -60,12 +65,13 @@ def write_leaderboard(
     return len(entries)
 
 
-def write_benchmark(source: Path, folder: Path, *, overwrite: bool = False) -> list[Path]:
+def write_benchmark(source: Path, folder: Path, *, earlier: Path | None = None, overwrite: bool = False) -> list[Path]:
     """Write the tables of local graphs: `benchmark.csv`, and a page for each track that has contestants.
 
     Args:
         source: Folder of results, or a `benchmark.csv`.
         folder: Made if missing.
+        earlier: A `benchmark.csv` whose rows stay where `source` has no result of the same name; None for none.
         overwrite: Replace files that were not made here.
 
     Returns:
@@ -76,6 +82,8 @@ def write_benchmark(source: Path, folder: Path, *, overwrite: bool = False) -> l
         CorruptResultError: A file can't be read.
     """
     rows = read_benchmark_csv(source) if source.is_file() else benchmark_rows(read_results(source, lambda error: None))
+    if earlier is not None:
+        rows = with_earlier(rows, read_benchmark_csv(earlier))
     if not rows:
         raise InvalidSettingError(f"{source} has no results with local graphs; train again with `train-learner`")
     pages = {f"{track}.md": benchmark_page(rows, track) for track in tracks_of(rows)}

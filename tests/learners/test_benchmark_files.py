@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -107,6 +108,29 @@ def test_files_of_others_are_left_alone(results: Path, tmp_path: Path, capsys: p
     table.write_text("x")
     with pytest.raises(InvalidSettingError, match="was not made here"):
         write_benchmark(results, table.parent)
+
+
+def test_rows_of_an_earlier_table_stay(results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_benchmark(results, tmp_path / "now")
+    rows = read_benchmark_csv(tmp_path / "now" / "benchmark.csv")
+    other, old = replace(rows[0], learner="other", seed=7), replace(rows[0], seed=rows[0].seed, nmse=123.0)
+    (tmp_path / "earlier.csv").write_text(to_benchmark_csv([other, old]))
+    words = [
+        "leaderboard",
+        str(results),
+        "--out",
+        str(tmp_path / "page.md"),
+        "--earlier",
+        str(tmp_path / "earlier.csv"),
+    ]
+    assert cli.main(words) == 0
+    kept = read_benchmark_csv(tmp_path / "benchmark" / "benchmark.csv")
+    assert sorted(kept, key=repr) == sorted([*rows, other], key=repr)
+    moved = replace(other, test_policy=other.policy, train_sha256="0" * 64, test_sha256="0" * 64)
+    (tmp_path / "earlier.csv").write_text(to_benchmark_csv([moved]))
+    assert cli.main(words) == 1
+    assert "can't be compared" in " ".join(capsys.readouterr().err.split())
+    assert read_benchmark_csv(tmp_path / "benchmark" / "benchmark.csv") == kept
 
 
 def test_analyze_leaves_folders_of_others_alone(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -271,3 +271,9 @@ def test_stated_returns_are_reproduced(task):
     values = evaluation.returns(task, load_policy(task), episodes=REPRODUCED_EPISODES, seed=record["seed"] + 1)
     error = stated["deviation"] * np.sqrt(1 / REPRODUCED_EPISODES + 1 / stated["episodes"])
     assert abs(values.mean() - stated["mean"]) < 4 * error + 1
+
+
+def test_the_policy_of_hopper_stand_can_be_made_again():
+    (stage,) = read_record(expert_path("HopperStand"))["stages"]
+    assert stage.pop("steps") > 0
+    assert resolve("HopperStand", "sac", "cpu", 10, 0).hyperparameters == stage

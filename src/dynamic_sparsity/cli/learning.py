@@ -216,6 +216,14 @@ def leaderboard(
             show_default="benchmark, beside the page",
         ),
     ] = None,
+    earlier: Annotated[
+        Path | None,
+        typer.Option(
+            help="A benchmark.csv whose rows stay where no result here has their dynamics, policies, learner, seed, "
+            "truth and protocol.",
+            show_default=False,
+        ),
+    ] = None,
     csv: Annotated[
         Path | None, typer.Option("--csv", help="Also write a table, a line per result.", show_default=False)
     ] = None,
@@ -253,5 +261,7 @@ def leaderboard(
     if csv is not None:
         console.print(f"{csv}: the same, a line per result")
     if has_local_graphs(source):
-        for file in write_benchmark(source, benchmark or out.parent / "benchmark", overwrite=overwrite):
+        for file in write_benchmark(
+            source, benchmark or out.parent / "benchmark", earlier=earlier, overwrite=overwrite
+        ):
             console.print(f"{file}: local graphs")
