@@ -14,6 +14,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,8 @@ TASKS = ("CartpoleBalance", "ReacherHard", "FingerSpin", "CheetahRun", "WalkerRu
 STAGES = {
     "engine": "next states and Jacobians alone, as `benchmarks/jacobians.py` calls them",
     "steps": "with the reset, the policy, masks, features and flags, observation and reward",
-    "recorded": "with MuJoCo C's contact counts, and rows copied to the store's columns",
+    "recorded": "with rows copied to the store's columns",
+    "checked": "with MuJoCo C's step of every row, the default of `generate`",
     "write": "packing, hashing, writing and syncing these columns",
     "seal": "checking every byte, and statistics",
 }
@@ -51,6 +53,8 @@ def measure(task: str, repetitions: int) -> dict[str, Any]:
     episodes = runner._prepare(settings)
     episodes.compile(count)
     specs = row_arrays(store_sizes(episodes.physics), settings.dynamics)
+    unchecked = runner._prepare(replace(settings, check_with_mujoco=False))
+    unchecked.compile(count)
     columns = episodes.simulate(0, count)
     table = finish_columns(columns, specs, settings, 0)
     flat = {spec.name: columns[spec.name].reshape(-1, *columns[spec.name].shape[2:]) for spec in specs}
@@ -70,8 +74,11 @@ def measure(task: str, repetitions: int) -> dict[str, Any]:
             jax.block_until_ready(step.task)
 
     spent: dict[str, list[float]] = {name: [] for name in STAGES}
+    # What is written over, unit after unit, as `generate` does.
     memory: Any = {}
+    unchecked_memory: Any = {}
     episodes.simulate(0, count, memory=memory)
+    unchecked.simulate(0, count, memory=unchecked_memory)
     for _ in range(repetitions):
         with tempfile.TemporaryDirectory() as folder:
             store = settings.store_path(Path(folder))
@@ -79,7 +86,8 @@ def measure(task: str, repetitions: int) -> dict[str, Any]:
             stages: dict[str, Callable[[], Any]] = {
                 "engine": engine,
                 "steps": steps,
-                "recorded": lambda: episodes.simulate(0, count, memory=memory),
+                "recorded": lambda: unchecked.simulate(0, count, memory=unchecked_memory),
+                "checked": lambda: episodes.simulate(0, count, memory=memory),
                 "write": lambda store=store: writer.write_unit(store, 0, flat, table),
                 "seal": lambda store=store: writer.finalize(store),
             }
@@ -98,13 +106,14 @@ def measure(task: str, repetitions: int) -> dict[str, Any]:
 
 def markdown(records: list[dict[str, Any]]) -> str:
     """The records as a page."""
-    header = ["task", "batch", "bytes a row", *STAGES, "recorded and write ÷ engine"]
+    header = ["task", "batch", "bytes a row", *STAGES, "write and seal ÷ all", "the same, unchecked"]
     lines = [header, ["---", *["---:"] * (len(header) - 1)]]
     for record in records:
         values = record["cpu_microseconds_per_row"]
-        ratio = (values["recorded"] + values["write"]) / values["engine"]
+        writing = values["write"] + values["seal"]
+        shares = [f"{writing / (values[name] + writing):.2f}" for name in ("checked", "recorded")]
         shown = [f"{values[name]:.2f}" for name in STAGES]
-        lines.append([record["task"], str(record["batch"]), f"{record['bytes_per_row']:.0f}", *shown, f"{ratio:.2f}"])
+        lines.append([record["task"], str(record["batch"]), f"{record['bytes_per_row']:.0f}", *shown, *shares])
     meanings = "\n".join(f"- *{name}*: {meaning}" for name, meaning in STAGES.items())
     rows = "\n".join("| " + " | ".join(line) + " |" for line in lines)
     return (
