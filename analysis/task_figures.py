@@ -176,11 +176,12 @@ def bodies_figure(found: BodyGraph, title: str) -> Figure:
         title: Above the figure.
     """
     names = [figure_label(name) for name in found.names]
-    side = 2.9 if len(names) < 20 else 3.6
     meanings = (r"$|J| \geq$ 1e-12, in MuJoCo's units", rf"$|J| \geq$ {COARSE:g}, in standard deviations")
-    with figure(side + 1.5, 2 * side + 1.8) as made:
+    # Little wider than a phone's screen.
+    many = len(names) > 20
+    size = 5 if many else 7
+    with figure(*(4.7, 8.7) if many else (3.9, 7.2)) as made:
         axes = made.subplots(2, 1)
-        size = 7 if len(names) < 20 else 5
         for ax, meaning, words in zip(axes, MEANINGS, meanings, strict=True):
             share = found.share(meaning)
             image = ax.imshow(share, cmap=SHARE_MAP, vmin=0, vmax=1, aspect="equal", interpolation="nearest")
@@ -191,9 +192,8 @@ def bodies_figure(found: BodyGraph, title: str) -> Figure:
             ax.set_title(f"{words}: {100 * found.density(meaning):.0f} % of the pairs")
             ax.tick_params(length=0)
             ax.spines[:].set_visible(False)
-        made.supylabel("effect, after the step", fontsize=8)
         made.colorbar(
-            image, ax=axes, label="share of rows in which the column influences the row; ×: in none",
+            image, ax=axes, label="share of rows in which the column influences\nthe row; ×: in none",
             orientation="horizontal", shrink=0.9, aspect=30, pad=0.01,
         )  # fmt: skip
         made.suptitle(title, fontsize=8)
