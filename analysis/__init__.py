@@ -1,5 +1,6 @@
 """The paper's questions Q1 to Q3, and some beyond it, answered from a data set: needs the extra `analysis`."""
 
+from dynamic_sparsity.analysis.bodies import BodyGraph, body_graph
 from dynamic_sparsity.analysis.changes import ChangeTable, pattern_changes
 from dynamic_sparsity.analysis.comparison import Comparison, compare
 from dynamic_sparsity.analysis.embedding import Embedding, embed
@@ -11,11 +12,14 @@ from dynamic_sparsity.analysis.spectrum import Spectrum, spectra
 from dynamic_sparsity.analysis.study import Study, StudyOptions, study_store
 from dynamic_sparsity.analysis.thresholds import Sensitivity, threshold_sensitivity
 from dynamic_sparsity.analysis.timeline import Timeline, read_timeline
+from dynamic_sparsity.analysis.touching import ContactSet, contact_sets
 from dynamic_sparsity.analysis.zeros import GlobalZeros, global_zeros
 
 __all__ = [
+    "BodyGraph",
     "ChangeTable",
     "Comparison",
+    "ContactSet",
     "Embedding",
     "GlobalZeros",
     "Horizon",
@@ -28,7 +32,9 @@ __all__ = [
     "Study",
     "StudyOptions",
     "Timeline",
+    "body_graph",
     "compare",
+    "contact_sets",
     "describe_patterns",
     "embed",
     "global_zeros",

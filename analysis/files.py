@@ -212,7 +212,8 @@ def _study(
 
 
 def _is_drawn(one: Study, folder: Path, formats: Sequence[str]) -> bool:
-    names = [*TASK_FIGURES, *(["embedding"] if one.embedding is not None else [])]
+    names = [name for name in TASK_FIGURES if name != "bodies" or one.bodies is not None]
+    names += ["embedding"] if one.embedding is not None else []
     files = ["entries.csv", *(f"{name}.{suffix}" for name in names for suffix in formats)]
     return all((folder / name).is_file() for name in files)
 
@@ -221,7 +222,9 @@ def _write_study(one: Study, path: Path, out: Path, formats: Sequence[str], rend
     folder = study_file(out, path).parent
     write_table(entry_rows(one), folder / "entries")
     for name, draw in TASK_FIGURES.items():
-        save_figure(draw(one), folder / name, formats)
+        made = draw(one)
+        if made is not None:
+            save_figure(made, folder / name, formats)
     frames: list[Any] | None = None
     if render is not None and one.embedding is not None:
         dataset = open_dataset(path, columns=["state"], exclude_flags=EXCLUDED_FLAGS)

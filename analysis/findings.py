@@ -39,12 +39,13 @@ CAPTIONS = {
 }
 TASK_CAPTIONS = {
     "zero_share": "share of rows in which each entry is zero (Figure 3)",
+    "bodies": "of more than 24 variables, in which share of rows each body influences each other one",
     "embedding": "map of (s, a, s') coloured by mode, with pictures of one sequence (Figure 4)",
     "sparsity_over_time": "sparsity over time with active contacts (orange), limits (green), sticking friction (grey) "
     "(Figure 6)",
 }
 SIDE_BY_SIDE_CAPTION = "Mean sparsity of J_s, share of steps at which the pattern changes, share of rows in contact."
-LINK_WORDS = {"zero_share": "zeros", "embedding": "map", "sparsity_over_time": "over time"}
+LINK_WORDS = {"zero_share": "zeros", "bodies": "bodies", "embedding": "map", "sparsity_over_time": "over time"}
 FINGERS = ("FingerSpin", "FingerTurnEasy")
 
 
@@ -110,7 +111,8 @@ def _figures(studies: Sequence[Study], suffix: str) -> list[str]:
 def _links(one: Study | None, suffix: str) -> Markdown:
     if one is None:
         return Markdown("–")
-    figures = [name for name in TASK_CAPTIONS if name != "embedding" or one.embedding is not None]
+    missing = {"embedding": one.embedding is None, "bodies": one.bodies is None}
+    figures = [name for name in TASK_CAPTIONS if not missing.get(name)]
     folder = f"{one.source.name}/{one.source.task}"
     return Markdown(", ".join(markdown.link(LINK_WORDS[name], f"{folder}/{name}.{suffix}") for name in figures))
 

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dynamic_sparsity.analysis import records
+from dynamic_sparsity.analysis.bodies import MANY, BodyCounter, BodyGraph
 from dynamic_sparsity.analysis.changes import ChangeCounter, ChangeTable
-from dynamic_sparsity.analysis.collecting import collect
+from dynamic_sparsity.analysis.collecting import Accumulator, collect
 from dynamic_sparsity.analysis.embedding import Embedding, embed
 from dynamic_sparsity.analysis.horizons import Horizon, multi_step_zeros
 from dynamic_sparsity.analysis.own_threshold import check_threshold, open_rows
@@ -43,7 +44,7 @@ __all__ = [
     "totals",
 ]
 
-VERSION = 3
+VERSION = 4
 """Changes with the meaning of any number here, so that older files are made again."""
 STORED = "stored"
 """The `mask_scale` of masks that are the store's own."""
@@ -151,6 +152,7 @@ class Totals:
         changes: Coincidences.
         largest: Largest entries.
         liveliest: Position of the first row of the episode in which most entries switch.
+        bodies: None where there are few variables.
     """
 
     zeros: GlobalZeros
@@ -160,6 +162,7 @@ class Totals:
     changes: ChangeTable
     largest: LargestEntries
     liveliest: int
+    bodies: BodyGraph | None
 
 
 @dataclass(frozen=True)
@@ -172,6 +175,7 @@ class Study:
         zeros, sparsity, patterns, runs, changes, largest: From all rows.
         thresholds, spectra, horizons, embedding: From samples; the embedding is None where there are too few rows.
         timeline: The episode in which most entries switch.
+        bodies: From all rows; None where there are few variables.
     """
 
     source: Source
@@ -187,6 +191,7 @@ class Study:
     horizons: list[Horizon]
     embedding: Embedding | None
     timeline: Timeline
+    bodies: BodyGraph | None = None
 
     @property
     def state_names(self) -> list[str]:
@@ -210,7 +215,7 @@ CLASSES: dict[str, type] = {
     one.__name__: one
     for one in (
         *(Study, StudyOptions, Source, GlobalZeros, SparsityDistribution, Patterns, Pattern, RunLengths, ChangeTable),
-        *(LargestEntries, Sensitivity, Spectrum, Horizon, Embedding, Timeline),
+        *(LargestEntries, Sensitivity, Spectrum, Horizon, Embedding, Timeline, BodyGraph),
     )
 }
 
@@ -228,10 +233,12 @@ def totals(dataset: JacobianDataset, advanced: Callable[[int], None] | None = No
     metadata = dataset.metadata
     zeros, sparsity, patterns, runs = ZeroCounter(), SparsityCounter(metadata), PatternCounter(), RunCounter()
     changes, largest, liveliest = ChangeCounter(metadata), LargestEntry(tangent_scale(dataset)), LiveliestSegment()
-    everything = (zeros, sparsity, patterns, runs, changes, largest, liveliest)
+    bodies = BodyCounter(dataset) if metadata["sizes"]["dx"] > MANY else None
+    everything: list[Accumulator] = [zeros, sparsity, patterns, runs, changes, largest, liveliest]
+    everything += [] if bodies is None else [bodies]
     collect(dataset, *everything, jacobians=True, advanced=advanced)
     results = (zeros.result(), sparsity.result(), patterns.result(), runs.result(), changes.result())
-    return Totals(*results, largest.result(), liveliest.first)
+    return Totals(*results, largest.result(), liveliest.first, None if bodies is None else bodies.result())
 
 
 def study_store(
@@ -249,15 +256,11 @@ def study_store(
         MissingDependencyError: scikit-learn is not installed, and a map is wanted.
     """
     options = options or StudyOptions()
-    dataset = open_rows(path, options.threshold, options.scale, exclude_flags=EXCLUDED_FLAGS)
-    found = totals(dataset, advanced)
-    episode = read_timeline(dataset, found.liveliest)
-    map_rows = options.map_rows if len(dataset) >= 10 else 0
-    around = episode.first + episode.liveliest_window(60)
-    mapped = None
-    if map_rows:
-        mapped = embed(dataset, around, rows=map_rows, perplexity=options.perplexity, seed=options.seed)
-    table = found.table
+    found = totals(dataset := open_rows(path, options.threshold, options.scale, exclude_flags=EXCLUDED_FLAGS), advanced)
+    episode, mapped, table = read_timeline(dataset, found.liveliest), None, found.table
+    if options.map_rows and len(dataset) >= 10:
+        around = episode.first + episode.liveliest_window(60)
+        mapped = embed(dataset, around, rows=options.map_rows, perplexity=options.perplexity, seed=options.seed)
     patterns = Patterns(
         table.pattern_counts.size,
         table.active_set_counts.size,
@@ -280,6 +283,7 @@ def study_store(
         multi_step_zeros(dataset, windows=options.windows),
         mapped,
         episode,
+        found.bodies,
     )
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dynamic_sparsity.analysis.blocks import constraint_kinds
+from dynamic_sparsity.analysis.bodies import COARSE, MANY, MEANINGS, BodyGraph
 from dynamic_sparsity.analysis.study import Study
 from dynamic_sparsity.analysis.style import COLOURS, MODE_NAMES, SHARE_MAP, figure, short
 from dynamic_sparsity.untrusted.text import figure_label
@@ -17,18 +19,21 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["TASK_FIGURES", "embedding_figure", "timeline_figure", "zero_share_figure"]
+__all__ = ["TASK_FIGURES", "bodies_figure", "embedding_figure", "timeline_figure", "zero_share_figure"]
 
 TIMELINE_STEPS = 300
 SHOWN_CONSTRAINTS = 10
 FRAMES = 6
-LIMBS = {"leg": ("hip", "knee", "ankle", "thigh", "shin", "foot"), "arm": ("shoulder", "elbow", "wrist", "hand")}
-KINDS = ("q", "v")
-"""How short names of positions and velocities begin."""
+LIMBS = {
+    "leg": ("hip", "knee", "ankle", "thigh", "shin", "foot", "calf", "abduction"),
+    "arm": ("shoulder", "elbow", "wrist", "hand"),
+}
+LEGS = re.compile(r"([FRHL][LR])_", re.IGNORECASE)
+"""How names of quadrupeds' joints begin: front, rear or hind, and left or right."""
+KINDS = ("q", "v", "ctrl")
+"""How short names of positions, velocities and the last control begin."""
 MARKERS = ("o", "s", "^")
 """Of the map's points, by mode."""
-BLOCKS_FROM = 24
-"""From how many variables on the figure of zeros shows blocks of joints: names of more are too small to read."""
 
 
 def zero_share_figure(one: Study) -> Figure:
@@ -42,7 +47,7 @@ def zero_share_figure(one: Study) -> Figure:
     shares = [one.zeros.share_s, one.zeros.share_a]
     effects, causes = list(map(short, one.state_names)), list(map(figure_label, one.action_names))
     note = "×: in every row"
-    if len(effects) > BLOCKS_FROM:
+    if len(effects) > MANY:
         groups = [_limbs(effects), _limbs(causes)]
         shares = [_block_means(share, groups[0], columns) for share, columns in zip(shares, groups, strict=True)]
         effects, causes = list(groups[0]), list(groups[1])
@@ -70,11 +75,15 @@ def _limbs(names: list[str]) -> dict[str, list[int]]:
     """Return the places of the names that belong together: the axes of one joint, and the joints of one limb."""
     found: dict[str, list[int]] = {}
     for place, name in enumerate(names):
-        words = re.sub(r"[ _.]*([rvwd]?[xyz]|[0-9]+)$", "", name)
-        limb = next((limb for limb, joints in LIMBS.items() if any(joint in words for joint in joints)), "")
-        side = next((side for side in ("right", "left") if side in words), "")
+        words = re.sub(r"[ _.]*([rvwd]?[xyz]|[0-9]+)$", "", name).removesuffix("_joint")
+        words = re.sub(r"[ _](roll|pitch|yaw)$", "", words, flags=re.IGNORECASE)
         kind = words.split()[0] if words.split()[0] in KINDS else ""
-        key = " ".join(part for part in (kind, side, limb) if part) if limb else words
+        joint = words.removeprefix(f"{kind} ")
+        limb = next((limb for limb, joints in LIMBS.items() if any(one in joint.lower() for one in joints)), "")
+        sides = [side for side in ("front", "hind", "right", "left") if side in joint.lower()]
+        leg = LEGS.match(joint)
+        limb, sides = ("leg", [leg[1].upper()]) if leg else (limb, sides)
+        key = " ".join(part for part in (kind, *sides, limb) if part) if limb else words
         found.setdefault(key, []).append(place)
     return found
 
@@ -159,8 +168,48 @@ def timeline_figure(one: Study) -> Figure:
         return made
 
 
-TASK_FIGURES = {"zero_share": zero_share_figure, "sparsity_over_time": timeline_figure}
-"""Figures of one study that need nothing else, by name."""
+def bodies_figure(found: BodyGraph, title: str) -> Figure:
+    """Draw in how many rows each body influences each other one (beyond the paper).
+
+    Args:
+        found: Of a store.
+        title: Above the figure.
+    """
+    names = [figure_label(name) for name in found.names]
+    meanings = (r"$|J| \geq$ 1e-12, in MuJoCo's units", rf"$|J| \geq$ {COARSE:g}, in standard deviations")
+    # Little wider than a phone's screen.
+    many = len(names) > 20
+    size = 5 if many else 7
+    with figure(*(4.7, 8.7) if many else (3.9, 7.2)) as made:
+        axes = made.subplots(2, 1)
+        for ax, meaning, words in zip(axes, MEANINGS, meanings, strict=True):
+            share = found.share(meaning)
+            image = ax.imshow(share, cmap=SHARE_MAP, vmin=0, vmax=1, aspect="equal", interpolation="nearest")
+            never = np.argwhere(share == 0)
+            ax.scatter(never[:, 1], never[:, 0], marker="x", s=size, c="white", linewidths=0.5)
+            ax.set_xticks(range(len(names)), names, rotation=90, fontsize=size)
+            ax.set_yticks(range(len(names)), [f"{name}'" for name in names], fontsize=size)
+            ax.set_title(f"{words}: {100 * found.density(meaning):.0f} % of the pairs")
+            ax.tick_params(length=0)
+            ax.spines[:].set_visible(False)
+        made.colorbar(
+            image, ax=axes, label="share of rows in which the column influences\nthe row; ×: in none",
+            orientation="horizontal", shrink=0.9, aspect=30, pad=0.01,
+        )  # fmt: skip
+        made.suptitle(title, fontsize=8)
+        return made
+
+
+def _bodies(one: Study) -> Figure | None:
+    return None if one.bodies is None else bodies_figure(one.bodies, _title(one))
+
+
+TASK_FIGURES: dict[str, Callable[[Study], Figure | None]] = {
+    "zero_share": zero_share_figure,
+    "bodies": _bodies,
+    "sparsity_over_time": timeline_figure,
+}
+"""Figures of one study that need nothing else, by name; some are None where there is nothing to show."""
 
 
 def _bands(

@@ -223,6 +223,7 @@ def main() -> None:
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--engines", default=",".join(ENGINES), help=f"which of {', '.join(ENGINES)}")
     parser.add_argument("--json", type=Path, help="write the records here")
+    parser.add_argument("--add", action="store_true", help="keep records of other tasks and batches that --json has")
     parser.add_argument("--markdown", type=Path, help="write the table here")
     parser.add_argument("--plot", type=Path, help="write a picture here")
     options = parser.parse_args()
@@ -230,11 +231,13 @@ def main() -> None:
     sys.path.insert(0, str(Path(__file__).parent.parent / "tests/helpers"))
     from dynamic_sparsity.generation.tasks import PAPER_TASKS, get_task
 
-    records = []
+    kept = json.loads(options.json.read_text()) if options.add and options.json and options.json.exists() else []
+    found = {(one["task"], one["batch"]): one for one in kept}
     for name, batch in itertools.product(options.tasks or PAPER_TASKS, options.batch):
         record = measure(get_task(name).name, batch, options.repetitions, tuple(options.engines.split(",")))
         record |= made_with(*SIMULATOR)
-        records.append(record)
+        found[record["task"], batch] = record
+        records = list(found.values())
         print(text([cells(record)]), flush=True)
         if options.json:
             options.json.parent.mkdir(parents=True, exist_ok=True)

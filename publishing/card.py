@@ -140,8 +140,8 @@ def _values(repo_id: str, version: str | None, stores: Sequence[BuiltStore]) -> 
         "repo_id": repo_id,
         "data_version": f"v{version}" if version else "(none yet)",
         "revision": f"v{version}" if version else "main",
-        "task_count": str(len(tasks)),
-        "store_count": str(len(stores)),
+        "task_count": _counted(len(tasks), "task"),
+        "store_count": _counted(len(stores), "store"),
         "rows": f"{_rows(stores):,}",
         "bytes": tables.size(sum(built.published.bytes for built in stores)),
         "policies": ", ".join(map(markdown.code, policies)),
@@ -158,6 +158,10 @@ def _values(repo_id: str, version: str | None, stores: Sequence[BuiltStore]) -> 
         "versions_table": tables.versions_table(stores),
         "overview": f"![Share of rows in which each entry of J_s and J_a is not zero]({OVERVIEW})",
     }
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _rows(stores: Sequence[BuiltStore]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from pathlib import Path
 
@@ -12,19 +13,24 @@ import pytest
 from robot_models import menagerie
 
 from dynamic_sparsity import load_dataset
+from dynamic_sparsity.analysis import StudyOptions, contact_sets, study_store
 from dynamic_sparsity.errors import InvalidSettingError, MissingDependencyError
+from dynamic_sparsity.explorer import SCENES
 from dynamic_sparsity.generation import jax_runtime
 from dynamic_sparsity.generation.environments import interface, playground
 from dynamic_sparsity.generation.environments.loading import load_environment, load_task
 from dynamic_sparsity.generation.environments.menagerie import VARIABLE, provide
 from dynamic_sparsity.generation.environments.replacing import step_replaced
 from dynamic_sparsity.generation.jobs.generate import generate
+from dynamic_sparsity.generation.jobs.scenes import describe_scene
 from dynamic_sparsity.generation.physics import model_hash
 from dynamic_sparsity.generation.rollout.rendering import render_states
 from dynamic_sparsity.generation.settings import Settings
 from dynamic_sparsity.generation.tasks import ROBOTS, Task
 from dynamic_sparsity.generation.verification import store_task
 from dynamic_sparsity.generation.verification.deep import MUJOCO_C, verify_deep
+from dynamic_sparsity.loaders import open_dataset
+from dynamic_sparsity.publishing.publish import plan, publish
 from dynamic_sparsity.storage.verify import verify_store
 
 
@@ -54,6 +60,8 @@ def test_the_table_is_what_tracing_finds(name):
     assert environment._config.action_repeat == (2 if name == "AlohaSinglePegInsertion" else 1)
     assert environment._config.episode_length <= 1000
     assert loaded.interface.written == playground.WRITTEN.get(name, ())
+    scene = json.loads((SCENES / f"{name}.json").read_bytes())
+    assert describe_scene(name, model) == scene, "what the explorer draws is the model's"
 
 
 @pytest.mark.slow
@@ -133,16 +141,29 @@ def test_models_that_are_not_there(tmp_path, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.exhaustive
 @pytest.mark.usefixtures("models")
-def test_go1_from_task_to_picture(tmp_path):
-    store = generate(Settings("Go1JoystickFlatTerrain", episodes=2, episode_length=40, batch=1), tmp_path)
+def test_go1_from_task_to_reader(tmp_path, hub):
+    """Generated, verified, studied by bodies, published, read from the Hub, drawn."""
+    store = generate(Settings("Go1JoystickFlatTerrain", episodes=2, episode_length=40, batch=1), tmp_path / "data")
     assert verify_store(store) == []
-    rows = load_dataset("Go1JoystickFlatTerrain", root=tmp_path)[:]
+    rows = load_dataset("Go1JoystickFlatTerrain", root=tmp_path / "data")[:]
     assert rows["J_s"].shape[1:] == (36, 36) and rows["J_a"].shape[1:] == (36, 12)
     assert rows["mujoco_difference"].max() < 1e-6
     assert (rows["active_any"][:, -4:] == 1).any(), "its feet touch the floor"
     report = verify_deep(store, sample=16)
     assert report.problems == ()
     assert report.comparisons[0].oracle == MUJOCO_C and np.median(report.comparisons[0].errors) < 1e-5
+
+    study = study_store(store, StudyOptions(map_rows=0))
+    assert study.bodies is not None and study.bodies.names[:3] == ["base", "FR_hip", "FR_thigh"]
+    parts = {part for one in contact_sets(open_dataset(store)) for part in one.parts}
+    assert parts and parts <= {"FR", "FL", "RR", "RL"}, "which feet touch the floor"
+
+    publish(plan(tmp_path / "data", "org/robots", tag="v1.0.0"))
+    scene = hub.content("org/robots", "Go1JoystickFlatTerrain/scene.json")
+    assert scene == (SCENES / "Go1JoystickFlatTerrain.json").read_bytes()
+    read = load_dataset("Go1JoystickFlatTerrain", repo_id="org/robots", revision="v1.0.0")[:]
+    for name, column in rows.items():
+        np.testing.assert_array_equal(read[name], column)
     try:
         picture = render_states("Go1JoystickFlatTerrain", rows["state"][:1], 64, 48)
     except MissingDependencyError:
