@@ -78,8 +78,9 @@ LEARNERS: dict[str, dict[str, Callable[..., Learner]]] = {
 }
 """Every learner of the leaderboard, by name and loss."""
 
-REFERENCE_LEARNERS = ("hold", "ridge", "full", "empty", "union", "majority", "contact-bit", "active-set-lookup") + (
-    "nearest-neighbour",
+REFERENCE_LEARNERS = (
+    *("hold", "ridge", "full", "empty", "union", "majority"),
+    *("contact-bit", "active-set-lookup", "nearest-neighbour"),
 )
 """Those that belong beside every entry. They have no network: the plain install has them, and they take no time."""
 

@@ -61,8 +61,8 @@ _INTRODUCTION = (
     "Written by `dynamic-sparsity leaderboard`; docs/benchmark.md defines every number.\n"
     "Means over seeds, ± the sample standard deviation over them where there are several; in brackets the 95 % "
     "interval over seeds and episodes of the judged data together.\n"
-    "The last column is the interquartile mean over tasks, and of how many; of four or more with the 95 % interval over "
-    "tasks, seeds and episodes.\n"
+    "The last column is the interquartile mean over tasks, and of how many; of four or more with the 95 % interval "
+    "over tasks, seeds and episodes.\n"
     "A reference is no contestant: it knows nothing, one static graph, or what acts in each row; nor is a learner with "
     "another track behind its name, which was taught with more, or less."
 )

@@ -14,7 +14,16 @@ from dynamic_sparsity.learners.measures import TRUTHS
 from dynamic_sparsity.learners.runs.result_files import IS_DIGEST
 from dynamic_sparsity.untrusted.names import check_name
 
-__all__ = ["BASELINES", "REFERENCES", "TRACKS", "BenchmarkRow", "benchmark_rows", "parse_benchmark_csv", "read_benchmark_csv", "to_benchmark_csv"]
+__all__ = [
+    "BASELINES",
+    "REFERENCES",
+    "TRACKS",
+    "BenchmarkRow",
+    "benchmark_rows",
+    "parse_benchmark_csv",
+    "read_benchmark_csv",
+    "to_benchmark_csv",
+]
 
 CSV_BYTES_MAX = 256 * 2**20
 

@@ -186,7 +186,9 @@ def read_entries(source: Path, skipped: Callable[[CorruptResultError], None] | N
     if not source.is_dir():
         entries = read_csv(source)
     else:
-        entries = _parse(to_csv(entries_of([one for one in read_results(source, skipped) if _at_home(one)])), str(source))
+        entries = _parse(
+            to_csv(entries_of([one for one in read_results(source, skipped) if _at_home(one)])), str(source)
+        )
     if not entries:
         raise InvalidSettingError(f"{source} has no results on data of the policy that was trained on")
     return entries

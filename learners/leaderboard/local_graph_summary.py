@@ -70,7 +70,13 @@ def _table(rows: Sequence[BenchmarkRow], policy: str, track: str) -> list[str]:
         cells.append(_error(here, rows, policy, tasks))
         elsewhere = [[row for row in mine if row.test_policy == other] for other in others]
         lines.append([*cells, *(_mean(some, "local_graph_skill", tasks) for some in elsewhere)])
-    heads = ["learner", "tasks", *_COLUMNS.values(), "error (↓)", *(f"skill, judged on {other} (↑)" for other in others)]
+    heads = [
+        "learner",
+        "tasks",
+        *_COLUMNS.values(),
+        "error (↓)",
+        *(f"skill, judged on {other} (↑)" for other in others),
+    ]
     return markdown.table(heads, lines, ["---", *["---:"] * (len(heads) - 1)])
 
 

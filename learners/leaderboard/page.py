@@ -130,8 +130,8 @@ _INTRODUCTION = (
 
 _RANKING = (
     "These measures came first, and rank the entries of each row.\n"
-    "**Average precision, AUROC and F1 do not see whether a learner looks at the state**: one graph for all rows has an "
-    "average precision of 1 (`global-graph majority`), so no verdict by it says that graphs which adapt are better.\n"
+    "**Average precision, AUROC and F1 do not see whether a learner looks at the state**: one graph for all rows has "
+    "an average precision of 1 (`global-graph majority`), so no verdict by it says that adapting is better.\n"
     "Numbers are means over seeds, ± the sample standard deviation over them where there are several.\n"
     "The oracle is given the true masks at test time; it is no contestant."
 )
@@ -209,7 +209,7 @@ _SHORT = {
 
 
 def _verdicts(entries: list[Entry]) -> list[str]:
-    lines = []
+    lines: list[str] = []
     for title, supervisions in (
         ("Taught with anything but the oracle's knowledge", ("transitions", "structure", "Jacobian")),
         ("Taught with transitions only", ("transitions",)),

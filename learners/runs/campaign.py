@@ -243,7 +243,7 @@ def _judge_saved(
     saved = load_model(file)
     if budget not in (None, saved.budget):
         raise InvalidSettingError(
-            f"{file} is of the protocol {saved.budget.name!r}, and is to be judged under {budget.name!r}; leave "  # type: ignore[union-attr]
+            f"{file} is of the protocol {saved.budget.name!r}, and is to be judged under {budget.name!r}; leave "
             "--protocol out to judge it under its own"
         )
     if saved.data is not None and saved.data["task"] != store.task:
