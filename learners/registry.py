@@ -1,33 +1,33 @@
-"""The learners that there are, by name and loss; importing this module imports JAX."""
+"""The learners that there are, by name and loss; JAX is imported by those that have a network, when one is made."""
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from typing import Any
 
 from dynamic_sparsity.errors import UnknownNameError
-from dynamic_sparsity.learners.networks.jax_setup import require_jax
+from dynamic_sparsity.learners.interface import Learner
+from dynamic_sparsity.learners.references.baselines import GlobalGraph, Hold, Ridge
+from dynamic_sparsity.learners.references.graphs import ReferenceGraph
 
-require_jax()
+__all__ = ["LEARNERS", "REFERENCE_LEARNERS", "all_learners", "make_learner", "reference_learners"]
 
-from dynamic_sparsity.learners.interface import Learner  # noqa: E402
-from dynamic_sparsity.learners.networks.cdl import CDL  # noqa: E402
-from dynamic_sparsity.learners.networks.coda import CoDA  # noqa: E402
-from dynamic_sparsity.learners.networks.codebook import Codebook  # noqa: E402
-from dynamic_sparsity.learners.networks.elden import ELDEN  # noqa: E402
-from dynamic_sparsity.learners.networks.fcdl import FCDL  # noqa: E402
-from dynamic_sparsity.learners.networks.gated import Gated  # noqa: E402
-from dynamic_sparsity.learners.networks.graph_network import GraphNetwork  # noqa: E402
-from dynamic_sparsity.learners.networks.hinges import Hinges  # noqa: E402
-from dynamic_sparsity.learners.networks.mlp import MLP, ResidualMLP, UntrainedMLP  # noqa: E402
-from dynamic_sparsity.learners.networks.ncd import NCD  # noqa: E402
-from dynamic_sparsity.learners.networks.pcmi import PCMI  # noqa: E402
-from dynamic_sparsity.learners.networks.spartan import SPARTAN  # noqa: E402
-from dynamic_sparsity.learners.networks.true_model import Oracle  # noqa: E402
-from dynamic_sparsity.learners.references.baselines import GlobalGraph, Hold, Ridge  # noqa: E402 - after the check
-from dynamic_sparsity.learners.references.graphs import ReferenceGraph  # noqa: E402
 
-__all__ = ["LEARNERS", "all_learners", "make_learner"]
+def _network(module: str, name: str, **fixed: Any) -> Callable[..., Learner]:
+    """Return what makes a learner of `networks/`, where its packages are installed."""
+
+    def make(**options: Any) -> Learner:
+        from dynamic_sparsity.learners.networks.jax_setup import require_jax
+
+        require_jax()
+        learner: Learner = getattr(importlib.import_module(f"dynamic_sparsity.learners.networks.{module}"), name)(
+            **fixed, **options
+        )
+        return learner
+
+    return make
+
 
 LEARNERS: dict[str, dict[str, Callable[..., Learner]]] = {
     "hold": {"none": Hold},
@@ -49,34 +49,40 @@ LEARNERS: dict[str, dict[str, Callable[..., Learner]]] = {
         "none": lambda **options: ReferenceGraph("nearest-neighbour", "nearest-neighbour", **options)
     },
     "mlp": {
-        "untrained": UntrainedMLP,
-        "none": lambda **options: MLP(term="none", **options),
-        "mse": lambda **options: MLP(term="mse", **options),
-        "mae": lambda **options: MLP(term="mae", **options),
-        "l1": lambda **options: MLP(term="l1", **options),
-        "sae": lambda **options: MLP(term="sae", **options),
+        "untrained": _network("mlp", "UntrainedMLP"),
+        "none": _network("mlp", "MLP", term="none"),
+        "mse": _network("mlp", "MLP", term="mse"),
+        "mae": _network("mlp", "MLP", term="mae"),
+        "l1": _network("mlp", "MLP", term="l1"),
+        "sae": _network("mlp", "MLP", term="sae"),
     },
-    "residual-mlp": {"none": ResidualMLP},
+    "residual-mlp": {"none": _network("mlp", "ResidualMLP")},
     "gated": {
-        "l0": lambda **options: Gated(term="l0", **options),
-        "mask": lambda **options: Gated(term="mask", **options),
+        "l0": _network("gated", "Gated", term="l0"),
+        "mask": _network("gated", "Gated", term="mask"),
     },
     "codebook": {
-        "l0": lambda **options: Codebook(term="l0", **options),
-        "mask": lambda **options: Codebook(term="mask", **options),
+        "l0": _network("codebook", "Codebook", term="l0"),
+        "mask": _network("codebook", "Codebook", term="mask"),
     },
-    "cdl": {"none": CDL},
-    "ncd": {"none": NCD},
-    "fcdl": {"none": FCDL},
-    "spartan": {"none": SPARTAN},
-    "pcmi": {"none": PCMI},
-    "elden": {"none": ELDEN},
-    "coda": {"none": CoDA},
-    "graph-network": {"none": GraphNetwork},
-    "hinges": {"none": Hinges},
-    "oracle": {"none": Oracle},
+    "cdl": {"none": _network("cdl", "CDL")},
+    "ncd": {"none": _network("ncd", "NCD")},
+    "fcdl": {"none": _network("fcdl", "FCDL")},
+    "spartan": {"none": _network("spartan", "SPARTAN")},
+    "pcmi": {"none": _network("pcmi", "PCMI")},
+    "elden": {"none": _network("elden", "ELDEN")},
+    "coda": {"none": _network("coda", "CoDA")},
+    "graph-network": {"none": _network("graph_network", "GraphNetwork")},
+    "hinges": {"none": _network("hinges", "Hinges")},
+    "oracle": {"none": _network("true_model", "Oracle")},
 }
 """Every learner of the leaderboard, by name and loss."""
+
+REFERENCE_LEARNERS = (
+    *("hold", "ridge", "full", "empty", "union", "majority"),
+    *("contact-bit", "active-set-lookup", "nearest-neighbour"),
+)
+"""Those that belong beside every entry. They have no network: the plain install has them, and they take no time."""
 
 
 def make_learner(name: str, loss: str | None = None, **options: Any) -> Learner:
@@ -108,3 +114,8 @@ def make_learner(name: str, loss: str | None = None, **options: Any) -> Learner:
 def all_learners() -> list[Learner]:
     """Return every entry of the leaderboard, in its order."""
     return [make_learner(name, loss) for name, losses in LEARNERS.items() for loss in losses]
+
+
+def reference_learners() -> list[Learner]:
+    """Return those of `REFERENCE_LEARNERS`, with every loss."""
+    return [make_learner(name, loss) for name in REFERENCE_LEARNERS for loss in LEARNERS[name]]

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
-from dynamic_sparsity.learners.leaderboard.benchmark_rows import REFERENCES, TRACKS, BenchmarkRow
+from dynamic_sparsity.learners.leaderboard.benchmark_rows import BASELINES, REFERENCES, TRACKS, BenchmarkRow
+from dynamic_sparsity.learners.leaderboard.spreads import Spread, over_tasks, spread_of
 from dynamic_sparsity.untrusted import markdown
 from dynamic_sparsity.untrusted.markdown import escape
 
-__all__ = ["MEASURES", "benchmark_page", "interquartile_mean", "tracks_of"]
+__all__ = ["MEASURES", "benchmark_page", "in_order", "spread_at", "titled", "tracks_of"]
 
 MEASURES = (
     ("local_graph_skill", "T2", "Local-graph skill at T2: the headline", "↑, 0 for the best static graph"),
@@ -22,9 +21,6 @@ MEASURES = (
     ("nmse", "T2", "Normalised error of the next state", "↓"),
     ("irrelevance", "T2", "Reaction to causes that are exchanged without effect, σ", "↓"),
 )
-
-BASELINES = ("hold", "ridge", "mlp-none", "active-set-lookup-predicted", "nearest-neighbour")
-"""On the page of every track, whatever they are taught with."""
 
 
 def tracks_of(rows: Sequence[BenchmarkRow]) -> list[str]:
@@ -56,7 +52,7 @@ def benchmark_page(rows: Sequence[BenchmarkRow], track: str) -> str:
                 chosen = [row for row in part if row.truth == truth]
                 if all(getattr(row, column) is None for row in chosen) and column == "irrelevance":
                     continue  # No simulator was at hand.
-                lines += ["", f"### {title} ({meaning})", "", *_table(chosen, column)]
+                lines += ["", f"### {title} ({meaning})", "", *_table(chosen, column, track)]
             lines += ["", *_data(part)]
     return "\n".join(lines) + "\n"
 
@@ -64,59 +60,81 @@ def benchmark_page(rows: Sequence[BenchmarkRow], track: str) -> str:
 _INTRODUCTION = (
     "Written by `dynamic-sparsity leaderboard`; docs/benchmark.md defines every number.\n"
     "Means over seeds, ± the sample standard deviation over them where there are several; in brackets the 95 % "
-    "interval over episodes of the judged data, mean over seeds of its bounds.\n"
-    "The last column is the interquartile mean over tasks.\n"
-    "A reference is no contestant: it knows nothing, one static graph, or what acts in each row."
+    "interval over seeds and episodes of the judged data together.\n"
+    "The last column is the interquartile mean over tasks, and of how many; of four or more with the 95 % interval "
+    "over tasks, seeds and episodes.\n"
+    "A reference is no contestant: it knows nothing, one static graph, or what acts in each row; nor is a learner with "
+    "another track behind its name, which was taught with more, or less."
 )
-
-
-def interquartile_mean(values: Sequence[float]) -> float:
-    """Return the mean of the middle half of values, whole values only; of fewer than four, the mean.
-
-    Source: Agarwal et al. (2021), Deep reinforcement learning at the edge of the statistical precipice.
-
-    Args:
-        values: At least one.
-    """
-    cut = len(values) // 4
-    return float(np.mean(np.sort(np.asarray(values, np.float64))[cut : len(values) - cut]))
 
 
 def _shown(row: BenchmarkRow, track: str) -> bool:
     return row.track in (track, "reference") or row.learner in BASELINES
 
 
-def _table(rows: Sequence[BenchmarkRow], column: str) -> list[str]:
+def _table(rows: Sequence[BenchmarkRow], column: str, track: str) -> list[str]:
     tasks = sorted({row.dynamics for row in rows})
     lines = []
-    for name in _order(rows):
+    for name in in_order(rows):
         mine = [row for row in rows if row.learner == name]
-        cells, means = [], []
-        for task in tasks:
-            values = [value for row in mine if row.dynamics == task and (value := getattr(row, column)) is not None]
-            cells.append(_cell([row for row in mine if row.dynamics == task], values, column))
-            means += [float(np.mean(values))] if values else []
-        many = f"{interquartile_mean(means):.3g} of {len(means)}" if means else "–"
-        lines.append([f"{name} (reference)" if mine[0].track == "reference" else name, *cells, many])
+        found = [spread_at([row for row in mine if row.dynamics == task], column) for task in tasks]
+        mean = over_tasks([one for one in found if one is not None])
+        cells = ["–" if one is None else one.text() for one in found]
+        many = "–" if mean is None else f"{mean.text()} of {mean.count}"
+        lines.append([titled(name, mine, track), *cells, many])
     return markdown.table(["learner", *tasks, "IQM"], lines, ["---", *["---:"] * (len(tasks) + 1)])
 
 
-def _cell(rows: Sequence[BenchmarkRow], values: Sequence[float], column: str) -> str:
-    if not values:
-        return "–"
-    text = f"{np.mean(values):.3g}"
-    if len(values) > 1:
-        text += f" ± {np.std(values, ddof=1):.2g}"
-    lows = [low for row in rows if (low := getattr(row, f"{column}_low", None)) is not None]
-    highs = [high for row in rows if (high := getattr(row, f"{column}_high", None)) is not None]
-    return f"{text} [{np.mean(lows):.2g}, {np.mean(highs):.2g}]" if lows and highs else text
+def titled(name: str, rows: Sequence[BenchmarkRow], track: str) -> str:
+    """Return a learner's name for the page of a track: with its own track, where that is another.
+
+    Args:
+        name: The learner.
+        rows: Its rows, at least one.
+        track: Of the page.
+    """
+    return name if rows[0].track == track else f"{name} ({rows[0].track})"
 
 
-def _order(rows: Sequence[BenchmarkRow]) -> list[str]:
-    """Return names: references in their order, baselines, then contestants."""
+def spread_at(rows: Sequence[BenchmarkRow], column: str) -> Spread | None:
+    """Return the mean over seeds of a number, and how sure it is.
+
+    Args:
+        rows: Of one learner, task, policies and truth.
+        column: Of `BenchmarkRow`.
+
+    Returns:
+        None where no row has it.
+    """
+    chosen = [row for row in rows if getattr(row, column) is not None]
+    lows = [low for row in chosen if (low := getattr(row, f"{column}_low", None)) is not None]
+    highs = [high for row in chosen if (high := getattr(row, f"{column}_high", None)) is not None]
+    return spread_of([getattr(row, column) for row in chosen], lows, highs)
+
+
+def in_order(rows: Sequence[BenchmarkRow], policy: str | None = None) -> list[str]:
+    """Return learners' names: references, baselines, then contestants.
+
+    Args:
+        rows: Of one track, with references and baselines.
+        policy: Contestants are sorted by their skill on data of it, best first, those with fewer tasks below; None: by
+            name.
+    """
     first = (*REFERENCES, *BASELINES)
-    names = sorted({row.learner for row in rows})
-    return sorted(names, key=lambda name: first.index(name) if name in first else len(first))
+
+    def place(name: str) -> tuple[int, int, float]:
+        if name in first:
+            return first.index(name), 0, 0.0
+        mine = [row for row in rows if row.learner == name and row.test_policy == policy]
+        found = [spread_at([row for row in mine if row.dynamics == task], "local_graph_skill") for task in _tasks(mine)]
+        mean = over_tasks([one for one in found if one is not None])
+        return (len(first), 0, 0.0) if mean is None else (len(first), -mean.count, -mean.mean)
+
+    return sorted(sorted({row.learner for row in rows}), key=place)
+
+
+def _tasks(rows: Sequence[BenchmarkRow]) -> list[str]:
+    return sorted({row.dynamics for row in rows})
 
 
 def _data(rows: Sequence[BenchmarkRow]) -> list[str]:

@@ -15,10 +15,12 @@ from dynamic_sparsity.learners.runs.result_files import IS_DIGEST
 from dynamic_sparsity.untrusted.names import check_name
 
 __all__ = [
+    "BASELINES",
     "REFERENCES",
     "TRACKS",
     "BenchmarkRow",
     "benchmark_rows",
+    "parse_benchmark_csv",
     "read_benchmark_csv",
     "to_benchmark_csv",
     "with_earlier",
@@ -34,6 +36,9 @@ TRACKS = ("transitions", "labels", "masks", "Jacobians", "reference")
 References are no contestants: they know nothing, one static graph, or what acts in the rows that they are judged on."""
 
 REFERENCES = ("full", "empty", "union", "majority", "contact-bit", "active-set-lookup", "oracle")
+
+BASELINES = ("hold", "ridge", "mlp-none", "active-set-lookup-predicted", "nearest-neighbour")
+"""On the page of every track, whatever they are taught with."""
 
 _TRACK_OF = dict(zip((*SUPERVISIONS, "oracle"), ("transitions", "masks", "Jacobians", "reference"), strict=True))
 
@@ -164,8 +169,20 @@ def read_benchmark_csv(path: Path) -> list[BenchmarkRow]:
     Raises:
         CorruptResultError: It has other columns or values.
     """
-    text = read_text(path, CSV_BYTES_MAX, "a table of the benchmark")
-    return parse_table(BenchmarkRow, text, str(path), "table of the benchmark", "row of the benchmark", _check_text)
+    return parse_benchmark_csv(read_text(path, CSV_BYTES_MAX, "a table of the benchmark"), str(path))
+
+
+def parse_benchmark_csv(text: str, where: str) -> list[BenchmarkRow]:
+    """Read the text of such a file.
+
+    Args:
+        text: With the header.
+        where: What to call it in messages.
+
+    Raises:
+        CorruptResultError: It has other columns or values.
+    """
+    return parse_table(BenchmarkRow, text, where, "table of the benchmark", "row of the benchmark", _check_text)
 
 
 def with_earlier(rows: Sequence[BenchmarkRow], earlier: Sequence[BenchmarkRow]) -> list[BenchmarkRow]:

@@ -12,7 +12,7 @@ import numpy as np
 from dynamic_sparsity.errors import CorruptResultError, InvalidSettingError
 from dynamic_sparsity.learners.leaderboard.csv_tables import format_table, parse_table, read_text
 from dynamic_sparsity.learners.runs.result_files import IS_COMMIT, IS_DIGEST, IS_SUPERVISION
-from dynamic_sparsity.learners.runs.run_learner import read_results
+from dynamic_sparsity.learners.runs.results import read_results
 from dynamic_sparsity.untrusted.names import check_name
 
 __all__ = ["Entry", "entries_of", "mean_and_spread", "order_of", "read_csv", "read_entries", "to_csv"]
@@ -170,6 +170,9 @@ def _check_text(name: str, text: str) -> str:
 def read_entries(source: Path, skipped: Callable[[CorruptResultError], None] | None = None) -> list[Entry]:
     """Read the entries of a folder of results, or of a `leaderboard.csv`, alike: numbers have the CSV's six digits.
 
+    Results of a model that was judged on data of another policy than its training's are no entries: `benchmark.csv` has
+    them.
+
     Args:
         source: The folder or the file.
         skipped: Called for each file of the folder that can't be read and is left out; None: that is an error.
@@ -183,27 +186,29 @@ def read_entries(source: Path, skipped: Callable[[CorruptResultError], None] | N
     if not source.is_dir():
         entries = read_csv(source)
     else:
-        entries = _parse(to_csv(entries_of(read_results(source, skipped))), str(source))
+        entries = _parse(
+            to_csv(entries_of([one for one in read_results(source, skipped) if _at_home(one)])), str(source)
+        )
     if not entries:
-        raise InvalidSettingError(f"{source} has no results")
+        raise InvalidSettingError(f"{source} has no results on data of the policy that was trained on")
     return entries
 
 
 def mean_and_spread(entries: Sequence[Entry], column: str) -> tuple[float, float] | None:
-    """Mean and standard deviation over entries (seeds, usually), of those that have the number.
+    """Mean and sample standard deviation over entries (seeds, usually), of those that have the number.
 
     Args:
         entries: Some.
         column: A numeric attribute of `Entry`.
 
     Returns:
-        None if none of them has it.
+        None if none of them has it; of one, the spread is 0.
     """
     values = [value for entry in entries if (value := getattr(entry, column)) is not None]
     if not values:
         return None
     # Equal values have a spread of 0, and not of their mean's rounding.
-    return float(np.mean(values)), float(np.std(values)) if len(set(values)) > 1 else 0.0
+    return float(np.mean(values)), float(np.std(values, ddof=1)) if len(set(values)) > 1 else 0.0
 
 
 def order_of(entries: Sequence[Entry]) -> list[str]:
@@ -221,3 +226,8 @@ def order_of(entries: Sequence[Entry]) -> list[str]:
         return place, name != f"{learner} untrained" and name != f"{learner} none", name
 
     return sorted(names, key=rank)
+
+
+def _at_home(document: dict[str, Any]) -> bool:
+    data = document["result"]["data"]
+    return bool((document.get("trained_on") or data)["policy"] == data["policy"])

@@ -66,6 +66,9 @@ def _wrong(document: dict[str, Any], rows: list[BenchmarkRow], path: Path) -> It
             bounds = getattr(row, f"{name}_low", None), getattr(row, f"{name}_high", None)
             if None not in bounds and bounds[0] > bounds[1]:  # type: ignore[operator]
                 yield f"the interval of {name} at {row.truth} is {bounds}, upside down"
+    trained = document.get("trained_on") or document["result"]["data"]
+    if document.get("threshold_from", trained["settings_sha256"]) != trained["settings_sha256"]:
+        yield "its threshold was chosen on other data than those of its training"
     end = f"{document['learner']}-{document['loss']}-{document['seed']}"
     if not path.stem.startswith(end):
         yield f"the file is called {path.name}; a result of this learner, loss and seed begins with {end}"
@@ -80,5 +83,11 @@ def _worth_knowing(document: dict[str, Any], rows: list[BenchmarkRow]) -> Iterat
         yield f"{rows[0].episodes} episodes were judged; intervals need at least {EPISODES_MIN}"
     if rows and rows[0].policy != rows[0].test_policy:
         yield f"it was trained on data of {rows[0].policy}, and judged on those of {rows[0].test_policy}"
+    reference = (document["result"].get("truths") or {}).get("reference")
+    about = reference if isinstance(reference, dict) else {}
+    if about.get("sigma_sha256") == document["result"]["data"]["settings_sha256"]:
+        yield "its truths have the standard deviations of the data judged on; the tables here have `--sigma mixture`"
+    if document["settings"].get("trained") == "elsewhere":
+        yield "it was trained elsewhere: that it kept to data and budget of the protocol is what its author says"
     if document["provenance"]["git_commit"] is None:
         yield "its code is of no commit, or differs from it; numbers may not be those of a release"

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dynamic_sparsity.learners.leaderboard.benchmark_rows import BenchmarkRow
 from dynamic_sparsity.learners.leaderboard.entries import Entry, mean_and_spread, order_of
+from dynamic_sparsity.learners.leaderboard.local_graph_summary import local_graph_summary
 from dynamic_sparsity.learners.leaderboard.paper_findings import paper_findings
 from dynamic_sparsity.untrusted import markdown
 from dynamic_sparsity.untrusted.markdown import escape
@@ -83,14 +85,28 @@ def compare(entries: Sequence[Entry], supervisions: Sequence[str]) -> list[Verdi
     return verdicts
 
 
-def leaderboard_page(entries: Sequence[Entry], figure: str | None = None) -> str:
+def leaderboard_page(
+    entries: Sequence[Entry],
+    figure: str | None = None,
+    *,
+    rows: Sequence[BenchmarkRow] = (),
+    folder: str = "",
+    definitions: str | None = None,
+) -> str:
     """Return the page, in Markdown.
 
     Args:
         entries: Of one or several protocols.
         figure: Path of the figure from the page, if there is one.
+        rows: Of the benchmark, for the part about local graphs; none for no such part.
+        folder: Path from the page to the folder of the pages by track.
+        definitions: Path from the page to docs/benchmark.md, if it is there.
     """
-    parts = ["# Leaderboard", "", _INTRODUCTION, ""]
+    name = escape("docs/benchmark.md") if definitions is None else markdown.link("docs/benchmark.md", definitions)
+    parts = ["# Leaderboard", "", _INTRODUCTION.format(name), ""]
+    if rows:
+        parts += local_graph_summary(rows, folder)
+    parts += ["## Global ranking", "", _RANKING, ""]
     for protocol, policy in sorted({(entry.protocol, entry.policy) for entry in entries}):
         some = [entry for entry in entries if (entry.protocol, entry.policy) == (protocol, policy)]
         parts += _section(protocol, policy, some)
@@ -107,14 +123,17 @@ def leaderboard_page(entries: Sequence[Entry], figure: str | None = None) -> str
 
 
 _INTRODUCTION = (
-    "Written by `dynamic-sparsity leaderboard`; [docs/benchmark.md](docs/benchmark.md) defines every number and says "
-    "how to enter. Numbers are means over seeds, ± the standard deviation over them. *Taught with* says what a learner "
-    "could see of the train split: **transitions** (s, a, s') only, also the true **structure** (masks), or also the "
-    "true **Jacobian**. The oracle is given the true masks at test time; it is no contestant.\n\n"
-    "These measures came first, and rank the entries of each row: a graph that never looks at the state has an average "
-    "precision of 1 (`global-graph majority`). Whether a learner knows *when* an edge is there is measured by "
-    "local-graph skill, in which every static graph has 0 at most: [results/benchmark.csv](results/benchmark.csv) and "
-    "the page of each track beside it."
+    "Written by `dynamic-sparsity leaderboard`; {} defines every number, says what they mean and how to enter.\n"
+    "*Taught with* says what a learner could see of the train split: transitions (s, a, s') only, also the true masks "
+    "(structure), or also the true Jacobians."
+)
+
+_RANKING = (
+    "These measures came first, and rank the entries of each row.\n"
+    "**Average precision, AUROC and F1 do not see whether a learner looks at the state**: one graph for all rows has "
+    "an average precision of 1 (`global-graph majority`), so no verdict by it says that adapting is better.\n"
+    "Numbers are means over seeds, ± the sample standard deviation over them where there are several.\n"
+    "The oracle is given the true masks at test time; it is no contestant."
 )
 
 _FIGURE = (
@@ -128,16 +147,15 @@ def _section(protocol: str, policy: str, entries: list[Entry]) -> list[str]:
     seeds, tasks = sorted({entry.seed for entry in entries}), sorted({entry.task for entry in entries})
     rows, steps = max(entry.train_rows for entry in entries), max(entry.steps for entry in entries)
     lines = [
-        f"## Protocol {escape(protocol)}, data of the policy {escape(policy)}",
+        f"## Global ranking, protocol {escape(protocol)}, data of the policy {escape(policy)}",
         "",
-        f"{len(tasks)} tasks, seeds {escape(', '.join(map(str, seeds)))}, "
+        f"{len(tasks)} {'task' if len(tasks) == 1 else 'tasks'}, seeds {escape(', '.join(map(str, seeds)))}, "
         f"at most {rows:,} training rows and {steps:,} steps.",
+        f"Data, by the hash of their settings: {escape(_data(entries))}.",
         "",
         "### Mean over tasks",
         "",
         *_summary(entries),
-        "",
-        "### Does structure that adapts to the state beat the best MLP?",
         "",
         *_verdicts(entries),
         *paper_findings(entries),
@@ -145,6 +163,11 @@ def _section(protocol: str, policy: str, entries: list[Entry]) -> list[str]:
     for column, title, direction, style in MEASURES:
         lines += [f"### {title} ({direction})", "", *_table(entries, column, style), ""]
     return lines
+
+
+def _data(entries: list[Entry]) -> str:
+    found = sorted({(entry.task, entry.settings_sha256[:12]) for entry in entries})
+    return ", ".join(f"{task} {digest}" for task, digest in found)
 
 
 def _summary(entries: list[Entry]) -> list[str]:
@@ -186,7 +209,7 @@ _SHORT = {
 
 
 def _verdicts(entries: list[Entry]) -> list[str]:
-    lines = []
+    lines: list[str] = []
     for title, supervisions in (
         ("Taught with anything but the oracle's knowledge", ("transitions", "structure", "Jacobian")),
         ("Taught with transitions only", ("transitions",)),
@@ -195,6 +218,8 @@ def _verdicts(entries: list[Entry]) -> list[str]:
         if not verdicts:
             continue
         won = sum(verdict.won for verdict in verdicts)
+        if not lines:
+            lines += ["### Do learners of graphs rank edges better than the best MLP?", ""]
         lines += [
             f"**{title}**: the adaptive learner has the higher average precision at no worse next-state error "
             f"(within {100 * (TOLERANCE - 1):.0f} %) on **{won} of {len(verdicts)} tasks**.",
@@ -216,7 +241,11 @@ def _table(entries: list[Entry], column: str, style: str) -> list[str]:
     rows = []
     for name in order_of(entries):
         found = [mean_and_spread(_of(entries, task, name), column) for task in tasks]
-        cells = ["–" if one is None else f"{one[0]:{style}} ± {one[1]:{style}}" for one in found]
+        many = [len(_of(entries, task, name)) > 1 for task in tasks]
+        cells = [
+            "–" if one is None else f"{one[0]:{style}} ± {one[1]:{style}}" if several else f"{one[0]:{style}}"
+            for one, several in zip(found, many, strict=True)
+        ]
         rows.append([name, *cells])
     return markdown.table(["learner", *tasks], rows, ["---", *["---:"] * len(tasks)])
 

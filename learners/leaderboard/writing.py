@@ -9,18 +9,22 @@ from pathlib import Path
 from dynamic_sparsity.errors import CorruptResultError, InvalidSettingError
 from dynamic_sparsity.learners.leaderboard.benchmark_pages import benchmark_page, tracks_of
 from dynamic_sparsity.learners.leaderboard.benchmark_rows import (
+    BenchmarkRow,
     benchmark_rows,
+    parse_benchmark_csv,
     read_benchmark_csv,
     to_benchmark_csv,
     with_earlier,
 )
 from dynamic_sparsity.learners.leaderboard.entries import read_entries, to_csv
 from dynamic_sparsity.learners.leaderboard.page import leaderboard_page
-from dynamic_sparsity.learners.runs.run_learner import read_results
+from dynamic_sparsity.learners.runs.results import read_results
 from dynamic_sparsity.storage.atomic import publish
 from dynamic_sparsity.storage.made_here import check_free_files, note_files
 
-__all__ = ["has_local_graphs", "write_benchmark", "write_leaderboard"]
+__all__ = ["read_benchmark_rows", "write_benchmark", "write_leaderboard"]
+
+DEFINITIONS = Path("docs/benchmark.md")
 
 
 def write_leaderboard(
@@ -29,6 +33,8 @@ def write_leaderboard(
     *,
     table: Path | None = None,
     figure: Path | None = None,
+    benchmark: Path | None = None,
+    earlier: Path | None = None,
     overwrite: bool = False,
     on_skipped: Callable[[CorruptResultError], None] | None = None,
 ) -> int:
@@ -39,6 +45,8 @@ def write_leaderboard(
         page: The Markdown page to write; it links to the figure.
         table: File for the table, CSV; None for no table.
         figure: File for the paper's Figure 8, PNG, SVG or PDF; None for no figure.
+        benchmark: Folder of the pages by track, to link to; None if there are none.
+        earlier: As in `read_benchmark_rows`.
         overwrite: Replace files that were not made here.
         on_skipped: Called with the error of each file that is left out because it can't be read; None to raise it.
 
@@ -58,8 +66,14 @@ def write_leaderboard(
 
         draw_figure_8(entries, figure)
     note_files(files)  # before they are written: an interrupted command may be repeated
-    link = None if figure is None else Path(os.path.relpath(figure, page.parent)).as_posix()
-    publish(page, [leaderboard_page(entries, link).encode()])
+    text = leaderboard_page(
+        entries,
+        None if figure is None else _from(page, figure),
+        rows=[] if benchmark is None else read_benchmark_rows(source, earlier),
+        folder="" if benchmark is None else _from(page, benchmark),
+        definitions=DEFINITIONS.as_posix() if (page.parent / DEFINITIONS).exists() else None,
+    )
+    publish(page, [text.encode()])
     if table is not None:
         publish(table, [to_csv(entries).encode()])
     return len(entries)
@@ -69,9 +83,9 @@ def write_benchmark(source: Path, folder: Path, *, earlier: Path | None = None, 
     """Write the tables of local graphs: `benchmark.csv`, and a page for each track that has contestants.
 
     Args:
-        source: Folder of results, or a `benchmark.csv`.
+        source: Folder of results, or a CSV beside which `benchmark.csv` is.
         folder: Made if missing.
-        earlier: A `benchmark.csv` whose rows stay where `source` has no result of the same name; None for none.
+        earlier: As in `read_benchmark_rows`.
         overwrite: Replace files that were not made here.
 
     Returns:
@@ -81,9 +95,7 @@ def write_benchmark(source: Path, folder: Path, *, earlier: Path | None = None, 
         InvalidSettingError: There are no results with local graphs, or a file exists that was not made here.
         CorruptResultError: A file can't be read.
     """
-    rows = read_benchmark_csv(source) if source.is_file() else benchmark_rows(read_results(source, lambda error: None))
-    if earlier is not None:
-        rows = with_earlier(rows, read_benchmark_csv(earlier))
+    rows = read_benchmark_rows(source, earlier)
     if not rows:
         raise InvalidSettingError(f"{source} has no results with local graphs; train again with `train-learner`")
     pages = {f"{track}.md": benchmark_page(rows, track) for track in tracks_of(rows)}
@@ -95,10 +107,27 @@ def write_benchmark(source: Path, folder: Path, *, earlier: Path | None = None, 
     return [folder / name for name in contents]
 
 
-def has_local_graphs(source: Path) -> bool:
-    """Return whether a folder has results from which `write_benchmark` can be made.
+def read_benchmark_rows(source: Path, earlier: Path | None = None) -> list[BenchmarkRow]:
+    """Return the rows about local graphs; none where there are none.
 
     Args:
-        source: Folder of results, or a file.
+        source: Folder of results, or a `leaderboard.csv` or `benchmark.csv`.
+        earlier: A `benchmark.csv` whose rows stay where `source` has no result of the same name; None for none.
+
+    Raises:
+        CorruptResultError: `benchmark.csv` can't be read.
+        InvalidSettingError: Rows of `source` and `earlier` are of other data.
     """
-    return source.is_dir() and bool(benchmark_rows(read_results(source, lambda error: None)))
+    table = source.with_name("benchmark.csv")
+    rows: list[BenchmarkRow] = []
+    if source.is_dir():
+        # With the digits of a CSV, so that the same pages come from either.
+        text = to_benchmark_csv(benchmark_rows(read_results(source, lambda error: None)))
+        rows = parse_benchmark_csv(text, str(source))
+    elif table.exists():
+        rows = read_benchmark_csv(table)
+    return rows if earlier is None else with_earlier(rows, read_benchmark_csv(earlier))
+
+
+def _from(page: Path, target: Path) -> str:
+    return Path(os.path.relpath(target, page.parent)).as_posix()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -10,8 +12,9 @@ __all__ = ["DRAWS", "draw_episodes", "interval"]
 DRAWS = 10_000
 
 
+@functools.lru_cache(maxsize=1)  # the truths and the models of a task share them
 def draw_episodes(episodes: int, draws: int = DRAWS, seed: int = 0) -> NDArray[np.float64]:
-    """Return how often each episode is drawn, float64, shape (draws, episodes), of sum `episodes` in each draw.
+    """Return how often each episode is drawn, float64, shape (draws, episodes), each draw's sum `episodes`; read only.
 
     Args:
         episodes: How many there are.
@@ -21,7 +24,9 @@ def draw_episodes(episodes: int, draws: int = DRAWS, seed: int = 0) -> NDArray[n
     if episodes == 0:
         return np.zeros((draws, 0))
     random = np.random.default_rng(seed)
-    return random.multinomial(episodes, np.full(episodes, 1 / episodes), draws).astype(np.float64)
+    drawn = random.multinomial(episodes, np.full(episodes, 1 / episodes), draws).astype(np.float64)
+    drawn.flags.writeable = False
+    return drawn
 
 
 def interval(values: NDArray[np.float64] | None, episodes: int) -> list[float] | None:

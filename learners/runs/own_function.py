@@ -20,7 +20,7 @@ from dynamic_sparsity.errors import (
     UnknownNameError,
 )
 
-__all__ = ["failures_of", "function_at"]
+__all__ = ["failures_of", "function_at", "takes_data"]
 
 EXTRAS = {"torch": "torch", "jax": "learners", "equinox": "learners", "optax": "learners"}
 """Which extra of this package installs what a user's code may miss."""
@@ -81,7 +81,7 @@ def function_at(place: str) -> Callable[..., Any]:
     @functools.wraps(function)
     def checked(*arguments: Any) -> Any:
         with failures_of(place):
-            made = function(*arguments[: _arguments(function)])
+            made = function(*(arguments if takes_data(function) else ()))
         if not callable(getattr(made, "predict", made)):
             raise InvalidSettingError(
                 f"{place} returned {type(made).__name__}, which is no model: it has no method `predict(state, action)`"
@@ -91,12 +91,16 @@ def function_at(place: str) -> Callable[..., Any]:
     return checked
 
 
-def _arguments(function: Callable[..., Any]) -> int | None:
-    """Return 0 for a function that takes no arguments, which has its model from elsewhere; None for others."""
+def takes_data(function: Callable[..., Any]) -> bool:
+    """Return whether a function takes arguments; one without any has its model from elsewhere.
+
+    Args:
+        function: Perhaps of `function_at`.
+    """
     try:
-        return None if inspect.signature(function).parameters else 0
+        return bool(inspect.signature(function).parameters)
     except (TypeError, ValueError):
-        return None
+        return True
 
 
 def _module_of_file(where: str) -> ModuleType:

@@ -22,6 +22,7 @@ class OwnLearner(Learner):
         function: Callable[[TrainingData, Budget, int], Any],
         supervision: str = "transitions",
         adaptive: bool = False,
+        trains_here: bool = True,
     ):
         """Make a learner of a function.
 
@@ -31,6 +32,7 @@ class OwnLearner(Learner):
                 `jacobian` and `edge_score`; see `Model`.
             supervision: What it is trained with, one of `SUPERVISIONS`; its data has no more than that.
             adaptive: Whether its causal graph is meant to depend on the state.
+            trains_here: Whether the function trains, within the budget; if not, its model comes from elsewhere.
 
         Raises:
             UnknownNameError: There is no such supervision.
@@ -43,6 +45,7 @@ class OwnLearner(Learner):
         self.adaptive = adaptive
         self._supervision = supervision
         self._function = function
+        self._trains_here = trains_here
 
     @property
     def supervision(self) -> str:
@@ -50,8 +53,8 @@ class OwnLearner(Learner):
         return self._supervision
 
     def settings(self) -> dict[str, Any]:
-        """Return none: this package knows of none."""
-        return {}
+        """Return what is known: whether the model was trained before, by a loop of its own."""
+        return {} if self._trains_here else {"trained": "elsewhere"}
 
     def fit(self, data: TrainingData, budget: Budget, seeds: Sequence[int]) -> list[Model]:
         """See `Learner.fit`."""

@@ -1,11 +1,8 @@
-"""Train and evaluate learners on a task, and keep the results as JSON files with their provenance."""
+"""Train and evaluate learners on a task."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
-import platform
-import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,28 +13,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dynamic_sparsity.errors import CorruptResultError, InvalidSettingError
 from dynamic_sparsity.learners.budgets import Budget
 from dynamic_sparsity.learners.data.rows import Rows, Scale, columns_of, positions_of, read_rows, rows_of
 from dynamic_sparsity.learners.data.training_stream import RowStream
 from dynamic_sparsity.learners.evaluation import EvaluationRows, evaluate, read_evaluation_rows
 from dynamic_sparsity.learners.interface import Learner, TrainingData, allowed_by
 from dynamic_sparsity.learners.measures.train_split import References, read_references
-from dynamic_sparsity.learners.runs.provenance import git_commit, package_versions
-from dynamic_sparsity.learners.runs.result_files import RESULT_FORMAT, check_result, read_result
+from dynamic_sparsity.learners.runs.results import result_document
 from dynamic_sparsity.loaders import JacobianDataset, open_dataset
-from dynamic_sparsity.storage.atomic import publish
-from dynamic_sparsity.untrusted.names import check_name, inside
 
-__all__ = [
-    "RESULT_FORMAT",
-    "Benchmark",
-    "judge",
-    "read_results",
-    "result_document",
-    "run_learner",
-    "write_result",
-]
+__all__ = ["Benchmark", "judge", "run_learner"]
 
 SAMPLE_ROWS = 1024  # in memory of a streamed split: what trained networks need of it
 
@@ -90,8 +75,10 @@ class Benchmark:
     @cached_property
     def references(self) -> References:
         """What the train split says about each truth."""
-        from_sigma = None if self.sigma is None else Scale.of(open_dataset(self.sigma, split="train"))
-        return read_references(open_dataset(self.path, split="train"), from_sigma)
+        of_sigma = open_dataset(self.sigma or self.path, split="train")
+        found = read_references(open_dataset(self.path, split="train"), Scale.of(of_sigma))
+        about = {"sigma_sha256": str(of_sigma.metadata["settings_sha256"])}
+        return dataclasses.replace(found, about=found.about | about)
 
     @cached_property
     def validation(self) -> EvaluationRows:
@@ -225,124 +212,3 @@ def judge(model: Any, trained: Benchmark, judged: Benchmark) -> dict[str, Any]:
         validation_references=trained.references,
         simulate=judged.simulate,
     )
-
-
-def result_document(
-    *,
-    learner: str,
-    loss: str,
-    seed: int,
-    supervision: str,
-    adaptive: bool,
-    budget: Budget,
-    result: dict[str, Any],
-    trained_on: dict[str, str] | None = None,
-    settings: dict[str, Any] | None = None,
-    data_input: str = "memory",
-    cost: dict[str, float] | None = None,
-) -> dict[str, Any]:
-    """Return a result with all that must be known to compare it.
-
-    Args:
-        learner: Name of the learner.
-        loss: Name of its variant.
-        seed: Of the training.
-        supervision: One of `SUPERVISIONS`, or "oracle".
-        adaptive: Whether its causal graph is meant to depend on the state.
-        budget: Of the training.
-        result: What `evaluate` returned.
-        trained_on: "policy" and "settings_sha256" of the data of the training; None: those judged on.
-        settings: Of the learner.
-        data_input: "memory", or "stream": the rows were read while training, in another order.
-        cost: Seconds for reading, and per seed for training and, therein, for waiting for streamed rows.
-    """
-    return {
-        "format": RESULT_FORMAT,
-        "learner": learner,
-        "loss": loss,
-        "seed": seed,
-        "supervision": supervision,
-        "adaptive": adaptive,
-        "settings": settings or {},
-        "protocol": dataclasses.asdict(budget),
-        "input": data_input,
-        "trained_on": trained_on or {key: result["data"][key] for key in ("policy", "settings_sha256")},
-        "result": result,
-        "cost": cost or {},
-        "provenance": {
-            "packages": package_versions(),
-            "python": platform.python_version(),
-            "machine": platform.machine(),
-            "git_commit": git_commit(),
-        },
-    }
-
-
-def result_path(root: Path, result: dict[str, Any]) -> Path:
-    """Return where a result belongs: `ROOT/<protocol>/<Task>/<policy>/<learner>-<loss>-<seed>.json`.
-
-    The policy is that of the training; if the model was judged on data of another, `-on-<policy>` follows the seed.
-
-    Args:
-        root: Folder of all results.
-        result: The document.
-
-    Raises:
-        CorruptResultError: One of these can't be the name of a file, or the path leads out of the folder.
-    """
-    data = result["result"]["data"]
-    trained = (result.get("trained_on") or data)["policy"]
-    other = "" if trained == data["policy"] else f"-on-{check_name(data['policy'], 'a policy', CorruptResultError)}"
-    parts = {
-        "protocol": result["protocol"]["name"],
-        "task": data["task"],
-        "policy": trained,
-        "file": f"{result['learner']}-{result['loss']}-{result['seed']}{other}.json",
-    }
-    names = [check_name(name, f"a result's {what}", CorruptResultError) for what, name in parts.items()]
-    return inside(root, "/".join(names), CorruptResultError)
-
-
-def write_result(root: Path, result: dict[str, Any]) -> Path:
-    """Keep a result; an older one of the same learner, loss, seed and task is replaced.
-
-    Args:
-        root: Folder of all results.
-        result: The document; CorruptResultError if it is none.
-
-    Returns:
-        The file.
-    """
-    path = result_path(root, check_result(result, "a result"))
-    publish(path, [json.dumps(result, indent=1, allow_nan=False).encode(), b"\n"])
-    return path
-
-
-def read_results(root: Path, skipped: Callable[[CorruptResultError], None] | None = None) -> list[dict[str, Any]]:
-    """Read all results below a folder.
-
-    Args:
-        root: The folder.
-        skipped: Called for each file that is left out because it can't be read; None: such a file is an error.
-
-    Raises:
-        InvalidSettingError: There is none.
-        CorruptResultError: A file there is damaged, incomplete, or has another version of the format.
-    """
-    found = []
-    for path in sorted(root.rglob("*.json")):
-        try:
-            document = read_result(path)
-        except CorruptResultError as error:
-            if skipped is None:
-                raise
-            skipped(error)
-            continue
-        if document is not None:
-            found.append(document)
-    if not found:
-        raise InvalidSettingError(
-            f"there are no results below {root}; make some with "
-            f"`{shlex.join(['dynamic-sparsity', 'train-learner', 'CheetahRun', '--out', str(root)])}`"
-        )
-    return found

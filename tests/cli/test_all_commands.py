@@ -139,7 +139,7 @@ EXTRAS: dict[str, tuple[list[str], str]] = {
     "list": (["--repo", "org/name"], "hub"),
     "regenerate": (["org/name", "CheetahRun", "--out", "new"], "hub"),
     "train": (["CheetahRun", "--out", "new"], "generate"),
-    "train-learner": (MISSING["train-learner"], "learners"),
+    "train-learner": (["CheetahRun", "--root", "NOWHERE"], "learners"),
     "generate": (["CheetahRun", "--executor", "ray", "--out", "new"], "ray"),
 }
 """Of commands that need an extra, words, and the extra's name."""

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from dynamic_sparsity import cli
 from dynamic_sparsity.errors import CorruptResultError, InvalidSettingError
 from dynamic_sparsity.learners import get_budget
-from dynamic_sparsity.learners.leaderboard.benchmark_pages import benchmark_page, interquartile_mean, tracks_of
+from dynamic_sparsity.learners.leaderboard.benchmark_pages import benchmark_page, tracks_of
 from dynamic_sparsity.learners.leaderboard.benchmark_rows import benchmark_rows, read_benchmark_csv, to_benchmark_csv
+from dynamic_sparsity.learners.leaderboard.entries import read_entries
 from dynamic_sparsity.learners.leaderboard.entry_check import check_entry
+from dynamic_sparsity.learners.leaderboard.spreads import Spread, interquartile_mean, over_tasks, spread_of
 from dynamic_sparsity.learners.leaderboard.writing import write_benchmark
 from dynamic_sparsity.learners.references.baselines import Ridge
 from dynamic_sparsity.learners.references.graphs import ReferenceGraph
-from dynamic_sparsity.learners.runs.run_learner import Benchmark, read_results, run_learner, write_result
+from dynamic_sparsity.learners.runs.results import is_kept, read_results, write_result
+from dynamic_sparsity.learners.runs.run_learner import Benchmark, run_learner
 from dynamic_sparsity.testing import make_store
 
 TASK = "Pendulums"
@@ -166,14 +171,62 @@ def test_a_model_trained_elsewhere_can_be_entered(root: Path, tmp_path: Path) ->
     code = tmp_path / "mine.py"
     code.write_text("class Mine:\n    predict = lambda self, s, a: s\n\ndef load():\n    return Mine()\n")
     words = ["evaluate", TASK, f"{code}:load", "--root", str(root), "--protocol", "smoke", "--name", "mine"]
-    assert cli.main([*words, "--out", str(tmp_path / "out")]) == 0
-    assert (tmp_path / "out" / "smoke" / TASK / "noise" / "mine-none-0.json").exists()
+    assert cli.main([*words, "--out", str(tmp_path / "out"), "--test-policy", "expert"]) == 0
+    folder = tmp_path / "out" / "smoke" / TASK / "noise"
+    assert {path.name for path in folder.iterdir()} == {"mine-none-0.json", "mine-none-0-on-expert.json"}
+    assert any("trained elsewhere" in line for line in check_entry(folder / "mine-none-0.json")[2])
 
 
 def test_a_missing_framework_gets_a_hint(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "mine.py").write_text("raise ModuleNotFoundError('no', name='torch')\n")
     assert cli.main(["evaluate", TASK, f"{tmp_path / 'mine.py'}:fit", "--root", str(root)]) == 1
     assert "pip install 'dynamic-sparsity[torch]'" in capsys.readouterr().err.replace("\n", " ")
+
+
+def test_intervals_over_seeds_and_episodes() -> None:
+    """Half widths add in squares: 0.3 over episodes, and Student's t times the deviation over seeds by √3."""
+    one, three = spread_of([1.0], [0.7], [1.4]), spread_of([0.9, 1.0, 1.1], [0.7] * 3, [1.3] * 3)
+    assert one == Spread(1.0, None, pytest.approx(0.7), pytest.approx(1.4), 1)
+    assert three is not None and three.low is not None
+    assert 1 - three.low == pytest.approx(np.hypot(0.3, 4.30 * 0.1 / 3**0.5))
+    assert one.text() == "1 [0.7, 1.4]" and three.text().startswith("1 ± 0.1 [")
+    assert spread_of([]) is None and over_tasks([]) is None
+    assert over_tasks([one] * 3) == Spread(1.0, None, None, None, 3)
+    four = over_tasks([Spread(mean, None, mean, mean, 1) for mean in (0.0, 1.0, 2.0, 9.0)])
+    assert four is not None and four.low is not None and four.high is not None
+    assert four.mean == 1.5 and 0 <= four.low < 1.5 < four.high <= 9
+
+
+@pytest.mark.slow
+def test_a_learner_judged_elsewhere_is_no_entry_of_that_data(results: Path, tmp_path: Path) -> None:
+    assert {entry.policy for entry in read_entries(results)} == {"noise"}
+    page = tmp_path / "LEADERBOARD.md"
+    assert cli.main(["leaderboard", str(results), "--out", str(page)]) == 0
+    text = page.read_text()
+    assert "Taught with transitions: [tables by task](benchmark/transitions.md)" in text
+    assert "| majority (reference) | 1 |" in text and "skill, judged on expert" in text
+    again = tmp_path / "again" / "LEADERBOARD.md"
+    assert cli.main(["leaderboard", str(results), "--out", str(again), "--csv", str(tmp_path / "one.csv")]) == 0
+    (tmp_path / "one.csv").rename(tmp_path / "benchmark" / "leaderboard.csv")
+    assert cli.main(["leaderboard", str(tmp_path / "benchmark" / "leaderboard.csv"), "--out", str(page)]) == 0
+    assert page.read_text() == text
+
+
+def test_results_of_other_data_or_settings_are_not_lost(results: Path, tmp_path: Path) -> None:
+    document = json.loads(next(results.rglob("ridge-none-0.json")).read_text())
+    path = write_result(tmp_path, document)
+    assert is_kept(tmp_path, document)
+    other = copy.deepcopy(document)
+    other["result"]["data"]["settings_sha256"] = other["trained_on"]["settings_sha256"] = "0" * 64
+    other["threshold_from"] = "0" * 64
+    for changed in (other, {**document, "settings": {"price": 3}}):
+        with pytest.raises(InvalidSettingError, match="--again"):
+            write_result(tmp_path, changed, again=False)
+    assert json.loads(path.read_text()) == document
+    write_result(tmp_path, other)
+    assert json.loads(path.read_text()) == other
+    with pytest.raises(InvalidSettingError, match="chosen on the data judged on"):
+        write_result(tmp_path, {**document, "threshold_from": "1" * 64})
 
 
 def test_the_middle_half() -> None:

@@ -160,7 +160,7 @@ def test_protocol_is_documented():
 def test_examples_are_short():
     for path in EXAMPLES.glob("own_model_*.py"):
         code = [line for line in path.read_text().split('"""', 2)[2].splitlines() if line.strip()]
-        assert len(code) <= 40, path
+        assert len(code) <= 30, path
 
 
 def test_settings_are_those_chosen():

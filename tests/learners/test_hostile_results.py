@@ -17,7 +17,7 @@ from dynamic_sparsity.analysis.study import load_or_study
 from dynamic_sparsity.errors import CorruptInputError, CorruptResultError, InvalidSettingError
 from dynamic_sparsity.learners.budgets import get_budget
 from dynamic_sparsity.learners.leaderboard.entries import read_entries
-from dynamic_sparsity.learners.runs.run_learner import read_results, result_document, write_result
+from dynamic_sparsity.learners.runs.results import read_results, result_document, write_result
 from dynamic_sparsity.policies.files import FOLDER
 from dynamic_sparsity.storage.atomic import check_output_folder
 from dynamic_sparsity.testing import make_store
@@ -69,7 +69,7 @@ def leaderboards():
 
 def models():
     from dynamic_sparsity.learners.runs.saved_networks import load_model
-    from dynamic_sparsity.learners.runs.run_learner import result_path
+    from dynamic_sparsity.learners.runs.results import result_path
     load_model(folder / kind)
     state = np.zeros((3, 4), np.float32)
     def judge(path):

@@ -11,12 +11,14 @@ import pytest
 from dynamic_sparsity import cli
 from dynamic_sparsity.errors import CorruptResultError, InvalidSettingError
 from dynamic_sparsity.learners import Benchmark, get_budget, make_learner, run_learner
+from dynamic_sparsity.learners.leaderboard.benchmark_rows import read_benchmark_csv
 from dynamic_sparsity.learners.leaderboard.entries import entries_of, read_csv, read_entries, to_csv
 from dynamic_sparsity.learners.leaderboard.page import compare, leaderboard_page
 from dynamic_sparsity.learners.leaderboard.paper_findings import paper_findings, term_findings
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 TASK = "Pendulums"
+COMMITTED = ((read_entries, "leaderboard.csv"), (read_benchmark_csv, "benchmark.csv"))
 
 
 @pytest.fixture(scope="module")
@@ -101,8 +103,11 @@ def test_csv_comes_back(results, tmp_path):
 
 def test_committed_leaderboard_is_that_of_its_results():
     root = EXAMPLES.parent
-    entries = read_entries(root / "results" / "leaderboard.csv")
-    assert (root / "LEADERBOARD.md").read_text() == leaderboard_page(entries, "results/figure8.png")
+    entries, rows = (read(root / "results" / name) for read, name in COMMITTED)
+    page = leaderboard_page(
+        entries, "results/figure8.png", rows=rows, folder="results", definitions="docs/benchmark.md"
+    )
+    assert (root / "LEADERBOARD.md").read_text() == page
     assert (root / "results" / "figure8.png").exists()
 
 

@@ -26,6 +26,20 @@ ProtocolOption = Annotated[
     str, typer.Option(help="full (the paper's network, for a GPU), mini (minutes on a CPU) or smoke (seconds).")
 ]
 SeedsOption = Annotated[str, typer.Option(help="Seeds of the training, with commas between.")]
+SampleOption = Annotated[
+    bool, typer.Option("--sample", help="Use the small sample inside the package, not --root: to try, not to compare.")
+]
+TestPolicyOption = Annotated[
+    list[str] | None,
+    typer.Option(help="Judge on the data of this policy as well; may be repeated.", show_default=False),
+]
+SigmaOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Policy whose data have the standard deviations of the truths, e.g. mixture.",
+        show_default="each data set's own",
+    ),
+]
 
 
 @app.command("train-learner")
@@ -37,7 +51,8 @@ def train_learner(
             "--learner",
             help="hold, ridge, full, empty, union, majority, contact-bit, active-set-lookup, nearest-neighbour, "
             "global-graph, mlp, residual-mlp, gated, codebook, cdl, ncd, fcdl, spartan, pcmi, elden, coda, "
-            "graph-network, hinges, oracle, or all; may be repeated.",
+            "graph-network, hinges, oracle, all, or references: those without a network, which belong beside every "
+            "entry; may be repeated.",
             show_default="mlp",
         ),
     ] = None,
@@ -53,6 +68,7 @@ def train_learner(
     protocol: ProtocolOption = "mini",
     seeds: SeedsOption = "0,1,2",
     root: RootOption = Path("data"),
+    sample: SampleOption = False,
     policy: PolicyOption = "noise",
     dynamics: DynamicsOption = "converged",
     out: Annotated[Path, typer.Option(help="Folder of results.")] = Path("results/learners"),
@@ -63,22 +79,13 @@ def train_learner(
     stream: Annotated[
         bool, typer.Option("--stream", help="Read rows while training: for data larger than memory.")
     ] = False,
-    test_policy: Annotated[
-        list[str] | None,
-        typer.Option(help="Judge on the data of this policy as well; may be repeated.", show_default=False),
-    ] = None,
-    sigma: Annotated[
-        str | None,
-        typer.Option(
-            help="Policy whose data have the standard deviations of the truths, e.g. mixture.",
-            show_default="each data set's own",
-        ),
-    ] = None,
+    test_policy: TestPolicyOption = None,
+    sigma: SigmaOption = None,
 ) -> None:
     """Train learners on the train split, judge them on the test split, keep the results.
 
     A result is OUT/<protocol>/<Task>/<policy>/<learner>-<loss>-<seed>.json. Results that exist are kept, so that
-    rerunning an interrupted command resumes it.
+    rerunning an interrupted command resumes it; those of other data or settings are never replaced without --again.
 
     Example: [bold]dynamic-sparsity train-learner CartpoleBalance --learner mlp --loss sae[/bold]
     """
@@ -91,6 +98,7 @@ def train_learner(
     output_folder(out)
     output_folder(models, "--models")
     learners = _chosen_learners(learner or ["mlp"], loss, weight)
+    root = _sample_root() if sample else root
     stores = [parse_store_path(store_path(root, task, policy, dynamics)) for task in tasks]
     with LearnerBars(PlainConsole(), len(stores) * len(learners), len(numbers) * budget.steps) as bars:
         train_learners(
@@ -108,14 +116,26 @@ def train_learner(
         )
 
 
-def _chosen_learners(names: list[str], loss: str | None, weight: float | None) -> list[Learner]:
-    from dynamic_sparsity.learners.registry import all_learners, make_learner
+def _sample_root() -> Path:
+    from dynamic_sparsity.sample import SAMPLE_ROOT
 
-    if names != ["all"]:
-        return [make_learner(name, loss, weight=weight) for name in names]
-    if loss is not None or weight is not None:
-        raise InvalidSettingError("--loss and --weight belong to one learner; leave them out with --learner all")
-    return all_learners()
+    return SAMPLE_ROOT
+
+
+def _chosen_learners(names: list[str], loss: str | None, weight: float | None) -> list[Learner]:
+    from dynamic_sparsity.learners.registry import all_learners, make_learner, reference_learners
+
+    groups = {"all": all_learners, "references": reference_learners}
+    known = next((name for name in names if name in groups), None)
+    if known is not None and (loss is not None or weight is not None):
+        raise InvalidSettingError(f"--loss and --weight belong to one learner; leave them out with --learner {known}")
+    if "all" in names:
+        return all_learners()
+    return [
+        one
+        for name in names
+        for one in (groups[name]() if name in groups else [make_learner(name, loss, weight=weight)])
+    ]
 
 
 @app.command()
@@ -135,35 +155,47 @@ def evaluate(
         str, typer.Option(help="What the function may see: transitions, structure (masks too) or Jacobian (all).")
     ] = "transitions",
     adaptive: Annotated[bool, typer.Option("--adaptive", help="Its graph is meant to depend on the state.")] = False,
-    protocol: ProtocolOption = "mini",
+    protocol: Annotated[
+        str | None,
+        typer.Option(help="full, mini or smoke, as of train-learner.", show_default="the saved network's, else mini"),
+    ] = None,
     seeds: SeedsOption = "0",
     root: RootOption = Path("data"),
+    sample: SampleOption = False,
     policy: PolicyOption = "noise",
     dynamics: DynamicsOption = "converged",
     out: Annotated[
         Path | None, typer.Option(help="Folder of results, to keep the result in.", show_default=False)
     ] = None,
+    again: Annotated[bool, typer.Option("--again", help="Replace also a result of other data or settings.")] = False,
+    test_policy: TestPolicyOption = None,
+    sigma: SigmaOption = None,
 ) -> None:
     """Judge a model of one's own, or a trained one: next states, Jacobian, local causal graph.
 
-    A function is given the train split, with no more than its supervision allows, and trained here.
+    A function is given the train split, with no more than its supervision allows, and trained here. The threshold of a
+    saved network is chosen on the data of its training, if they are below the same root.
 
     Example: [bold]dynamic-sparsity evaluate CartpoleBalance examples/own_model_jax.py:fit[/bold]
     """
     from dynamic_sparsity.learners.budgets import get_budget
     from dynamic_sparsity.learners.runs.campaign import evaluate_model
-    from dynamic_sparsity.learners.runs.run_learner import write_result
+    from dynamic_sparsity.learners.runs.results import result_path, write_result
     from dynamic_sparsity.schemas.naming import store_path
 
-    budget, numbers = get_budget(protocol), parse_seeds(seeds)
+    budget, numbers = None if protocol is None else get_budget(protocol), parse_seeds(seeds)
     output_folder(out)
-    store = store_path(root, task, policy, dynamics)
-    console = PlainConsole()
-    results = evaluate_model(model, store, budget, numbers, name=name, supervision=supervision, adaptive=adaptive)
+    store = store_path(_sample_root() if sample else root, task, policy, dynamics)
+    console = PlainConsole(soft_wrap=True)
+    given: dict[str, Any] = {"test_policies": test_policy or (), "sigma": sigma}
+    results = evaluate_model(
+        model, store, budget, numbers, name=name, supervision=supervision, adaptive=adaptive, **given
+    )
     for result in results:
         console.print(_table_of_result(result))
         if out is not None:
-            console.print(f"{write_result(out, result)}: the whole result")
+            older = ", in place of an older one" if result_path(out, result).exists() else ""
+            console.print(f"{write_result(out, result, again=again)}: the whole result{older}")
 
 
 def _table_of_result(result: dict[str, Any]) -> Table:
@@ -174,6 +206,8 @@ def _table_of_result(result: dict[str, Any]) -> Table:
     trained, data = result["trained_on"], result["result"]["data"]
     other = trained["settings_sha256"] != data["settings_sha256"]
     where = f", trained on other data ({trained['policy']}, {trained['settings_sha256'][:12]})" if other else ""
+    if result["threshold_from"] != trained["settings_sha256"]:
+        where += ", which are not here: the threshold is chosen on the data judged on"
     table = Table(title=f"{entry.task}, {entry.name}, seed {entry.seed}{where}", show_header=False)
     for row in benchmark_rows([result]):
         for column in ("local_graph_skill", "when_skill", "beyond_contact", "gap_closed"):
@@ -188,26 +222,36 @@ def _table_of_result(result: dict[str, Any]) -> Table:
 
 @app.command("check-entry")
 def check_entry(
-    file: Annotated[Path, typer.Argument(help="A result, ….json, of evaluate --out.", show_default=False)],
+    files: Annotated[list[Path], typer.Argument(help="Results, ….json, of evaluate --out.", show_default=False)],
 ) -> None:
-    """Check whether a result can be entered into the leaderboard: complete, its numbers possible, its protocol known.
+    """Check whether results can be entered into the leaderboard: complete, numbers possible, protocol known.
 
     Example: [bold]dynamic-sparsity check-entry outputs/learners/mini/CheetahRun/noise/mine-none-0.json[/bold]
     """
     from dynamic_sparsity.learners.leaderboard.entry_check import check_entry as check
 
-    _, wrong, known = check(file)
     console = PlainConsole(soft_wrap=True)
-    for line in known:
-        console.print(f"To know: {line}", style="yellow")
-    if wrong:
-        raise InvalidSettingError(f"{file} can't be entered: {'; '.join(wrong)}")
-    console.print(f"{file}: can be entered")
+    refused = []
+    for file in files:
+        _, wrong, known = check(file)
+        for line in known:
+            console.print(f"{file}: to know: {line}", style="yellow")
+        if wrong:
+            refused.append(f"{file} can't be entered: {'; '.join(wrong)}")
+        else:
+            console.print(f"{file}: can be entered")
+    if refused:
+        raise InvalidSettingError("; ".join(refused))
 
 
 @app.command()
 def leaderboard(
-    source: Annotated[Path, typer.Argument(help="Folder of results, or a leaderboard.csv.", show_default=False)],
+    source: Annotated[
+        Path,
+        typer.Argument(
+            help="Folder of results, or a leaderboard.csv (with a benchmark.csv beside it).", show_default=False
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="The page to write.")] = Path("outputs/LEADERBOARD.md"),
     benchmark: Annotated[
         Path | None,
@@ -244,12 +288,20 @@ def leaderboard(
     output_file(csv, "--csv")
     output_file(figure, "--figure", FIGURE_SUFFIXES)
     output_folder(benchmark, "--benchmark")
-    from dynamic_sparsity.learners.leaderboard.writing import has_local_graphs, write_benchmark, write_leaderboard
+    from dynamic_sparsity.learners.leaderboard.writing import (
+        read_benchmark_rows,
+        write_benchmark,
+        write_leaderboard,
+    )
 
+    folder = benchmark or out.parent / "benchmark"
     console, errors = PlainConsole(), PlainConsole(stderr=True, soft_wrap=True)
+    with_local_graphs = source.exists() and bool(read_benchmark_rows(source, earlier))
     results = write_leaderboard(
         source,
         out,
+        benchmark=folder if with_local_graphs else None,
+        earlier=earlier,
         table=csv,
         figure=figure,
         overwrite=overwrite,
@@ -257,11 +309,9 @@ def leaderboard(
     )
     if figure is not None:
         console.print(f"{figure}: Figure 8")
-    console.print(f"{out}: {results} results")
+    console.print(f"{out}: {results} {'result' if results == 1 else 'results'}")
     if csv is not None:
         console.print(f"{csv}: the same, a line per result")
-    if has_local_graphs(source):
-        for file in write_benchmark(
-            source, benchmark or out.parent / "benchmark", earlier=earlier, overwrite=overwrite
-        ):
+    if with_local_graphs:
+        for file in write_benchmark(source, folder, earlier=earlier, overwrite=overwrite):
             console.print(f"{file}: local graphs")
