@@ -38,7 +38,7 @@ def page_part(out: Path, toys: Path) -> str:
         "",
         *_table1(tables["table1"], others["table1"], facts),
         "",
-        "*rows*: of noise, without those that are padding or flagged; *contact*, *limit*: share of the rows in which a "
+        "*rows*: of noise, without padding; *contact*, *limit*: share of the rows in which a "
         "contact acts, or none but a joint's limit; *as in C*: MuJoCo C's own step reaches the same next state; ds "
         "counts tangent coordinates, with what the task remembers.",
         "",
