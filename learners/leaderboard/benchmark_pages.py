@@ -9,7 +9,17 @@ from dynamic_sparsity.learners.leaderboard.spreads import Spread, over_tasks, sp
 from dynamic_sparsity.untrusted import markdown
 from dynamic_sparsity.untrusted.markdown import escape
 
-__all__ = ["MEASURES", "benchmark_page", "in_order", "spread_at", "titled", "tracks_of"]
+__all__ = [
+    "MEASURES",
+    "benchmark_page",
+    "in_order",
+    "is_shown",
+    "mean_over_tasks",
+    "spread_at",
+    "tasks_of",
+    "titled",
+    "tracks_of",
+]
 
 MEASURES = (
     ("local_graph_skill", "T2", "Local-graph skill at T2: the headline", "↑, 0 for the best static graph"),
@@ -41,7 +51,7 @@ def benchmark_page(rows: Sequence[BenchmarkRow], track: str) -> str:
     """
     lines = [f"# Local causal graphs: learners taught with {escape(track)}", "", _INTRODUCTION]
     for protocol, policy in sorted({(row.protocol, row.policy) for row in rows}):
-        some = [row for row in rows if row.protocol == protocol and row.policy == policy and _shown(row, track)]
+        some = [row for row in rows if row.protocol == protocol and row.policy == policy and is_shown(row, track)]
         for test_policy in sorted({row.test_policy for row in some}, key=lambda name: (name != policy, name)):
             part = [row for row in some if row.test_policy == test_policy]
             lines += [
@@ -68,12 +78,18 @@ _INTRODUCTION = (
 )
 
 
-def _shown(row: BenchmarkRow, track: str) -> bool:
+def is_shown(row: BenchmarkRow, track: str) -> bool:
+    """Return whether a row stands on the page of a track: its own, references and baselines.
+
+    Args:
+        row: Of the benchmark.
+        track: Of the page.
+    """
     return row.track in (track, "reference") or row.learner in BASELINES
 
 
 def _table(rows: Sequence[BenchmarkRow], column: str, track: str) -> list[str]:
-    tasks = sorted({row.dynamics for row in rows})
+    tasks = tasks_of(rows)
     lines = []
     for name in in_order(rows):
         mine = [row for row in rows if row.learner == name]
@@ -126,14 +142,32 @@ def in_order(rows: Sequence[BenchmarkRow], policy: str | None = None) -> list[st
         if name in first:
             return first.index(name), 0, 0.0
         mine = [row for row in rows if row.learner == name and row.test_policy == policy]
-        found = [spread_at([row for row in mine if row.dynamics == task], "local_graph_skill") for task in _tasks(mine)]
-        mean = over_tasks([one for one in found if one is not None])
+        mean = mean_over_tasks(mine, "local_graph_skill")
         return (len(first), 0, 0.0) if mean is None else (len(first), -mean.count, -mean.mean)
 
     return sorted(sorted({row.learner for row in rows}), key=place)
 
 
-def _tasks(rows: Sequence[BenchmarkRow]) -> list[str]:
+def mean_over_tasks(rows: Sequence[BenchmarkRow], column: str) -> Spread | None:
+    """Return the mean over tasks of the mean over seeds of a number.
+
+    Args:
+        rows: Of one learner, policies and truth.
+        column: Of `BenchmarkRow`.
+
+    Returns:
+        None where no row has it.
+    """
+    found = [spread_at([row for row in rows if row.dynamics == task], column) for task in tasks_of(rows)]
+    return over_tasks([one for one in found if one is not None])
+
+
+def tasks_of(rows: Sequence[BenchmarkRow]) -> list[str]:
+    """Return the tasks of rows, sorted.
+
+    Args:
+        rows: Some.
+    """
     return sorted({row.dynamics for row in rows})
 
 

@@ -11,7 +11,7 @@ from dynamic_sparsity.errors import CorruptResultError, InvalidSettingError
 from dynamic_sparsity.learners.interface import SUPERVISIONS
 from dynamic_sparsity.learners.leaderboard.csv_tables import format_table, parse_table, read_text
 from dynamic_sparsity.learners.measures import TRUTHS
-from dynamic_sparsity.learners.runs.result_files import IS_DIGEST
+from dynamic_sparsity.learners.runs.result_files import IS_DIGEST, data_of_training
 from dynamic_sparsity.untrusted.names import check_name
 
 __all__ = [
@@ -124,7 +124,7 @@ def _rows(document: dict[str, Any]) -> list[BenchmarkRow]:
     learner, loss, data = document["learner"], document["loss"], document["result"]["data"]
     plain = loss in ("none", "true") and learner != "mlp"
     name = learner if plain else f"{learner}-{loss}"
-    trained = document.get("trained_on") or data
+    trained = data_of_training(document)
     common: dict[str, Any] = {
         "dynamics": data["task"],
         "policy": trained["policy"],

@@ -11,7 +11,7 @@ import numpy as np
 
 from dynamic_sparsity.errors import CorruptResultError, InvalidSettingError
 from dynamic_sparsity.learners.leaderboard.csv_tables import format_table, parse_table, read_text
-from dynamic_sparsity.learners.runs.result_files import IS_COMMIT, IS_DIGEST, IS_SUPERVISION
+from dynamic_sparsity.learners.runs.result_files import IS_COMMIT, IS_DIGEST, IS_SUPERVISION, data_of_training
 from dynamic_sparsity.learners.runs.results import read_results
 from dynamic_sparsity.untrusted.names import check_name
 
@@ -186,9 +186,8 @@ def read_entries(source: Path, skipped: Callable[[CorruptResultError], None] | N
     if not source.is_dir():
         entries = read_csv(source)
     else:
-        entries = _parse(
-            to_csv(entries_of([one for one in read_results(source, skipped) if _at_home(one)])), str(source)
-        )
+        results = [one for one in read_results(source, skipped) if _at_home(one)]
+        entries = _parse(to_csv(entries_of(results)), str(source))
     if not entries:
         raise InvalidSettingError(f"{source} has no results on data of the policy that was trained on")
     return entries
@@ -229,5 +228,4 @@ def order_of(entries: Sequence[Entry]) -> list[str]:
 
 
 def _at_home(document: dict[str, Any]) -> bool:
-    data = document["result"]["data"]
-    return bool((document.get("trained_on") or data)["policy"] == data["policy"])
+    return bool(data_of_training(document)["policy"] == document["result"]["data"]["policy"])

@@ -10,7 +10,7 @@ from dynamic_sparsity.errors import CorruptResultError
 from dynamic_sparsity.learners.budgets import BUDGETS, budget_from
 from dynamic_sparsity.learners.leaderboard.benchmark_rows import BenchmarkRow, benchmark_rows
 from dynamic_sparsity.learners.measures import TRUTHS
-from dynamic_sparsity.learners.runs.result_files import read_result
+from dynamic_sparsity.learners.runs.result_files import has_own_threshold, read_result
 
 __all__ = ["EPISODES_MIN", "SHIFTED_MAX", "check_entry"]
 
@@ -66,8 +66,7 @@ def _wrong(document: dict[str, Any], rows: list[BenchmarkRow], path: Path) -> It
             bounds = getattr(row, f"{name}_low", None), getattr(row, f"{name}_high", None)
             if None not in bounds and bounds[0] > bounds[1]:  # type: ignore[operator]
                 yield f"the interval of {name} at {row.truth} is {bounds}, upside down"
-    trained = document.get("trained_on") or document["result"]["data"]
-    if document.get("threshold_from", trained["settings_sha256"]) != trained["settings_sha256"]:
+    if not has_own_threshold(document):
         yield "its threshold was chosen on other data than those of its training"
     end = f"{document['learner']}-{document['loss']}-{document['seed']}"
     if not path.stem.startswith(end):

@@ -6,9 +6,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dynamic_sparsity.learners.leaderboard.benchmark_pages import in_order, spread_at, titled, tracks_of
-from dynamic_sparsity.learners.leaderboard.benchmark_rows import BASELINES, BenchmarkRow
-from dynamic_sparsity.learners.leaderboard.spreads import over_tasks
+from dynamic_sparsity.learners.leaderboard.benchmark_pages import (
+    in_order,
+    is_shown,
+    mean_over_tasks,
+    spread_at,
+    tasks_of,
+    titled,
+    tracks_of,
+)
+from dynamic_sparsity.learners.leaderboard.benchmark_rows import BenchmarkRow
 from dynamic_sparsity.untrusted import markdown
 from dynamic_sparsity.untrusted.markdown import escape
 
@@ -50,8 +57,8 @@ def local_graph_summary(rows: Sequence[BenchmarkRow], folder: str) -> list[str]:
         data = {(row.protocol, row.policy) for row in rows if row.track == track}
         for protocol, policy in sorted(data, key=lambda pair: (pair[0], pair[1] != "noise", pair[1])):
             some = [row for row in rows if (row.protocol, row.policy, row.truth) == (protocol, policy, "T2")]
-            some = [row for row in some if row.track in (track, "reference") or row.learner in BASELINES]
-            tasks = sorted({row.dynamics for row in some})
+            some = [row for row in some if is_shown(row, track)]
+            tasks = tasks_of(some)
             named = f"{len(tasks)} {'task' if len(tasks) == 1 else 'tasks'} ({', '.join(tasks)})"
             lines += [f"Protocol {escape(protocol)}, trained on {escape(policy)}, {escape(named)}:", ""]
             lines += [*_table(some, policy, track), ""]
@@ -64,7 +71,7 @@ def _table(rows: Sequence[BenchmarkRow], policy: str, track: str) -> list[str]:
     for name in in_order(rows, policy):
         mine = [row for row in rows if row.learner == name]
         here = [row for row in mine if row.test_policy == policy]
-        tasks = len(_tasks(here))
+        tasks = len(tasks_of(here))
         cells = [titled(name, mine, track), str(tasks)]
         cells += [_mean(here, column, tasks) for column in _COLUMNS]
         cells.append(_error(here, rows, policy, tasks))
@@ -81,8 +88,7 @@ def _table(rows: Sequence[BenchmarkRow], policy: str, track: str) -> list[str]:
 
 
 def _mean(rows: Sequence[BenchmarkRow], column: str, tasks: int) -> str:
-    found = [spread_at([row for row in rows if row.dynamics == task], column) for task in _tasks(rows)]
-    mean = over_tasks([one for one in found if one is not None])
+    mean = mean_over_tasks(rows, column)
     return "–" if mean is None else mean.text() + _fewer(mean.count, tasks)
 
 
@@ -92,14 +98,10 @@ def _fewer(count: int, tasks: int) -> str:
 
 def _error(rows: Sequence[BenchmarkRow], all_rows: Sequence[BenchmarkRow], policy: str, tasks: int) -> str:
     ratios = []
-    for task in _tasks(rows):
+    for task in tasks_of(rows):
         ours = spread_at([row for row in rows if row.dynamics == task], "nmse")
         base = [row for row in all_rows if (row.learner, row.dynamics, row.test_policy) == ("mlp-none", task, policy)]
         theirs = spread_at(base, "nmse")
         if ours and theirs and ours.mean > 0 and theirs.mean > 0:
             ratios.append(ours.mean / theirs.mean)
     return f"{np.exp(np.mean(np.log(ratios))):.3g}" + _fewer(len(ratios), tasks) if ratios else "–"
-
-
-def _tasks(rows: Sequence[BenchmarkRow]) -> list[str]:
-    return sorted({row.dynamics for row in rows})

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 __all__ = ["Spread", "interquartile_mean", "over_tasks", "spread_of"]
 
@@ -86,25 +88,28 @@ def over_tasks(found: Sequence[Spread]) -> Spread | None:
     if not found:
         return None
     means = np.array([one.mean for one in found])
-    middle = interquartile_mean(means.tolist())
+    middle = float(interquartile_mean(means))
     if len(found) < TASKS_MIN or any(one.low is None for one in found):
         return Spread(middle, None, None, None, len(found))
     wide = np.array([(one.high or 0.0) - (one.low or 0.0) for one in found]) / (2 * 1.96)
     random = np.random.default_rng(0)
     chosen = random.integers(len(found), size=(DRAWS, len(found)))
-    drawn = np.sort(means[chosen] + wide[chosen] * random.standard_normal(chosen.shape), axis=1)
-    cut = len(found) // 4
-    low, high = np.quantile(drawn[:, cut : len(found) - cut].mean(1), (0.025, 0.975))
+    drawn = means[chosen] + wide[chosen] * random.standard_normal(chosen.shape)
+    low, high = np.quantile(interquartile_mean(drawn), (0.025, 0.975))
     return Spread(middle, None, float(low), float(high), len(found))
 
 
-def interquartile_mean(values: Sequence[float]) -> float:
+def interquartile_mean(values: ArrayLike) -> Any:
     """Return the mean of the middle half of values, whole values only; of fewer than four, the mean.
 
     Source: Agarwal et al. (2021), Deep reinforcement learning at the edge of the statistical precipice.
 
     Args:
-        values: At least one.
+        values: At least one along the last axis.
+
+    Returns:
+        float64, of the shape of the other axes.
     """
-    cut = len(values) // 4
-    return float(np.mean(np.sort(np.asarray(values, np.float64))[cut : len(values) - cut]))
+    ordered = np.sort(np.asarray(values, np.float64), axis=-1)
+    many = ordered.shape[-1]
+    return ordered[..., many // 4 : many - many // 4].mean(-1)

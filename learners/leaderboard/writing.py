@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from dynamic_sparsity.errors import CorruptResultError, InvalidSettingError
+from dynamic_sparsity.errors import CorruptResultError
 from dynamic_sparsity.learners.leaderboard.benchmark_pages import benchmark_page, tracks_of
 from dynamic_sparsity.learners.leaderboard.benchmark_rows import (
     BenchmarkRow,
@@ -33,8 +33,8 @@ def write_leaderboard(
     *,
     table: Path | None = None,
     figure: Path | None = None,
+    rows: Sequence[BenchmarkRow] = (),
     benchmark: Path | None = None,
-    earlier: Path | None = None,
     overwrite: bool = False,
     on_skipped: Callable[[CorruptResultError], None] | None = None,
 ) -> int:
@@ -45,8 +45,8 @@ def write_leaderboard(
         page: The Markdown page to write; it links to the figure.
         table: File for the table, CSV; None for no table.
         figure: File for the paper's Figure 8, PNG, SVG or PDF; None for no figure.
-        benchmark: Folder of the pages by track, to link to; None if there are none.
-        earlier: As in `read_benchmark_rows`.
+        rows: Of `read_benchmark_rows`, for the part about local graphs; none for no such part.
+        benchmark: Folder of the pages by track, to link to; None: beside the page.
         overwrite: Replace files that were not made here.
         on_skipped: Called with the error of each file that is left out because it can't be read; None to raise it.
 
@@ -69,7 +69,7 @@ def write_leaderboard(
     text = leaderboard_page(
         entries,
         None if figure is None else _from(page, figure),
-        rows=[] if benchmark is None else read_benchmark_rows(source, earlier),
+        rows=rows,
         folder="" if benchmark is None else _from(page, benchmark),
         definitions=DEFINITIONS.as_posix() if (page.parent / DEFINITIONS).exists() else None,
     )
@@ -79,25 +79,20 @@ def write_leaderboard(
     return len(entries)
 
 
-def write_benchmark(source: Path, folder: Path, *, earlier: Path | None = None, overwrite: bool = False) -> list[Path]:
+def write_benchmark(rows: Sequence[BenchmarkRow], folder: Path, *, overwrite: bool = False) -> list[Path]:
     """Write the tables of local graphs: `benchmark.csv`, and a page for each track that has contestants.
 
     Args:
-        source: Folder of results, or a CSV beside which `benchmark.csv` is.
+        rows: Of `read_benchmark_rows`, at least one.
         folder: Made if missing.
-        earlier: As in `read_benchmark_rows`.
         overwrite: Replace files that were not made here.
 
     Returns:
         The files.
 
     Raises:
-        InvalidSettingError: There are no results with local graphs, or a file exists that was not made here.
-        CorruptResultError: A file can't be read.
+        InvalidSettingError: A file exists that was not made here.
     """
-    rows = read_benchmark_rows(source, earlier)
-    if not rows:
-        raise InvalidSettingError(f"{source} has no results with local graphs; train again with `train-learner`")
     pages = {f"{track}.md": benchmark_page(rows, track) for track in tracks_of(rows)}
     contents = {"benchmark.csv": to_benchmark_csv(rows)} | pages
     check_free_files([folder / name for name in contents], overwrite)

@@ -22,6 +22,8 @@ __all__ = [
     "RESULT_BYTES_MAX",
     "RESULT_FORMAT",
     "check_result",
+    "data_of_training",
+    "has_own_threshold",
     "read_result",
 ]
 
@@ -76,6 +78,26 @@ def check_result(document: Mapping[str, Any], where: str) -> dict[str, Any]:
             raise CorruptResultError(f"{where}: {place} {found}; the result is incomplete or damaged: train again")
     _check_local_graphs(document, where)
     return dict(document)
+
+
+def data_of_training(document: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return "policy" and "settings_sha256" of the data that a model was trained on; of old results, those judged on.
+
+    Args:
+        document: A result.
+    """
+    found: Mapping[str, Any] = document.get("trained_on") or document["result"]["data"]
+    return found
+
+
+def has_own_threshold(document: Mapping[str, Any]) -> bool:
+    """Return whether the threshold was chosen on the data of the training, as it must be.
+
+    Args:
+        document: A result.
+    """
+    own = data_of_training(document)["settings_sha256"]
+    return bool(document.get("threshold_from", own) == own)
 
 
 def _check_local_graphs(document: Mapping[str, Any], where: str) -> None:

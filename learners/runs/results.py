@@ -13,7 +13,13 @@ from typing import Any
 from dynamic_sparsity.errors import CorruptResultError, InvalidSettingError
 from dynamic_sparsity.learners.budgets import Budget
 from dynamic_sparsity.learners.runs.provenance import git_commit, package_versions
-from dynamic_sparsity.learners.runs.result_files import RESULT_FORMAT, check_result, read_result
+from dynamic_sparsity.learners.runs.result_files import (
+    RESULT_FORMAT,
+    check_result,
+    data_of_training,
+    has_own_threshold,
+    read_result,
+)
 from dynamic_sparsity.storage.atomic import publish
 from dynamic_sparsity.untrusted.names import check_name, inside
 
@@ -88,7 +94,7 @@ def result_path(root: Path, result: Mapping[str, Any]) -> Path:
         CorruptResultError: One of these can't be the name of a file, or the path leads out of the folder.
     """
     data = result["result"]["data"]
-    trained = (result.get("trained_on") or data)["policy"]
+    trained = data_of_training(result)["policy"]
     other = "" if trained == data["policy"] else f"-on-{check_name(data['policy'], 'a policy', CorruptResultError)}"
     parts = {
         "protocol": result["protocol"]["name"],
@@ -160,8 +166,8 @@ def write_result(root: Path, result: dict[str, Any], *, again: bool = True) -> P
             the threshold is one of other data than the training's, which would pass for one that was not chosen anew.
     """
     path = result_path(root, check_result(result, "a result"))
-    trained = result.get("trained_on") or {}
-    if result.get("threshold_from", trained.get("settings_sha256")) != trained.get("settings_sha256"):
+    if not has_own_threshold(result):
+        trained = data_of_training(result)
         raise InvalidSettingError(
             f"the threshold was chosen on the data judged on, for there is no store of the training "
             f"({trained['policy']}, settings {trained['settings_sha256'][:12]}) beside it; such a result is not kept"

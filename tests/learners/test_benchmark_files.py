@@ -18,7 +18,7 @@ from dynamic_sparsity.learners.leaderboard.benchmark_rows import benchmark_rows,
 from dynamic_sparsity.learners.leaderboard.entries import read_entries
 from dynamic_sparsity.learners.leaderboard.entry_check import check_entry
 from dynamic_sparsity.learners.leaderboard.spreads import Spread, interquartile_mean, over_tasks, spread_of
-from dynamic_sparsity.learners.leaderboard.writing import write_benchmark
+from dynamic_sparsity.learners.leaderboard.writing import read_benchmark_rows, write_benchmark
 from dynamic_sparsity.learners.references.baselines import Ridge
 from dynamic_sparsity.learners.references.graphs import ReferenceGraph
 from dynamic_sparsity.learners.runs.results import is_kept, read_results, write_result
@@ -112,11 +112,11 @@ def test_files_of_others_are_left_alone(results: Path, tmp_path: Path, capsys: p
     table.parent.mkdir()
     table.write_text("x")
     with pytest.raises(InvalidSettingError, match="was not made here"):
-        write_benchmark(results, table.parent)
+        write_benchmark(read_benchmark_rows(results), table.parent)
 
 
 def test_rows_of_an_earlier_table_stay(results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_benchmark(results, tmp_path / "now")
+    write_benchmark(read_benchmark_rows(results), tmp_path / "now")
     rows = read_benchmark_csv(tmp_path / "now" / "benchmark.csv")
     other, old = replace(rows[0], learner="other", seed=7), replace(rows[0], seed=rows[0].seed, nmse=123.0)
     (tmp_path / "earlier.csv").write_text(to_benchmark_csv([other, old]))

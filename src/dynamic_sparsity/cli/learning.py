@@ -201,12 +201,13 @@ def evaluate(
 def _table_of_result(result: dict[str, Any]) -> Table:
     from dynamic_sparsity.learners.leaderboard.benchmark_rows import benchmark_rows
     from dynamic_sparsity.learners.leaderboard.entries import entries_of
+    from dynamic_sparsity.learners.runs.result_files import has_own_threshold
 
     (entry,) = entries_of([result])
     trained, data = result["trained_on"], result["result"]["data"]
     other = trained["settings_sha256"] != data["settings_sha256"]
     where = f", trained on other data ({trained['policy']}, {trained['settings_sha256'][:12]})" if other else ""
-    if result["threshold_from"] != trained["settings_sha256"]:
+    if not has_own_threshold(result):
         where += ", which are not here: the threshold is chosen on the data judged on"
     table = Table(title=f"{entry.task}, {entry.name}, seed {entry.seed}{where}", show_header=False)
     for row in benchmark_rows([result]):
@@ -296,12 +297,12 @@ def leaderboard(
 
     folder = benchmark or out.parent / "benchmark"
     console, errors = PlainConsole(), PlainConsole(stderr=True, soft_wrap=True)
-    with_local_graphs = source.exists() and bool(read_benchmark_rows(source, earlier))
+    rows = read_benchmark_rows(source, earlier) if source.exists() else []
     results = write_leaderboard(
         source,
         out,
-        benchmark=folder if with_local_graphs else None,
-        earlier=earlier,
+        rows=rows,
+        benchmark=folder,
         table=csv,
         figure=figure,
         overwrite=overwrite,
@@ -312,6 +313,6 @@ def leaderboard(
     console.print(f"{out}: {results} {'result' if results == 1 else 'results'}")
     if csv is not None:
         console.print(f"{csv}: the same, a line per result")
-    if with_local_graphs:
-        for file in write_benchmark(source, folder, earlier=earlier, overwrite=overwrite):
+    if rows:
+        for file in write_benchmark(rows, folder, overwrite=overwrite):
             console.print(f"{file}: local graphs")
