@@ -17,7 +17,17 @@ from dynamic_sparsity.analysis.thresholds import sizes_of
 from dynamic_sparsity.errors import InvalidSettingError
 from dynamic_sparsity.loaders.dataset import JacobianDataset
 
-__all__ = ["COARSE", "MANY", "MEANINGS", "BodyCounter", "BodyGraph", "Parts", "body_graph", "parts_of"]
+__all__ = [
+    "COARSE",
+    "MANY",
+    "MEANINGS",
+    "BodyCounter",
+    "BodyGraph",
+    "Parts",
+    "body_graph",
+    "coarse_entries",
+    "parts_of",
+]
 
 MANY = 24
 """From how many variables on single entries are too small to read, and bodies are shown in their place."""
@@ -167,12 +177,9 @@ class BodyCounter:
         Raises:
             InvalidSettingError: The block has no Jacobians.
         """
-        if block.J_s is None or block.J_a is None:
-            raise InvalidSettingError("bodies need the Jacobians: collect(…, jacobians=True)")
+        coarse = coarse_entries(block, self._units, "bodies")
         modes = self._modes.modes(block)
         self._rows += np.bincount(modes, minlength=len(MODES))
-        coarse = [sizes_of(block.J_s, "J_s", "dimensionless", self._units) >= COARSE]
-        coarse += [sizes_of(block.J_a, "J_a", "dimensionless", self._units) >= COARSE]
         for number, present in enumerate((block.mask_s == 1, block.mask_a == 1, *coarse)):
             bodies = self._parts.summed(present, 1)
             if not number % 2:
@@ -197,6 +204,24 @@ def body_graph(dataset: JacobianDataset) -> BodyGraph:
     counter = BodyCounter(dataset)
     collect(dataset, counter, jacobians=True)
     return counter.result()
+
+
+def coarse_entries(block: Block, units: NDArray[np.float64], what: str) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return which entries of J_s and J_a are at least `COARSE` in units of standard deviations.
+
+    Args:
+        block: With Jacobians.
+        units: Of `tangent_scale`.
+        what: Needs them, for the message.
+
+    Raises:
+        InvalidSettingError: The block has no Jacobians.
+    """
+    if block.J_s is None or block.J_a is None:
+        raise InvalidSettingError(f"{what} need the Jacobians: collect(…, jacobians=True)")
+    sizes = (sizes_of(J, name, "dimensionless", units) for J, name in ((block.J_s, "J_s"), (block.J_a, "J_a")))
+    of_states, of_actions = (found >= COARSE for found in sizes)
+    return of_states, of_actions
 
 
 def _off_diagonal(shares: NDArray[np.float64]) -> float:

@@ -13,7 +13,16 @@ from dynamic_sparsity.analysis.blocks import Block
 from dynamic_sparsity.analysis.collecting import collect
 from dynamic_sparsity.loaders.dataset import JacobianDataset
 
-__all__ = ["Pattern", "PatternCounter", "PatternTable", "describe_patterns", "pattern_table"]
+__all__ = [
+    "Pattern",
+    "PatternCounter",
+    "PatternTable",
+    "Patterns",
+    "describe_patterns",
+    "entropy",
+    "pattern_table",
+    "summarise_patterns",
+]
 
 MERGE_AT = 1 << 18  # entries of blocks that wait to be merged into the table
 
@@ -60,7 +69,7 @@ class PatternTable:
             pattern's entropy when the active set is known; `explained`: 1 − that / H(pattern), NaN for a single
             pattern. Plug-in estimates: biased towards "explained" where there are many sets with few rows each.
         """
-        pattern, active, joint = (_entropy(c) for c in (self.pattern_counts, self.active_set_counts, self.count))
+        pattern, active, joint = (entropy(c) for c in (self.pattern_counts, self.active_set_counts, self.count))
         rest = max(0.0, joint - active)
         explained = 1 - rest / pattern if pattern > 0 else float("nan")
         return {
@@ -154,6 +163,44 @@ class Pattern:
     active: NDArray[np.float64]
 
 
+@dataclass(frozen=True)
+class Patterns:
+    """The distinct patterns in short.
+
+    Attributes:
+        patterns: How many distinct ones.
+        active_sets: Distinct sets of active constraints.
+        pairs: Distinct pairs of both.
+        covering: Patterns that make up 99 % of the rows.
+        entropies: Of `PatternTable.entropies`.
+        top: The most frequent ones.
+    """
+
+    patterns: int
+    active_sets: int
+    pairs: int
+    covering: int
+    entropies: dict[str, float]
+    top: list[Pattern]
+
+
+def summarise_patterns(dataset: JacobianDataset, table: PatternTable) -> Patterns:
+    """Return the distinct patterns in short.
+
+    Args:
+        dataset: The one that the table was made of.
+        table: Of `pattern_table`.
+    """
+    return Patterns(
+        table.pattern_counts.size,
+        table.active_set_counts.size,
+        table.count.size,
+        table.covering(0.99),
+        table.entropies(),
+        describe_patterns(dataset, table),
+    )
+
+
 def describe_patterns(dataset: JacobianDataset, table: PatternTable, top: int = 10) -> list[Pattern]:
     """Return the most frequent patterns and what their rows have in common.
 
@@ -214,7 +261,11 @@ def _numbered(keys: NDArray[np.uint64]) -> NDArray[np.int64]:
     return rank[inverse]
 
 
-def _entropy(counts: NDArray[np.int64]) -> float:
-    """Return the Shannon entropy of a distribution given by counts, bits."""
+def entropy(counts: NDArray[np.int64]) -> float:
+    """Return the Shannon entropy of a distribution given by counts, bits.
+
+    Args:
+        counts: ≥ 0, at least one above.
+    """
     shares = counts[counts > 0] / counts.sum()
     return float(abs(-(shares * np.log2(shares)).sum()))

@@ -19,7 +19,7 @@ from dynamic_sparsity.analysis.collecting import Accumulator, collect
 from dynamic_sparsity.analysis.embedding import Embedding, embed
 from dynamic_sparsity.analysis.horizons import Horizon, multi_step_zeros
 from dynamic_sparsity.analysis.own_threshold import check_threshold, open_rows
-from dynamic_sparsity.analysis.patterns import Pattern, PatternCounter, PatternTable, describe_patterns
+from dynamic_sparsity.analysis.patterns import Pattern, PatternCounter, Patterns, PatternTable, summarise_patterns
 from dynamic_sparsity.analysis.runs import RunCounter, RunLengths
 from dynamic_sparsity.analysis.sparsity import SparsityCounter, SparsityDistribution
 from dynamic_sparsity.analysis.spectrum import Spectrum, spectra, tangent_scale
@@ -117,27 +117,6 @@ class Source:
     def name(self) -> str:
         """The policy, and the dynamics if these are not `converged`."""
         return self.policy if self.dynamics == "converged" else f"{self.policy}-{self.dynamics}"
-
-
-@dataclass(frozen=True)
-class Patterns:
-    """The distinct patterns in short.
-
-    Attributes:
-        patterns: How many distinct ones.
-        active_sets: Distinct sets of active constraints.
-        pairs: Distinct pairs of both.
-        covering: Patterns that make up 99 % of the rows.
-        entropies: Of `PatternTable.entropies`.
-        top: The most frequent ones.
-    """
-
-    patterns: int
-    active_sets: int
-    pairs: int
-    covering: int
-    entropies: dict[str, float]
-    top: list[Pattern]
 
 
 @dataclass(frozen=True)
@@ -256,25 +235,19 @@ def study_store(
         MissingDependencyError: scikit-learn is not installed, and a map is wanted.
     """
     options = options or StudyOptions()
-    found = totals(dataset := open_rows(path, options.threshold, options.scale, exclude_flags=EXCLUDED_FLAGS), advanced)
-    episode, mapped, table = read_timeline(dataset, found.liveliest), None, found.table
+    dataset = open_rows(path, options.threshold, options.scale, exclude_flags=EXCLUDED_FLAGS)
+    found = totals(dataset, advanced)
+    episode = read_timeline(dataset, found.liveliest)
+    mapped = None
     if options.map_rows and len(dataset) >= 10:
         around = episode.first + episode.liveliest_window(60)
         mapped = embed(dataset, around, rows=options.map_rows, perplexity=options.perplexity, seed=options.seed)
-    patterns = Patterns(
-        table.pattern_counts.size,
-        table.active_set_counts.size,
-        table.count.size,
-        table.covering(0.99),
-        table.entropies(),
-        describe_patterns(dataset, table),
-    )
     return Study(
         _source(dataset),
         options,
         found.zeros,
         found.sparsity,
-        patterns,
+        summarise_patterns(dataset, found.table),
         found.runs,
         found.changes,
         found.largest,

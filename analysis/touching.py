@@ -10,11 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dynamic_sparsity.analysis.blocks import Block
-from dynamic_sparsity.analysis.bodies import COARSE
+from dynamic_sparsity.analysis.bodies import coarse_entries
 from dynamic_sparsity.analysis.collecting import collect
 from dynamic_sparsity.analysis.spectrum import tangent_scale
-from dynamic_sparsity.analysis.thresholds import sizes_of
-from dynamic_sparsity.errors import InvalidSettingError
 from dynamic_sparsity.loaders.dataset import JacobianDataset
 
 __all__ = ["ContactSet", "contact_sets", "touching_parts"]
@@ -80,11 +78,8 @@ class _SetCounter:
         self._sums: dict[tuple[str, ...], NDArray[np.float64]] = {}
 
     def update(self, block: Block) -> None:
-        if block.J_s is None or block.J_a is None:
-            raise InvalidSettingError("sets of contacts need the Jacobians: collect(…, jacobians=True)")
-        coarse = [sizes_of(block.J_s, "J_s", "dimensionless", self._units) < COARSE]
-        coarse += [sizes_of(block.J_a, "J_a", "dimensionless", self._units) < COARSE]
-        zeros = (block.mask_s == 0, block.mask_a == 0, *coarse)
+        coarse = coarse_entries(block, self._units, "sets of contacts")
+        zeros = (block.mask_s == 0, block.mask_a == 0, *(~present for present in coarse))
         shares = np.stack([one.reshape(len(block), -1).mean(axis=1) if one.size else _nothing(block) for one in zeros])
         # The contacts are the last of the constraints, in the order of their pairs.
         pairs = block.active_any[:, block.active_any.shape[1] - len(self._parts) :] > 0

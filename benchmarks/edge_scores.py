@@ -148,13 +148,14 @@ def measure(benchmark: Benchmark, network: str, seed: int) -> list[dict[str, Any
     units = references.scale.dimensionless(model.scale.dimensional(own)).reshape(-1)
     train, every = (units * derivatives(model, rows) for rows in (chosen, validation.rows))
     error = (model.predict(validation.rows.state, validation.rows.action) - validation.rows.next_state) ** 2
+    truth = references.by_truth["T2"]
+    given = (validation, truth, *truth.truth.of(validation.rows, references.scale))
     nmse = float((error / validation.scale.output_std**2).mean())
     rows = []
     for score, function in SCORES.items():
         if every.shape[1] == 1 and score != "size of the mean derivative":
             continue
-        edges = references.by_truth["T2"].truth.of(validation.rows, references.scale)
-        found = judged(function(every, train), validation, references.by_truth["T2"], *edges)
+        found = judged(function(every, train), *given)
         row = {"task": benchmark.about["task"], "network": network, "score": score, **found}
         rows.append(row | {"nmse": float(f"{nmse:.4g}"), "cpu_seconds": seconds})
         print(row, flush=True)

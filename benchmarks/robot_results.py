@@ -19,12 +19,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from outputs import replace_part
 from provenance import SIMULATOR, made_with
-from robot_results_page import BEGIN, END, page_part
+from robot_results_page import page_part
 
 from dynamic_sparsity.analysis import StudyOptions, body_graph, contact_sets, study_store
 from dynamic_sparsity.analysis.bodies import COARSE, MEANINGS, BodyGraph
 from dynamic_sparsity.analysis.files import save_figure
+from dynamic_sparsity.analysis.patterns import entropy
 from dynamic_sparsity.analysis.sparsity import MODES
 from dynamic_sparsity.analysis.study import EXCLUDED_FLAGS, Study
 from dynamic_sparsity.analysis.tables import TABLES, write_table
@@ -34,6 +36,7 @@ from dynamic_sparsity.loaders import open_dataset
 from dynamic_sparsity.loaders.dataset import JacobianDataset
 from dynamic_sparsity.schemas import FLAG_BITS
 
+BEGIN, END = "<!-- made by benchmarks/robot_results.py -->", "<!-- end -->"
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "robot_results.md"
 VERIFIED = (
@@ -72,9 +75,7 @@ def main() -> None:
     if not stores:
         sys.exit(f"there is no store in {options.data}; without --no-generate they are made")
     _study(stores, options.out)
-    page = options.page.read_text()
-    before, _, rest = page.partition(BEGIN)
-    options.page.write_text(before + page_part(options.out, options.toys) + rest.partition(END)[2])
+    replace_part(options.page, BEGIN, END, page_part(options.out, options.toys))
 
 
 def _study(stores: list[Path], out: Path) -> None:
@@ -166,9 +167,7 @@ def _idle(rows: JacobianDataset) -> Row:
 
 def _bits(keys: np.ndarray[Any, Any]) -> float:
     """Entropy of rows."""
-    counts = np.unique(keys, axis=0, return_counts=True)[1]
-    shares = counts / counts.sum()
-    return max(0.0, float(-(shares * np.log2(shares)).sum()))
+    return entropy(np.unique(keys, axis=0, return_counts=True)[1])
 
 
 def _touching_figure(sets: dict[str, list[ContactSet]]) -> Any:
