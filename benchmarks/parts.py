@@ -9,7 +9,6 @@ Parts share work when compiled together, so that they need not add up.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import time
@@ -17,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from outputs import write
 from provenance import made_with, sentence
 
 from dynamic_sparsity.generation import jax_runtime
@@ -161,10 +161,7 @@ def main() -> None:
         records.append(record)
         values = record["microseconds_per_row_and_substep"]
         print(f"{task:18s}" + "".join(f"{values.get(name, 0):16.2f}" for name in columns), flush=True)
-        if options.json:
-            options.json.write_text(json.dumps(records, indent=1) + "\n")
-    if options.markdown:
-        options.markdown.write_text(markdown(records))
+        write(records, markdown(records), options.json, options.markdown)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from outputs import replace_part
+
 from dynamic_sparsity.generation import jax_runtime
 from dynamic_sparsity.publishing.parquet import file_count
 
@@ -287,9 +289,7 @@ def main() -> None:
     if options.docs is None:
         print(text)
         return
-    page = options.docs.read_text()
-    before, _, rest = page.partition(BEGIN)
-    options.docs.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{rest.partition(END)[2]}")
+    replace_part(options.docs, BEGIN, END, text)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ from provenance import sentence
 
 from dynamic_sparsity.untrusted import markdown
 
-BEGIN, END = "<!-- made by benchmarks/robot_results.py -->", "<!-- end -->"
 FEET = 4
 """Rows in which so many parts touch, or more, are one column."""
 
@@ -22,7 +21,7 @@ Row = dict[str, Any]
 
 
 def page_part(out: Path, toys: Path) -> str:
-    """Return the part of the page between its marks, marks included.
+    """Return the part of the page between its marks.
 
     Args:
         out: Folder of the robots' tables.
@@ -32,8 +31,6 @@ def page_part(out: Path, toys: Path) -> str:
     tables = {name: _read(out, name) for name in ("table1", "sparsity", "patterns", "changes", "thresholds", "bodies")}
     others = {name: _noise(_read(toys, name)) for name in ("table1", "sparsity", "patterns", "changes", "thresholds")}
     lines = [
-        BEGIN,
-        "",
         "## Table 1, extended by robots",
         "",
         *_table1(tables["table1"], others["table1"], facts),
@@ -85,8 +82,7 @@ def page_part(out: Path, toys: Path) -> str:
         "Of the tasks' numbers: median, smallest and largest. All 25 tasks of DM Control count, with noise.",
         "",
     ]
-    lines += [f"{sentence(facts)}.", "", END]
-    return "\n".join(lines)
+    return "\n".join([*lines, f"{sentence(facts)}."])
 
 
 def _within(out: Path) -> str:
@@ -117,20 +113,15 @@ def _table1(robots: list[Row], toys: list[Row], facts: Row) -> list[str]:
     stores = {one["task"]: one for one in facts["stores"]}
     head = ["task", "rows", "contact", "limit", "as in C", "ds", "da", "zeros in J_s", "in J_a"]
     rows: list[list[object]] = []
-    for row in robots:
+    paper = [row for row in toys if row["paper_zeros_J_s"]]
+    for row in [*robots, *paper]:
+        name, same = f"{row['task']} (DM Control)", "–"
+        if store := stores.get(row["task"]):
+            name, same = markdown.code(row["task"]), _percent(1 - store["flags"]["differs_from_mujoco"] / store["rows"])
         count = int(row["rows"])
         shares = [_percent(int(row[key]) / count) for key in ("rows_with_contact", "rows_with_limit_only")]
-        other = stores[row["task"]]["flags"]["differs_from_mujoco"] / stores[row["task"]]["rows"]
         zeros = f"{row['zeros_J_s']} ({_percent(float(row['share_J_s']), 1)})"
-        cells = [f"{count:,}", *shares, _percent(1 - other), row["ds"], row["da"], zeros, row["zeros_J_a"]]
-        rows.append([markdown.code(row["task"]), *cells])
-    for row in toys:
-        if row["paper_zeros_J_s"]:
-            count = int(row["rows"])
-            shares = [_percent(int(row[key]) / count) for key in ("rows_with_contact", "rows_with_limit_only")]
-            zeros = f"{row['zeros_J_s']} ({_percent(float(row['share_J_s']), 1)})"
-            cells = [f"{count:,}", *shares, "–", row["ds"], row["da"], zeros, row["zeros_J_a"]]
-            rows.append([f"{row['task']} (DM Control)", *cells])
+        rows.append([name, f"{count:,}", *shares, same, row["ds"], row["da"], zeros, row["zeros_J_a"]])
     return markdown.table(head, rows, ["---", *["---:"] * 8])
 
 

@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from outputs import replace_part
 from provenance import SIMULATOR, made_with, sentence
 
 from dynamic_sparsity.generation import jax_runtime
@@ -111,13 +112,13 @@ def table(records: dict[str, dict[str, Any]]) -> str:
         lines.append([*cells, _verdict(record)])
     rows = "\n".join("| " + " | ".join(line) + " |" for line in lines)
     if not records:
-        return f"{BEGIN}\n\n{rows}\n\n{END}"
+        return rows
     newest = max(records.values(), key=lambda one: one["date"])
     note = (
         "Errors are relative, of [J_s | J_a] in the Frobenius norm: median / 99th percentile (rows compared). "
         f"{sentence(newest)}."
     )
-    return f"{BEGIN}\n\n{rows}\n\n{note}\n\n{END}"
+    return f"{rows}\n\n{note}"
 
 
 def main() -> None:
@@ -142,10 +143,7 @@ def main() -> None:
         kept = {one["task"]: one for one in found} | {name: record}
         options.json.write_text(json.dumps([kept[task] for task in sorted(kept)], indent=1) + "\n")
     records = {one["task"]: one for one in json.loads(options.json.read_text())} if options.json.exists() else {}
-    page = options.page.read_text()
-    before, _, rest = page.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    options.page.write_text(before + table(records) + after)
+    replace_part(options.page, BEGIN, END, table(records))
 
 
 if __name__ == "__main__":

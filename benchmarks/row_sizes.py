@@ -10,7 +10,6 @@ pass in order, and the first minibatch after opening, which has to check the sha
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import tempfile
 import time
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from outputs import write
 from provenance import made_with, sentence
 
 from dynamic_sparsity import load_dataset
@@ -116,11 +116,8 @@ def main() -> None:
     for dx in options.dx:
         with tempfile.TemporaryDirectory() as folder:
             records += [one | made_with("numpy", "zarr") for one in measure(dx, options.rows, Path(folder))]
-    print(markdown(records))
-    if options.json:
-        options.json.write_text(json.dumps(records, indent=1) + "\n")
-    if options.markdown:
-        options.markdown.write_text(markdown(records))
+    print(page := markdown(records))
+    write(records, page, options.json, options.markdown)
 
 
 if __name__ == "__main__":

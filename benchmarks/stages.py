@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from generate import cached_engine
+from outputs import write
 from provenance import SIMULATOR, made_with, sentence
 
 from dynamic_sparsity.generation import jax_runtime
@@ -138,11 +139,8 @@ def main() -> None:
     for task in options.tasks:
         records.append(measure(task, options.repetitions) | made_with(*SIMULATOR))
         print(json.dumps(records[-1]), flush=True)
-    if options.json:
-        options.json.write_text(json.dumps(records, indent=1) + "\n")
-    if options.markdown:
-        options.markdown.write_text(markdown(records))
-    print(markdown(records))
+    print(page := markdown(records))
+    write(records, page, options.json, options.markdown)
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import outputs
 from local_graphs import DYNAMICS
 from numpy.typing import NDArray
 from provenance import made_with, sentence
@@ -187,10 +188,7 @@ def write(options: argparse.Namespace, records: list[dict[str, Any]]) -> None:
         means["the paper's tasks"] = means_of(paper)
     document = {"records": records, "geometric_means": means, **made_with("numpy", "numcodecs")}
     print(json.dumps(means))
-    if options.json:
-        options.json.write_text(json.dumps(document, indent=1) + "\n")
-    if options.markdown:
-        options.markdown.write_text(markdown(document))
+    outputs.write(document, markdown(document), options.json, options.markdown)
 
 
 if __name__ == "__main__":
